@@ -1,0 +1,145 @@
+"""What the public functions ask of their arguments, each question asked in one place.
+
+Every function either returns the argument in the form that the caller needs or raises ``ValueError`` or ``TypeError``
+with one line that names the argument and says what was found.
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FLOAT_NAMES = ("float32", "float64")
+
+
+def float_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """Return ``value`` as the dtype float32 or float64; anything else is an error."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be one of {', '.join(FLOAT_NAMES)}, got {value!r}") from error
+    if dtype.name not in FLOAT_NAMES:
+        raise ValueError(f"{name} must be one of {', '.join(FLOAT_NAMES)}, got {dtype.name}")
+    return dtype
+
+
+def finite_array(
+    name: str, value: npt.ArrayLike, ndim: int | None = None, dtype: npt.DTypeLike | None = None
+) -> npt.NDArray[Any]:
+    """Return ``value`` as an array of finite floats.
+
+    Parameters
+    ----------
+    name : str
+        How the caller names the argument; it opens the error message.
+    value : array_like
+        Real numbers. Floats keep their precision unless `dtype` is given; integers and booleans become float64.
+    ndim : int, optional
+        The number of axes that the array must have.
+    dtype : dtype, optional
+        float32 or float64, to convert to.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    ValueError
+        If the number of axes is wrong, the array is empty, or a value is NaN or infinite.
+    """
+    array = real_array(name, value)
+    if dtype is not None:
+        array = array.astype(float_dtype("dtype", dtype), copy=False)
+    elif array.dtype.name not in FLOAT_NAMES:
+        array = array.astype(np.float64)
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} axes, got {array.ndim} (shape {array.shape})")
+    if array.size == 0:
+        raise ValueError(f"{name} must not be empty, got shape {array.shape}")
+    if not all_finite(array):
+        first = np.argwhere(~np.isfinite(array))[0]
+        index = ", ".join(str(i) for i in first)
+        raise ValueError(f"{name} must be finite, got {array[tuple(first)]} at index [{index}]")
+    return array
+
+
+def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return ``value`` as an array of real numbers, of any shape."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
+def all_finite(array: npt.NDArray[Any]) -> bool:
+    """Say whether every value is finite; the sum of squares answers in one pass for all but huge values."""
+    flat = array.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        quick = bool(np.isfinite(np.dot(flat, flat)))
+    return quick or bool(np.isfinite(array).all())
+
+
+def same_shape(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], source: str) -> None:
+    """Raise ``ValueError`` unless ``array`` has the shape that `source` asks for."""
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape} to match {source}, got {array.shape}")
+
+
+def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
+    """Return ``value`` as an int that is at least `minimum`."""
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from error
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    return number
+
+
+def real_number(name: str, value: Any, *, above: float | None = None, minimum: float | None = None) -> float:
+    """Return ``value`` as a finite float, above `above` and at least `minimum` where these are given."""
+    if isinstance(value, (bool, str)) or np.ndim(value) != 0:
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a real number, got {value!r}") from error
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    if above is not None and not number > above:
+        raise ValueError(f"{name} must be greater than {above:g}, got {number:g}")
+    if minimum is not None and not number >= minimum:
+        raise ValueError(f"{name} must be at least {minimum:g}, got {number:g}")
+    return number
+
+
+def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """Return ``value`` if it is among the choices; the error lists them and the nearest one."""
+    known = list(choices)
+    if any(type(value) is type(choice) and value == choice for choice in known):
+        return value
+    close = difflib.get_close_matches(str(value), [str(choice) for choice in known], n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    listed = ", ".join(repr(choice) for choice in known)
+    raise ValueError(f"unknown {name} {value!r}; known: {listed}{hint}")
+
+
+def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.NDArray[np.int64]:
+    """Return ``value`` as (batch,) class labels 0 .. n_classes - 1."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integer class labels, got dtype {array.dtype}")
+    same_shape(name, array, (batch,), "the batch")
+    if array.size and not (array.min() >= 0 and array.max() < n_classes):
+        wrong = array[(array < 0) | (array >= n_classes)][0]
+        raise ValueError(f"{name} must lie in 0 .. {n_classes - 1}, got {wrong}")
+    return array.astype(np.int64)

@@ -1,0 +1,298 @@
+"""The model and its backward pass in one sweep over time: O(T) per neuron, compiled by Numba.
+
+Same names and banners as `reference`, same scalar functions of `terms`; only the loops differ. Arrays are swept in
+blocks of neurons, time inside the block, so that a block's state stays in the first-level cache and the innermost loop
+runs over neighbouring neurons.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import checks, terms
+from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
+from tsslbp_ref.trace import Trace, checked_psc_gradient, checked_weighted_input
+
+BLOCK = 512  # neurons a block: about ten float32 rows of 2 KiB live in a 32 KiB cache
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Compilation
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _source_digest() -> str:
+    """A fingerprint of the sources that a compiled loop is made of."""
+    text = b"".join(Path(module).read_bytes() for module in (__file__, terms.__file__))
+    return hashlib.sha256(text).hexdigest()
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop, without the interpreter lock, and keep the machine code on disk where a folder can be written.
+
+    Numba notices an edit of the file that holds the loop, not of the file that holds the terms it calls, so its stamp
+    is replaced by a digest of both.
+    """
+    try:
+        dispatcher = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return numba.njit(nogil=True)(function)
+    cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if cache_file is not None:
+        cache_file._source_stamp = _SOURCE_DIGEST
+    return dispatcher
+
+
+_SOURCE_DIGEST = _source_digest()
+_membrane = numba.njit(terms.membrane)
+_spike = numba.njit(terms.spike)
+_membrane_after_reset = numba.njit(terms.membrane_after_reset)
+_psc = numba.njit(terms.psc)
+_membrane_rise = numba.njit(terms.membrane_rise)
+_weighted_input = numba.njit(terms.weighted_input)
+_firing_time_by_membrane = numba.njit(error_model="numpy")(terms.firing_time_by_membrane)
+_psc_by_firing_time = numba.njit(terms.psc_by_firing_time)
+_reset_by_firing_time = numba.njit(terms.reset_by_firing_time)
+_surrogate_spike_by_membrane = numba.njit(error_model="numpy")(terms.surrogate_spike_by_membrane)
+
+
+def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """View a (T, ...) array as (T, M), contiguous."""
+    return np.ascontiguousarray(array).reshape(len(array), -1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forward: PSC and membrane
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
+    """a[t] = a[t-1] + theta_s (s[t] - a[t-1])    (F6): the double sum of C2 as a recursion.
+
+    Parameters, result and errors are those of `reference.psc_filter`.
+    """
+    s = checks.finite_array("s", np.atleast_1d(s))
+    a = np.empty_like(s, order="C")
+    _filter_forward(_flat(s), neuron.theta_s, _flat(a))
+    return a
+
+
+def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
+    """G[t] = sum_{k >= t} eps[k-t] g[k]: the adjoint of `psc_filter`, which is F6 run backward in time.
+
+    Parameters
+    ----------
+    g : (T, ...) array_like
+        Gradient with respect to a PSC.
+    neuron : NeuronParameters
+
+    Returns
+    -------
+    (T, ...) array
+        Gradient with respect to the spike train that was filtered.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If g is not a finite array with a time axis.
+    """
+    g = checks.finite_array("g", np.atleast_1d(g))
+    return np.ascontiguousarray(psc_filter(g[::-1], neuron)[::-1])
+
+
+@compiled
+def _filter_forward(s: npt.NDArray[Any], theta_s: float, a: npt.NDArray[Any]) -> None:
+    T, M = s.shape
+    for start in range(0, M, BLOCK):
+        stop = min(start + BLOCK, M)
+        for t in range(T):
+            for i in range(start, stop):
+                a_previous = a[t - 1, i] if t > 0 else 0.0
+                a[t, i] = _psc(a_previous, s[t, i], theta_s)
+
+
+def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
+    """u, s, a of a layer from its weighted input    (F3 - F6).
+
+    Parameters, result and errors are those of `reference.lif_forward`.
+    """
+    I = checked_weighted_input(I, neuron)
+    u = np.empty(I.shape, dtype=I.dtype)
+    a = np.empty(I.shape, dtype=I.dtype)
+    _lif_sweep(_flat(I), neuron.theta_m, neuron.theta_s, neuron.threshold, _flat(u), _flat(a))
+    return Trace(u, a, neuron.threshold)
+
+
+@compiled
+def _lif_sweep(
+    I: npt.NDArray[Any],
+    theta_m: float,
+    theta_s: float,
+    threshold: float,
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+) -> None:
+    T, M = I.shape
+    for start in range(0, M, BLOCK):
+        stop = min(start + BLOCK, M)
+        for t in range(T):
+            for i in range(start, stop):
+                v_previous = 0.0
+                a_previous = 0.0
+                if t > 0:
+                    v_previous = _membrane_after_reset(u[t - 1, i], _spike(u[t - 1, i], threshold))
+                    a_previous = a[t - 1, i]
+                u[t, i] = _membrane(v_previous, I[t, i], theta_m)
+                a[t, i] = _psc(a_previous, _spike(u[t, i], threshold), theta_s)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Backward: one sweep against time
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> npt.NDArray[Any]:
+    """delta[t] from g in one sweep from T-1 to 0    (B2 with the case table B7 summed up).
+
+    With G[t] = sum_{k >= t} eps[k-t] g[k] and chain = delta of the neuron's next spike, leaked back to t+1:
+        fired:  delta = dt/du (w_{-1} G[t+1] + w_0 G[t] + w_{+1} G[t-1]) + dt/du dreset/dt chain
+        silent: delta = (1 - theta_m) chain
+    and G ds/du (B8) in its place where a[t] is below the gate; the chain goes on with the unreplaced value.
+
+    Parameters, result and errors are those of `reference.tsslbp_backward`.
+    """
+    g = checked_psc_gradient(g, trace)
+    delta = np.empty(g.shape, dtype=g.dtype)
+    _backward_sweep(_flat(g), _flat(trace.u), _flat(trace.a), rule.coefficients(neuron), _flat(delta))
+    return delta
+
+
+@compiled
+def _backward_sweep(
+    g: npt.NDArray[Any],
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+    c: RuleCoefficients,
+    delta: npt.NDArray[Any],
+) -> None:
+    T, M = g.shape
+    zeros = np.zeros(BLOCK, g.dtype)
+    G_after = np.zeros(BLOCK, g.dtype)
+    G_now = np.zeros(BLOCK, g.dtype)
+    chain = np.zeros(BLOCK, g.dtype)
+    for start in range(0, M, BLOCK):
+        block = slice(start, min(start + BLOCK, M))
+        G_after[:] = 0.0
+        chain[:] = 0.0
+        for i in range(block.stop - block.start):
+            G_now[i] = _psc(0.0, g[T - 1, start + i], c.theta_s)
+        for t in range(T - 1, -1, -1):
+            u_before, g_before = (u[t - 1, block], g[t - 1, block]) if t > 0 else (zeros, zeros)
+            _chain_rule_step(g_before, u_before, u[t, block], c, G_after, G_now, chain, delta[t, block])
+            _warmup_step(u[t, block], a[t, block], c, G_after, delta[t, block])
+
+
+@compiled
+def _chain_rule_step(
+    g_before: npt.NDArray[Any],
+    u_before: npt.NDArray[Any],
+    u: npt.NDArray[Any],
+    c: RuleCoefficients,
+    G_after: npt.NDArray[Any],
+    G_now: npt.NDArray[Any],
+    chain: npt.NDArray[Any],
+    delta: npt.NDArray[Any],
+) -> None:
+    """delta[t] by B5 and B6 for a block of neurons; on return G_after holds G[t] and G_now holds G[t-1]."""
+    for i in range(len(u)):
+        v_previous = _membrane_after_reset(u_before[i], _spike(u_before[i], c.threshold))
+        G_before = _psc(G_now[i], g_before[i], c.theta_s)
+        loss_by_time = _psc_by_firing_time(G_after[i], G_now[i], G_before, c.inter_before, c.inter_now, c.inter_after)
+        I = _weighted_input(u[i], v_previous, c.theta_m)
+        loss_by_time += chain[i] * _reset_by_firing_time(u[i], I, c.reset_by_u, c.reset_by_I)
+        fired = loss_by_time * _firing_time_by_membrane(_membrane_rise(u[i], v_previous), c.inverse_rise_clip)
+        silent = chain[i] * (1.0 - c.theta_m)
+        delta[i] = fired if u[i] > c.threshold else silent
+        chain[i] = c.chain * delta[i]
+        G_after[i] = G_now[i]
+        G_now[i] = G_before
+
+
+@compiled
+def _warmup_step(
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+    c: RuleCoefficients,
+    G: npt.NDArray[Any],
+    delta: npt.NDArray[Any],
+) -> None:
+    """B8 for a block of neurons: where the PSC is below the gate, delta[t] becomes G[t] ds/du."""
+    for i in range(len(u)):
+        if a[i] < c.warmup_gate:
+            delta[i] = G[i] * _surrogate_spike_by_membrane(
+                u[i], c.threshold, c.surrogate_width, c.surrogate_argument_clip
+            )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures: unfold and its adjoint, fold
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def unfold(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: npt.NDArray[Any]) -> None:
+    """columns[m, (c, i, j), (y, x)] = pictures[m, c, y+i-p, x+j-p], zero outside the picture.
+
+    A convolution is a matrix product with the unfolded picture.
+
+    Parameters
+    ----------
+    pictures : (M, C, H, W) array
+    kernel_size, padding : int
+    columns : (M, C k k, H' W') array
+        Written.
+    """
+    M, C, H, W = pictures.shape
+    height = H + 2 * padding - kernel_size + 1
+    width = W + 2 * padding - kernel_size + 1
+    for m in range(M):
+        for c in range(C):
+            for i in range(kernel_size):
+                for j in range(kernel_size):
+                    row = columns[m, (c * kernel_size + i) * kernel_size + j]
+                    for y in range(height):
+                        source_y = y + i - padding
+                        for x in range(width):
+                            source_x = x + j - padding
+                            inside = 0 <= source_y < H and 0 <= source_x < W
+                            row[y * width + x] = pictures[m, c, source_y, source_x] if inside else 0.0
+
+
+@compiled
+def fold(columns: npt.NDArray[Any], kernel_size: int, padding: int, pictures: npt.NDArray[Any]) -> None:
+    """pictures[m, c, y+i-p, x+j-p] += columns[m, (c, i, j), (y, x)]: the adjoint of `unfold`.
+
+    Parameters
+    ----------
+    columns : (M, C k k, H' W') array
+    kernel_size, padding : int
+    pictures : (M, C, H, W) array
+        Added to.
+    """
+    M, C, H, W = pictures.shape
+    height = H + 2 * padding - kernel_size + 1
+    width = W + 2 * padding - kernel_size + 1
+    for m in range(M):
+        for c in range(C):
+            for i in range(kernel_size):
+                for j in range(kernel_size):
+                    row = columns[m, (c * kernel_size + i) * kernel_size + j]
+                    for y in range(max(0, padding - i), min(height, H + padding - i)):
+                        for x in range(max(0, padding - j), min(width, W + padding - j)):
+                            pictures[m, c, y + i - padding, x + j - padding] += row[y * width + x]

@@ -1,0 +1,184 @@
+"""Losses on the output PSC: value and dL/da beside each other.
+
+a is (T, B, n_classes), y the (B,) class labels. "kernel", "count" and "softmax" are the released code's forms;
+"kernel-paper" is the kernel loss as the paper defines it. Kernel and count losses are sums over the batch, softmax is a
+mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import checks, terms
+from tsslbp_ref.parameters import NeuronParameters
+
+LONG_TRAIN = 10  # from this many steps on, the released code alternates 0, 1; below it holds 1 (main.py's two cases)
+
+LossFunction = Callable[[npt.NDArray[Any], npt.NDArray[Any], NeuronParameters, "LossSettings"], tuple[float, Any]]
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """The constants of the count loss.
+
+    Parameters
+    ----------
+    desired_count, undesired_count : float
+        What sum_t a[t] should reach for the true class, and stay below for the others. The released code's values for
+        T = 5 are 4 and 1, for N-MNIST in 30 steps 15 and 3.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a count is negative or no number.
+    """
+
+    desired_count: float = 4.0
+    undesired_count: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.real_number("desired_count", self.desired_count, minimum=0.0)
+        checks.real_number("undesired_count", self.undesired_count, minimum=0.0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Desired spike trains
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def desired_train_released(n_steps: int) -> npt.NDArray[np.float64]:
+    """0, 1, 1, 1, ... for short runs and 0, 1, 0, 1, ... from 10 steps on: the true class in the released code."""
+    steps = np.arange(checks.positive_integer("n_steps", n_steps))
+    train = steps > 0 if n_steps < LONG_TRAIN else steps % 2 == 1
+    return train.astype(np.float64)
+
+
+def desired_train_paper(n_steps: int) -> npt.NDArray[np.float64]:
+    """0, 1, 0, 1, 1 for 5 steps, as the paper prints it; in general 0, 1 repeated, and a spike at the last step."""
+    steps = np.arange(checks.positive_integer("n_steps", n_steps))
+    train = (steps % 2 == 1) | (steps == n_steps - 1)
+    return train.astype(np.float64)
+
+
+def filtered_train(train: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDArray[Any]:
+    """d = eps * train, by F6 along the first axis."""
+    d = np.zeros_like(train)
+    previous = np.zeros_like(train[0])
+    for t in range(len(train)):
+        d[t] = previous = terms.psc(previous, train[t], neuron.theta_s)
+    return d
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Value and gradient
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def van_rossum(a: npt.NDArray[Any], d: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
+    """L = sum_t 1/2 ||a[t] - d[t]||^2 and dL/da[t] = a[t] - d[t]    (L1), against any target PSC d of a's shape."""
+    error = a - d
+    return 0.5 * float(np.vdot(error, error)), error
+
+
+def _kernel_target(d: npt.NDArray[Any], a: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The PSC d for the true class, zeros for the others, in a's shape."""
+    target = np.zeros_like(a)
+    target[:, np.arange(len(y)), y] = d[:, None]
+    return target
+
+
+def kernel(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """Van Rossum loss (L1) as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6. Summed."""
+    once = filtered_train(desired_train_released(len(a)), neuron)
+    return van_rossum(a, _kernel_target(filtered_train(once, neuron), a, y))
+
+
+def kernel_paper(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """Van Rossum loss (L1) as the paper defines it: the desired train 0, 1, 0, 1, 1, filtered once. Summed."""
+    return van_rossum(a, _kernel_target(filtered_train(desired_train_paper(len(a)), neuron), a, y))
+
+
+def count(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """L = T/2 sum e^2 with e = (sum_t a[t] - desired) / T, and dL/da[t] = e at every t    (L2). Summed over the batch.
+
+    e is 0 where the true class is above and where another class is below its target: enough is enough.
+    """
+    T, B, _ = a.shape
+    is_true = np.zeros(a.shape[1:], dtype=bool)
+    is_true[np.arange(B), y] = True
+    desired = np.where(is_true, settings.desired_count, settings.undesired_count)
+    e = (a.sum(axis=0, dtype=np.float64) - desired) / T
+    e[(is_true & (e > 0)) | (~is_true & (e < 0))] = 0.0
+    return 0.5 * T * float(np.vdot(e, e)), np.broadcast_to(e.astype(a.dtype), a.shape).copy()
+
+
+def softmax(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """L = -mean_b log softmax(q)[y], q = sum_t a[t], and dL/da[t] = (softmax(q) - onehot(y)) / B at every t    (L3)."""
+    B = a.shape[1]
+    q = a.sum(axis=0, dtype=np.float64)
+    q -= q.max(axis=1, keepdims=True)
+    log_p = q - np.log(np.exp(q).sum(axis=1, keepdims=True))
+    dq = np.exp(log_p)
+    dq[np.arange(B), y] -= 1.0
+    dq /= B
+    value = -float(log_p[np.arange(B), y].mean())
+    return value, np.broadcast_to(dq.astype(a.dtype), a.shape).copy()
+
+
+LOSSES: dict[str, LossFunction] = {
+    "kernel": kernel,
+    "kernel-paper": kernel_paper,
+    "count": count,
+    "softmax": softmax,
+}
+
+
+def value_and_gradient(
+    name: str,
+    a: npt.ArrayLike,
+    y: npt.ArrayLike,
+    neuron: NeuronParameters,
+    settings: LossSettings | None = None,
+) -> tuple[float, npt.NDArray[Any]]:
+    """Loss and dL/da of the output PSC, by the loss's name.
+
+    Parameters
+    ----------
+    name : {"kernel", "kernel-paper", "count", "softmax"}
+    a : (T, B, n_classes) array_like
+        Output PSC.
+    y : (B,) array_like of int
+        Class labels.
+    neuron : NeuronParameters
+        Its tau_s filters the desired trains.
+    settings : LossSettings, optional
+        Targets of the count loss.
+
+    Returns
+    -------
+    value : float
+    gradient : (T, B, n_classes) array
+        dL/da, in a's dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown (the known ones are listed), a is not finite, or a label is out of range.
+    """
+    checks.one_of("loss", name, LOSSES)
+    a = checks.finite_array("a", a, ndim=3)
+    y = checks.labels("y", y, batch=a.shape[1], n_classes=a.shape[2])
+    return LOSSES[name](a, y, neuron, settings or LossSettings())

@@ -1,0 +1,189 @@
+"""The constants of the model and of the gradient rule: each a named field, with where it comes from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tsslbp_ref import checks
+
+INTER_RULES = ("released", "literal", "surrogate", "consistent")
+INTRA_RULES = (True, False, "consistent")
+
+
+@dataclass(frozen=True)
+class NeuronParameters:
+    r"""Leaky integrate-and-fire neuron with an exponential synapse, in steps of the Euler scheme.
+
+    Parameters
+    ----------
+    tau_m : float
+        Time constant of the membrane, in time steps, at least 1 (below 1 the Euler step overshoots).
+    tau_s : float
+        Time constant of the synapse, in time steps, at least 1.
+    threshold : float
+        Firing threshold V, in the membrane's own unit; the neuron fires where u > V, strictly.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is not a finite number in its range.
+
+    Notes
+    -----
+    Source: the paper's section "Spiking neuron model"; the defaults are its MNIST settings.
+    """
+
+    tau_m: float = 5.0
+    tau_s: float = 3.0
+    threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tau_m", checks.real_number("tau_m", self.tau_m, minimum=1.0))
+        object.__setattr__(self, "tau_s", checks.real_number("tau_s", self.tau_s, minimum=1.0))
+        object.__setattr__(self, "threshold", checks.real_number("threshold", self.threshold, above=0.0))
+
+    @property
+    def theta_m(self) -> float:
+        """1 / tau_m: the share of the membrane that leaks away in one step."""
+        return 1.0 / self.tau_m
+
+    @property
+    def theta_s(self) -> float:
+        """1 / tau_s: the share of the PSC that decays in one step, and the height of a fresh PSC."""
+        return 1.0 / self.tau_s
+
+
+class RuleCoefficients(NamedTuple):
+    r"""A gradient rule for one kind of neuron, as the numbers that the loops multiply by.
+
+    All rules are one formula:
+
+    .. math::
+        \partial a[t_k] / \partial t_m &= \sum_{j=-1}^{1} w_j \, \epsilon[k-m+j] \\
+        \partial \eta / \partial t_m &= -(r_u u + r_I I) (1-\theta_m)^{p-m-1}
+
+    so a rule is the choice of w, r and of where the warm-up surrogate stands in.
+    """
+
+    theta_m: float
+    theta_s: float
+    threshold: float
+    inter_before: float  # w_{-1}, weight of eps[lag - 1]
+    inter_now: float  # w_0, weight of eps[lag]
+    inter_after: float  # w_{+1}, weight of eps[lag + 1]
+    reset_by_u: float  # r_u
+    reset_by_I: float  # r_I
+    chain: float  # 1 where later spikes of the same neuron count, 0 where they do not
+    inverse_rise_clip: float
+    warmup_gate: float  # the surrogate replaces the gradient where a < warmup_gate
+    surrogate_width: float
+    surrogate_argument_clip: float
+
+
+@dataclass(frozen=True)
+class GradientRule:
+    """Which backward pass is meant, and its constants. The default is the released code's rule.
+
+    Parameters
+    ----------
+    inter : {"released", "literal", "surrogate", "consistent"}
+        How the firing time moves the PSC (B5b). "released": minus the PSC kernel. "literal": the derivative of the
+        kernel, taken at its word. "consistent": the centred difference of the PSC under a shift of the spike by one
+        step. "surrogate": the warm-up formula at every step, in the place of both dependencies; `intra` and `warmup`
+        then have no effect.
+    intra : {True, False, "consistent"}
+        Whether a spike's effect on the same neuron's next spike counts (B6), and if so with the paper's reset
+        derivative (True) or with the jump of the membrane's slope ("consistent").
+    warmup : bool
+        Whether the surrogate replaces the gradient where the PSC is below `warmup_gate` (B8).
+    inverse_rise_clip : float
+        Upper bound of 1/du; 8 in the released code, not in the paper. ``math.inf`` turns it off.
+    surrogate_width : float
+        Width of the warm-up sigmoid, in units of the membrane; 0.2 in the released code.
+    surrogate_argument_clip : float
+        The sigmoid's argument is clipped to +- this; 8 in the released code.
+    warmup_gate : float
+        In units of theta_s: 1/4 in the released code, that is a[t] < theta_s / 4.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a name is unknown (the error lists the known ones) or a constant is out of range.
+
+    Notes
+    -----
+    Source: the paper's sections "Inter-neuron backpropagation" and "Intra-neuron backpropagation"; the constants are
+    the released code's. "consistent" is this project's, derived in docs/derivations/exact-gradient.md.
+    """
+
+    inter: str = "released"
+    intra: bool | str = True
+    warmup: bool = True
+    inverse_rise_clip: float = 8.0
+    surrogate_width: float = 0.2
+    surrogate_argument_clip: float = 8.0
+    warmup_gate: float = 0.25
+
+    def __post_init__(self) -> None:
+        checks.one_of("inter", self.inter, INTER_RULES)
+        checks.one_of("intra", self.intra, INTRA_RULES)
+        checks.one_of("warmup", self.warmup, (True, False))
+        if self.inverse_rise_clip != math.inf:
+            checks.real_number("inverse_rise_clip", self.inverse_rise_clip, above=0.0)
+        checks.real_number("surrogate_width", self.surrogate_width, above=0.0)
+        checks.real_number("surrogate_argument_clip", self.surrogate_argument_clip, above=0.0)
+        checks.real_number("warmup_gate", self.warmup_gate, minimum=0.0)
+
+    def coefficients(self, neuron: NeuronParameters) -> RuleCoefficients:
+        """Resolve the rule for a kind of neuron: every choice becomes a number, so that the loops have no branches."""
+        inter_before, inter_now, inter_after = self._inter_weights(neuron)
+        return RuleCoefficients(
+            theta_m=neuron.theta_m,
+            theta_s=neuron.theta_s,
+            threshold=neuron.threshold,
+            inter_before=inter_before,
+            inter_now=inter_now,
+            inter_after=inter_after,
+            reset_by_u=neuron.theta_m if self.intra is True else 0.0,
+            reset_by_I=1.0 if self.intra == "consistent" else 0.0,
+            chain=0.0 if self.intra is False else 1.0,
+            inverse_rise_clip=float(self.inverse_rise_clip),
+            warmup_gate=self._gate(neuron),
+            surrogate_width=float(self.surrogate_width),
+            surrogate_argument_clip=float(self.surrogate_argument_clip),
+        )
+
+    def _inter_weights(self, neuron: NeuronParameters) -> tuple[float, float, float]:
+        if self.inter == "literal":  # d eps(t_k - t_m) / d t_m = + eps / tau_s
+            return 0.0, neuron.theta_s, 0.0
+        if self.inter == "consistent":  # (eps[lag - 1] - eps[lag + 1]) / 2, the onset's own jump included
+            return 0.5, 0.0, -0.5
+        return 0.0, -1.0, 0.0  # the released code: minus the literal derivative, times tau_s
+
+    def _gate(self, neuron: NeuronParameters) -> float:
+        if self.inter == "surrogate":
+            return math.inf
+        return self.warmup_gate * neuron.theta_s if self.warmup else -math.inf
+
+
+def named_rules() -> dict[str, GradientRule]:
+    """The rules that the studies and the command line know by name.
+
+    "consistent" drops the clip and the warm-up: both are tied to the step and would keep it from converging.
+    """
+    return {
+        "released": GradientRule(),
+        "no-intra": GradientRule(intra=False),
+        "no-warmup": GradientRule(warmup=False),
+        "literal": GradientRule(inter="literal"),
+        "surrogate": GradientRule(inter="surrogate"),
+        "consistent": GradientRule(inter="consistent", intra="consistent", warmup=False, inverse_rise_clip=math.inf),
+    }
+
+
+def rule_by_name(name: Any) -> GradientRule:
+    """Look a rule up in `named_rules`; an unknown name is a ValueError that lists the known ones."""
+    rules = named_rules()
+    return rules[checks.one_of("rule", name, rules)]

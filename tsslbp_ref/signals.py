@@ -1,0 +1,119 @@
+"""What a layer of weights is fed, and the cheapest way to its weighted input and to dL/dW for each kind of feed.
+
+All three give the numbers of the plain product I[t] = W a[t]; the algebra that saves work is in each docstring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from tsslbp_ref import fast
+from tsslbp_ref.layers import Layer, WeightedLayer
+from tsslbp_ref.parameters import NeuronParameters
+
+Array = npt.NDArray[Any]
+
+SPARSE_DENSITY = 0.1  # below this share of spikes the product over events wins; benchmarks/density.py measures it
+
+
+class Signal(Protocol):
+    """A PSC over time on its way into a layer."""
+
+    def through(self, layer: Layer, parameter: Array | None) -> Signal:
+        """Pass through a map without neurons."""
+
+    def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
+        """I[t] = W a[t]    (F1), shape (T, B, ...)."""
+
+    def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
+        """dL/dW = sum_t delta[t] a[t]^T    (B1)."""
+
+
+@dataclass(frozen=True)
+class PSCSignal:
+    """A PSC (T, B, ...) as a layer of neurons makes it: the plain product."""
+
+    a: Array
+
+    def through(self, layer: Layer, parameter: Array | None) -> PSCSignal:
+        """The map at every step."""
+        return PSCSignal(layer.forward(self.a, parameter))
+
+    def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
+        """I[t] = W a[t]."""
+        return layer.forward(self.a, W)
+
+    def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
+        """dL/dW = sum_t delta[t] a[t]^T."""
+        return layer.weight_gradient(delta, self.a)
+
+
+@dataclass(frozen=True)
+class StaticSignal:
+    """A picture x (B, ...) shown at every step: a[t] = c[t] x with c = eps * (1, 1, ...).
+
+    W a[t] = c[t] (W x), and sum_t delta[t] a[t]^T = (sum_t c[t] delta[t]) x^T: one product in the place of T.
+    """
+
+    x: Array
+    gain: Array  # c, (T,)
+
+    def through(self, layer: Layer, parameter: Array | None) -> StaticSignal:
+        """The map, once."""
+        return StaticSignal(layer.forward(self.x, parameter), self.gain)
+
+    def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
+        """I[t] = c[t] (W x)."""
+        return np.multiply.outer(self.gain, layer.forward(self.x, W))
+
+    def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
+        """dL/dW = (sum_t c[t] delta[t]) x^T."""
+        return layer.weight_gradient(np.tensordot(self.gain, delta, axes=1), self.x)
+
+
+@dataclass(frozen=True)
+class SparseSpikeSignal:
+    """Spike trains s with few events, a = eps * s, as a (T B, n) sparse matrix.
+
+    The filter in time and the product over neurons commute: W (eps * s) = eps * (W s). And with D the adjoint filter of
+    delta, D[t] = sum_{k >= t} eps[k-t] delta[k], sum_t delta[t] a[t]^T = sum_t D[t] s[t]^T. Both products cost a row of
+    W an event.
+    """
+
+    s: sparse.csr_array
+    n_steps: int
+    neuron: NeuronParameters
+
+    def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
+        """I = eps * (W s)."""
+        per_step = (self.s @ np.ascontiguousarray(W.T)).reshape(self.n_steps, -1, W.shape[0])
+        return fast.psc_filter(per_step, self.neuron)
+
+    def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
+        """dL/dW = sum_t D[t] s[t]^T."""
+        D = fast.psc_filter_adjoint(delta, self.neuron)
+        return np.ascontiguousarray((self.s.T @ D.reshape(-1, D.shape[-1])).T)
+
+    def through(self, layer: Layer, parameter: Array | None) -> PSCSignal:
+        """Pooled or masked spikes are a PSC like any other."""
+        dense = self.s.toarray().reshape(self.n_steps, -1, *layer.input_shape)
+        return PSCSignal(layer.forward(fast.psc_filter(dense, self.neuron), parameter))
+
+
+def static_gain(n_steps: int, neuron: NeuronParameters, dtype: npt.DTypeLike) -> Array:
+    """c[t] = 1 - (1 - theta_s)^(t+1): the PSC of an input of 1 at every step."""
+    return fast.psc_filter(np.ones(n_steps), neuron).astype(dtype)
+
+
+def spike_signal(s: Array, neuron: NeuronParameters, dtype: npt.DTypeLike, first: Layer) -> Signal:
+    """Choose between events and the plain product for the spike trains s (T, B, ...), by their density."""
+    feeds_dense = first.weight_shape is not None and len(first.weight_shape) == 2
+    flat = s.reshape(s.shape[0] * s.shape[1], -1)
+    if feeds_dense and np.count_nonzero(flat) < SPARSE_DENSITY * flat.size:
+        return SparseSpikeSignal(sparse.csr_array(flat, dtype=np.dtype(dtype)), len(s), neuron)
+    return PSCSignal(fast.psc_filter(s.astype(dtype, copy=False), neuron))

@@ -1,0 +1,138 @@
+"""Every equation of the model and every factor of its chain rule, one scalar function each.
+
+The literal loops of `reference` and the compiled loops of `fast` call these same functions: only the loops differ.
+Time is in steps; theta_m = 1/tau_m and theta_s = 1/tau_s. The ids (F3, B5a, ...) are those of the README's map.
+"""
+
+from __future__ import annotations
+
+import math
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forward: the spiking neuron, one step at a time
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def membrane(v_previous: float, weighted_input: float, theta_m: float) -> float:
+    """u[t] = (1 - theta_m) v[t-1] + I[t]    (F3).
+
+    The leaky integration of the weighted input, before the reset. Source: the paper's "Spiking neuron model", by Euler
+    steps of length 1, with R/tau_m absorbed in the weights.
+    """
+    return (1.0 - theta_m) * v_previous + weighted_input
+
+
+def spike(u: float, threshold: float) -> float:
+    """s[t] = 1 if u[t] > V else 0    (F4), strictly above. Source: the paper's "Spiking neuron model"."""
+    return 1.0 if u > threshold else 0.0
+
+
+def membrane_after_reset(u: float, s: float) -> float:
+    """v[t] = u[t] (1 - s[t])    (F5): a spike puts the membrane to 0. Source: the paper's "Spiking neuron model"."""
+    return u * (1.0 - s)
+
+
+def psc(a_previous: float, s: float, theta_s: float) -> float:
+    """a[t] = a[t-1] + theta_s (s[t] - a[t-1])    (F6).
+
+    The postsynaptic current, a first-order low-pass filter of the spike train with unit area. Source: the paper's
+    "Spiking neuron model"; the theta_s in front of s is the released code's.
+    """
+    return a_previous + theta_s * (s - a_previous)
+
+
+def membrane_rise(u: float, v_previous: float) -> float:
+    """du[t] = u[t] - v[t-1] = I[t] - theta_m v[t-1]    (F2): how much the membrane rose in this step.
+
+    It stands for du/dt at the spike. At every spike it is positive, since v[t-1] <= V < u[t].
+    """
+    return u - v_previous
+
+
+def weighted_input(u: float, v_previous: float, theta_m: float) -> float:
+    """I[t] = u[t] - (1 - theta_m) v[t-1]: F3 solved for the weighted input, which no loop needs to keep."""
+    return u - (1.0 - theta_m) * v_previous
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Kernels
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def psc_kernel(lag: int, theta_s: float) -> float:
+    """eps[lag] = theta_s (1 - theta_s)^lag for lag >= 0, else 0: the PSC that one spike leaves (C2)."""
+    return theta_s * (1.0 - theta_s) ** lag if lag >= 0 else 0.0
+
+
+def reset_kernel(lag: int, u: float, theta_m: float) -> float:
+    """nu[lag] = -u (1 - theta_m)^lag for lag >= 0, else 0: what a spike of height u takes away (C4)."""
+    return -u * (1.0 - theta_m) ** lag if lag >= 0 else 0.0
+
+
+def leak(lag: int, theta_m: float) -> float:
+    """(1 - theta_m)^lag: what is left of a change of the membrane after `lag` silent steps (B6)."""
+    return (1.0 - theta_m) ** lag
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Inter-neuron dependency
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def firing_time_by_membrane(rise: float, inverse_rise_clip: float) -> float:
+    """dt_m/du[t_m] = -min(1/du, clip)    (B5a), for du > 0.
+
+    Raise the membrane by a little and the threshold is met earlier, by that little over the slope. Source: the paper's
+    "Inter-neuron backpropagation"; the clip is the released code's.
+    """
+    return -min(1.0 / rise, inverse_rise_clip)
+
+
+def psc_by_firing_time(
+    kernel_before: float,
+    kernel_now: float,
+    kernel_after: float,
+    inter_before: float,
+    inter_now: float,
+    inter_after: float,
+) -> float:
+    """da[t_k]/dt_m = w_{-1} eps[lag-1] + w_0 eps[lag] + w_{+1} eps[lag+1], lag = k - m    (B5b).
+
+    With w = (0, theta_s, 0) the literal derivative of the kernel, with (0, -1, 0) the released code's, with
+    (1/2, 0, -1/2) the centred difference under a shift of the spike by one step. The same weights act on the loss
+    once the kernels are summed over t_k: eps[lag-1], eps[lag], eps[lag+1] become G[t+1], G[t], G[t-1].
+    Source: the paper's "Inter-neuron backpropagation"; the weights as `GradientRule.inter` says.
+    """
+    return inter_before * kernel_before + inter_now * kernel_now + inter_after * kernel_after
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Intra-neuron dependency
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def reset_by_firing_time(u: float, I: float, reset_by_u: float, reset_by_I: float) -> float:
+    """d(nu * s)[t_m + 1]/dt_m = -(r_u u + r_I I)    (B6); times leak(p - m - 1) it is the same at the next spike t_p.
+
+    A spike that comes later resets later, so that less of the reset has leaked away at t_p. With r = (theta_m, 0) this
+    is the reset kernel's change under a shift of the spike by one step, nu[0] - nu[1]; with r = (0, 1) it
+    holds the jump of the membrane's slope across the spike too. Source: the paper's "Intra-neuron backpropagation"; r = (0, 1) is derived in
+    docs/derivations/exact-gradient.md.
+    """
+    return -(reset_by_u * u + reset_by_I * I)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Silent neurons
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def surrogate_spike_by_membrane(u: float, threshold: float, width: float, argument_clip: float) -> float:
+    """ds/du = sig'(x) / width, x = (u - V) / width clipped to +- argument_clip    (B8).
+
+    sig' is the derivative of the logistic function: a smooth stand-in for the step where no spike says which way to go.
+    Source: the released code ("warm-up"); the issue tracker's name for it.
+    """
+    x = min(max((u - threshold) / width, -argument_clip), argument_clip)
+    e = math.exp(-abs(x))
+    return e / ((1.0 + e) * (1.0 + e)) / width

@@ -1,0 +1,58 @@
+"""A mini-batch in shards, one a thread: the one pool of this project.
+
+The compiled loops and BLAS both release the interpreter lock, so a thread takes a shard through the whole network.
+BLAS runs on one thread meanwhile: two pools on the same cores fight for them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from tsslbp_ref import checks
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """Threads that take shards in order.
+
+    Parameters
+    ----------
+    n_threads : int, optional
+        As many as there are cores if not given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If n_threads is not a positive integer.
+    """
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        self.n_threads = available_cores() if n_threads is None else checks.positive_integer("n_threads", n_threads)
+        self._blas = ThreadpoolController()
+        self._pool = ThreadPoolExecutor(self.n_threads) if self.n_threads > 1 else None
+
+    def shards(self, batch: int) -> list[slice]:
+        """Cut a batch into as many runs of neighbours as there are threads; the same cut for the same count."""
+        n_shards = min(self.n_threads, batch)
+        edges = [batch * k // n_shards for k in range(n_shards + 1)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Call the function on every item, in threads, and return the results in the items' order."""
+        with self._blas.limit(limits=1, user_api="blas"):
+            if self._pool is None:
+                return [function(item) for item in items]
+            return list(self._pool.map(function, items))
