@@ -1,8 +1,8 @@
 """Losses on the output PSC: value and dL/da beside each other.
 
 a is (T, B, n_classes), y the (B,) class labels. "kernel", "count" and "softmax" are the released code's forms;
-"kernel-paper" is the kernel loss as the paper defines it. Kernel and count losses are sums over the batch, softmax is a
-mean.
+"kernel-paper" is the kernel loss as the paper defines it. "spike-train" takes desired spike trains in the place of
+labels. Kernel, count and spike-train losses are sums over the batch, softmax is a mean.
 """
 
 from __future__ import annotations
@@ -138,11 +138,19 @@ def softmax(
     return value, np.broadcast_to(dq.astype(a.dtype), a.shape).copy()
 
 
+def spike_train(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """Van Rossum loss (L1) against desired spike trains y (T, B, n), one an output neuron, filtered once. Summed."""
+    return van_rossum(a, filtered_train(y, neuron))
+
+
 LOSSES: dict[str, LossFunction] = {
     "kernel": kernel,
     "kernel-paper": kernel_paper,
     "count": count,
     "softmax": softmax,
+    "spike-train": spike_train,
 }
 
 
@@ -157,11 +165,11 @@ def value_and_gradient(
 
     Parameters
     ----------
-    name : {"kernel", "kernel-paper", "count", "softmax"}
+    name : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
     a : (T, B, n_classes) array_like
         Output PSC.
     y : (B,) array_like of int
-        Class labels.
+        Class labels; for "spike-train" the desired trains, of a's shape.
     neuron : NeuronParameters
         Its tau_s filters the desired trains.
     settings : LossSettings, optional
@@ -180,5 +188,9 @@ def value_and_gradient(
     """
     checks.one_of("loss", name, LOSSES)
     a = checks.finite_array("a", a, ndim=3)
-    y = checks.labels("y", y, batch=a.shape[1], n_classes=a.shape[2])
-    return LOSSES[name](a, y, neuron, settings or LossSettings())
+    if name == "spike-train":
+        target = checks.finite_array("y", y, dtype=a.dtype)
+        checks.same_shape("y", target, a.shape, "the output PSC")
+    else:
+        target = checks.labels("y", y, batch=a.shape[1], n_classes=a.shape[2])
+    return LOSSES[name](a, target, neuron, settings or LossSettings())

@@ -254,8 +254,8 @@ class Network:
         x : (B, *input_shape) or (T, B, *input_shape) array_like
             Static pictures, shown at every step, or spike trains.
         y : (B,) array_like of int
-            Class labels.
-        loss : {"kernel", "kernel-paper", "count", "softmax"}
+            Class labels; for "spike-train" the desired trains, (T, B, n_classes).
+        loss : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
         settings : LossSettings, optional
             Targets of the count loss.
         rng : numpy.random.Generator, optional
@@ -297,7 +297,6 @@ class Network:
         """
         x = self._checked_input(x)
         batch = self._batch(x)
-        y = checks.labels("y", y, batch=batch, n_classes=self.n_classes)
         masks = self._dropout_masks(batch, rng)
         shards = self.workers.shards(batch)
         forward = self.workers.map(

@@ -7,6 +7,7 @@ Time is in steps; theta_m = 1/tau_m and theta_s = 1/tau_s. The ids (F3, B5a, ...
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Forward: the spiking neuron, one step at a time
@@ -115,9 +116,9 @@ def reset_by_firing_time(u: float, I: float, reset_by_u: float, reset_by_I: floa
     """d(nu * s)[t_m + 1]/dt_m = -(r_u u + r_I I)    (B6); times leak(p - m - 1) it is the same at the next spike t_p.
 
     A spike that comes later resets later, so that less of the reset has leaked away at t_p. With r = (theta_m, 0) this
-    is the reset kernel's change under a shift of the spike by one step, nu[0] - nu[1]; with r = (0, 1) it
-    holds the jump of the membrane's slope across the spike too. Source: the paper's "Intra-neuron backpropagation"; r = (0, 1) is derived in
-    docs/derivations/exact-gradient.md.
+    is the reset kernel's change under a shift of the spike by one step, nu[0] - nu[1]; with r = (0, 1) it holds the
+    jump of the membrane's slope across the spike too. Source: the paper's "Intra-neuron backpropagation"; r = (0, 1) is
+    derived in docs/derivations/exact-gradient.md.
     """
     return -(reset_by_u * u + reset_by_I * I)
 
@@ -127,12 +128,37 @@ def reset_by_firing_time(u: float, I: float, reset_by_u: float, reset_by_I: floa
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def surrogate_spike_by_membrane(u: float, threshold: float, width: float, argument_clip: float) -> float:
+def surrogate_spike_by_membrane(
+    u: float, threshold: float, width: float, argument_clip: float, exponential: Callable[[float], float] = math.exp
+) -> float:
     """ds/du = sig'(x) / width, x = (u - V) / width clipped to +- argument_clip    (B8).
 
-    sig' is the derivative of the logistic function: a smooth stand-in for the step where no spike says which way to go.
-    Source: the released code ("warm-up"); the issue tracker's name for it.
+    sig' is the derivative of the logistic function, e / (1 + e)^2 with e = exp(-|x|): a smooth stand-in for the step
+    where no spike says which way to go. `exponential` lets the compiled loop bring an exp that it can vectorise.
+    Source: the released code, where it is called warm-up.
     """
     x = min(max((u - threshold) / width, -argument_clip), argument_clip)
-    e = math.exp(-abs(x))
+    e = exponential(-abs(x))
     return e / ((1.0 + e) * (1.0 + e)) / width
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Optimiser
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def moving_average(previous: float, value: float, beta: float) -> float:
+    """m = beta m + (1 - beta) x: AdamW's running mean of the gradient, and of its square."""
+    return beta * previous + (1.0 - beta) * value
+
+
+def adamw_weight(
+    W: float, mean: float, square: float, step_size: float, square_correction: float, epsilon: float, decay: float
+) -> float:
+    """W = decay W - step_size mean / (sqrt(square) square_correction + epsilon).
+
+    decay = 1 - learning_rate weight_decay; step_size = learning_rate / (1 - beta1^n) and
+    square_correction = 1 / sqrt(1 - beta2^n) undo the averages' bias towards 0 after n steps. Source: Loshchilov and
+    Hutter, "Decoupled weight decay regularization", as PyTorch orders it.
+    """
+    return decay * W - step_size * mean / (math.sqrt(square) * square_correction + epsilon)

@@ -1,0 +1,203 @@
+"""The command line: `tsslbp-ref check`, `demo`, `train`, `results`.
+
+Errors are one line on standard error and exit status 2; a failed check is status 1; a run stopped by a signal ends with
+128 + its number, as shells do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FAILED, BAD_INPUT, SIGNAL_BASE = 1, 2, 128
+DEMO_EPOCHS = 8
+DEMO_EXPERIMENT = "fashion-mnist-400-400"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"tsslbp-ref: error: {message}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("tsslbp-ref: interrupted", file=sys.stderr)
+        return SIGNAL_BASE + 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tsslbp-ref", description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="check every chain-rule term by finite differences")
+    check.add_argument("names", nargs="*", metavar="NAME", help="rows to check; all if none is named")
+    check.add_argument("--json", action="store_true", help="print the rows as JSON")
+    check.set_defaults(command=_check)
+
+    demo = commands.add_parser("demo", help="learn a spike raster, then Fashion-MNIST if it can be had")
+    demo.add_argument("--epochs", type=_positive, default=DEMO_EPOCHS, help="of Fashion-MNIST (default %(default)s)")
+    demo.add_argument("--seed", type=_natural, default=0)
+    _add_data(demo)
+    demo.set_defaults(command=_demo)
+
+    train = commands.add_parser("train", help="run an experiment of the paper's table")
+    train.add_argument("experiment", metavar="EXPERIMENT", help="a name, or 'list' for all names")
+    train.add_argument(
+        "--rule", default="released", help="released, no-intra, no-warmup, literal, surrogate, consistent"
+    )
+    train.add_argument("--loss", help="in the place of the experiment's loss")
+    train.add_argument("--epochs", type=_positive, help="in the place of the experiment's number")
+    seeds = train.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=_natural, default=0)
+    seeds.add_argument("--seeds", type=_seeds, help="several, as 0-4 or 0,2,5, in processes that share the cores")
+    train.add_argument("--threads", type=_positive, help="a run; by default the seeds share all cores")
+    train.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders (default %(default)s)")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    _add_data(train)
+    train.set_defaults(command=_train)
+
+    results = commands.add_parser("results", help="mean, std and best of the runs beside the paper's numbers")
+    results.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
+    results.add_argument("--csv", type=Path, help="write every epoch of every run to this file, too")
+    results.set_defaults(command=_results)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, help="folder of the data sets (default: TSSLBP_DATA, then known places)")
+    parser.add_argument("--no-download", action="store_true", help="never download")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 on, got {text!r}")
+    return int(text)
+
+
+def _seeds(text: str) -> list[int]:
+    """Read "0-4" or "0,2,5" into a list."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        start = _natural(first)
+        stop = _natural(last) if dash else start
+        if stop < start:
+            raise argparse.ArgumentTypeError(f"a range must not fall, got {part!r}")
+        seeds += range(start, stop + 1)
+    if len(set(seeds)) != len(seeds):
+        raise argparse.ArgumentTypeError(f"a seed is named twice in {text!r}")
+    return seeds
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Commands; each imports what it needs, so that --help answers at once
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _check(options: argparse.Namespace) -> int:
+    from tsslbp_ref import gradcheck
+
+    report = gradcheck.run(options.names or None)
+    print(json.dumps(report.to_json(), indent=2) if options.json else report.table())
+    return 0 if report.passed else FAILED
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from tsslbp_ref import raster
+
+    task = raster.raster_task(options.seed)
+    n_updates = 3000
+    print(
+        f"A network learns to fire a word: {len(task.inputs)} steps, {task.inputs.shape[2]} random input spike trains."
+    )
+    with tqdm(total=n_updates, desc="raster", unit="update", disable=options.quiet) as bar:
+
+        def report(update: int, loss: float) -> None:
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+
+        history = raster.learn(task, n_updates, report=report)
+    print(raster.as_text(raster.output_spikes(task)))
+    print(f"loss {history[0]:.2f} -> {history[-1]:.2f}, down by {1 - history[-1] / history[0]:.1%}\n")
+    return _demo_pictures(options)
+
+
+def _demo_pictures(options: argparse.Namespace) -> int:
+    """Train the demo's network on Fashion-MNIST; where the data cannot be had, say so in one line."""
+    from tsslbp_ref.datasets import DownloadError
+    from tsslbp_ref.experiments import experiment
+    from tsslbp_ref.tasks import task_of
+    from tsslbp_ref.training import Trainer, TrainingSettings
+
+    row = experiment(DEMO_EXPERIMENT)
+    try:
+        task = task_of(row, options.data, download=not options.no_download)
+    except (FileNotFoundError, DownloadError, ImportError) as error:
+        if options.data is not None:
+            raise
+        print(f"Fashion-MNIST is left out: {' '.join(str(error).split())}")
+        return 0
+    print(f"{row.spec}-10 learns Fashion-MNIST ({task.n_train} pictures), {row.n_steps} steps a picture.")
+    settings = TrainingSettings(options.epochs, row.batch_size, row.learning_rate, row.loss, seed=options.seed)
+    trainer = Trainer(row.network(options.seed), task, settings, show_progress=not options.quiet)
+    for _ in range(options.epochs):
+        metrics = trainer.run_epoch()
+        assert metrics is not None
+        print(epoch_line(metrics), flush=True)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from tsslbp_ref import experiments, seeds
+
+    if options.experiment == "list":
+        print("\n".join(experiments.EXPERIMENTS))
+        return 0
+    plan = seeds.Plan(
+        experiment=options.experiment,
+        rule=options.rule,
+        loss=options.loss,
+        epochs=options.epochs,
+        runs=options.runs,
+        data=options.data,
+        download=not options.no_download,
+        resume=options.resume,
+        threads=options.threads,
+    )
+    return seeds.train(plan, options.seeds or [options.seed], show_progress=not options.quiet)
+
+
+def _results(options: argparse.Namespace) -> int:
+    from tsslbp_ref import results
+
+    table = results.collect(options.runs)
+    print(results.as_text(table))
+    if options.csv is not None:
+        results.write_csv(options.runs, options.csv)
+    return 0
+
+
+def epoch_line(metrics: dict[str, Any]) -> str:
+    """One epoch's metrics, for people."""
+    loss = metrics["train_loss"]
+    return (
+        f"epoch {metrics['epoch']:3d}  loss {loss if math.isfinite(loss) else float('nan'):.4f}  "
+        f"train {metrics['train_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  "
+        f"{metrics['seconds']:.1f} s ({metrics['samples_per_second']:.0f} samples/s)"
+    )

@@ -1,0 +1,115 @@
+"""The paper's optimiser: AdamW on gradients of clipped norm, then a clamp of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import checks, fast
+from tsslbp_ref.workers import Workers
+
+Array = npt.NDArray[Any]
+
+NORM_EPSILON = 1e-6  # PyTorch's clip_grad_norm_ adds it to the norm it divides by
+
+
+class AdamW:
+    """Update weights in place, in the released code's order: clip the norm, step, clamp.
+
+    Parameters
+    ----------
+    weights : list of array
+        float32 or float64, changed in place by `step`.
+    learning_rate : float
+    betas : (float, float)
+        Decay of the running means of the gradient and of its square.
+    epsilon : float
+        Keeps the division finite; PyTorch's default.
+    weight_decay : float
+    clip_norm : float
+        Upper bound of the Euclidean norm of all gradients together; ``math.inf`` turns it off.
+    weight_clamp : float
+        Weights stay in +- this; ``math.inf`` turns it off.
+    workers : Workers, optional
+        Threads that share the work; one if not given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a constant is out of range, or, in `step`, gradients do not fit the weights or are not finite.
+
+    Notes
+    -----
+    Defaults: the paper's experiments, and for norm and clamp the released code.
+    """
+
+    def __init__(
+        self,
+        weights: list[Array],
+        learning_rate: float = 5e-4,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+        clip_norm: float = 1.0,
+        weight_clamp: float = 4.0,
+        workers: Workers | None = None,
+    ) -> None:
+        self.weights = weights
+        self.learning_rate = checks.real_number("learning_rate", learning_rate, above=0.0)
+        self.betas = tuple(checks.real_number("betas", beta, minimum=0.0) for beta in betas)
+        if len(self.betas) != 2 or max(self.betas) >= 1.0:
+            raise ValueError(f"betas must be two numbers in [0, 1), got {betas}")
+        self.epsilon = checks.real_number("epsilon", epsilon, above=0.0)
+        self.weight_decay = checks.real_number("weight_decay", weight_decay, minimum=0.0)
+        self.clip_norm = clip_norm if clip_norm == math.inf else checks.real_number("clip_norm", clip_norm, above=0.0)
+        if weight_clamp != math.inf:
+            checks.real_number("weight_clamp", weight_clamp, above=0.0)
+        self.weight_clamp = weight_clamp
+        self.workers = workers or Workers(1)
+        self.n_steps = 0
+        self.means = [np.zeros_like(W) for W in weights]
+        self.squares = [np.zeros_like(W) for W in weights]
+
+    def step(self, gradients: Sequence[Array]) -> float:
+        """Update the weights in place and return the norm of the gradients before clipping."""
+        if len(gradients) != len(self.weights):
+            raise ValueError(f"gradients must be {len(self.weights)} arrays, got {len(gradients)}")
+        for index, (gradient, W) in enumerate(zip(gradients, self.weights, strict=True)):
+            checks.same_shape(f"gradients[{index}]", gradient, W.shape, f"weights[{index}]")
+        norm = gradient_norm(gradients)
+        if not math.isfinite(norm):
+            raise ValueError(f"gradients must be finite, got a norm of {norm}")
+        self.n_steps += 1
+        beta1, beta2 = self.betas
+        constants = (
+            beta1,
+            beta2,
+            self.learning_rate / (1.0 - beta1**self.n_steps),
+            1.0 / math.sqrt(1.0 - beta2**self.n_steps),
+            self.epsilon,
+            1.0 - self.learning_rate * self.weight_decay,
+            min(1.0, self.clip_norm / (norm + NORM_EPSILON)),
+            self.weight_clamp,
+        )
+        self.workers.map(lambda parts: fast.adamw_sweep(*parts, *constants), self._parts(gradients))
+        return norm
+
+    def _parts(self, gradients: Sequence[Array]) -> list[tuple[Array, ...]]:
+        """Flat runs of (W, gradient, mean, square), one a thread and weight array."""
+        parts = []
+        for arrays in zip(self.weights, gradients, self.means, self.squares, strict=True):
+            flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
+            if not np.shares_memory(flat[0], arrays[0]):
+                raise ValueError(f"weights must be contiguous arrays, got strides {arrays[0].strides}")
+            parts += [tuple(array[run] for array in flat) for run in self.workers.shards(len(flat[0]))]
+        return parts
+
+
+def gradient_norm(gradients: Sequence[Array]) -> float:
+    """Euclidean norm of all gradients together, accumulated in the arrays' precision, array by array."""
+    return math.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient in gradients))

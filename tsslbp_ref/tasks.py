@@ -1,0 +1,125 @@
+"""What a network is trained on: mini-batches by index, each batch a function of its indices and a seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import datasets
+from tsslbp_ref.experiments import Experiment
+
+Array = npt.NDArray[Any]
+
+TEST_BATCH = 500
+EVENT_TEST_BATCH = 50
+
+
+class Task(Protocol):
+    """Training samples by index and a test set in batches."""
+
+    @property
+    def n_train(self) -> int:
+        """Number of training samples."""
+
+    @property
+    def n_test(self) -> int:
+        """Number of test samples."""
+
+    def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Input and target of the samples; `rng` draws the augmentation, if the task has any."""
+
+    def test_batches(self) -> Iterator[tuple[Array, Array]]:
+        """The test set, in order."""
+
+
+class ImageTask:
+    """Static pictures: normalised once, augmented a batch at a time where the experiment says so."""
+
+    def __init__(
+        self, dataset: str, *, augment: bool, data_dir: str | Path | None = None, download: bool = True
+    ) -> None:
+        train = datasets.load_images(dataset, "train", data_dir, download)
+        test = datasets.load_images(dataset, "test", data_dir, download)
+        self.source = train.source
+        self._dataset = dataset
+        self._augment = augment
+        # Augmentation crops raw pixels, so these stay uint8 until their batch is drawn.
+        self._train = train.images if augment else datasets.normalise(train.images, dataset)
+        self._train_labels = train.labels
+        self._test = datasets.normalise(test.images, dataset)
+        self._test_labels = test.labels
+
+    @property
+    def n_train(self) -> int:
+        """Number of training pictures."""
+        return len(self._train)
+
+    @property
+    def n_test(self) -> int:
+        """Number of test pictures."""
+        return len(self._test)
+
+    def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Pictures (B, C, H, W) float32 and labels (B,)."""
+        images = self._train[indices]
+        if self._augment:
+            images = datasets.normalise(datasets.augment_crop_flip(images, rng), self._dataset)
+        return images, self._train_labels[indices]
+
+    def test_batches(self) -> Iterator[tuple[Array, Array]]:
+        """Pictures and labels, 500 at a time."""
+        for start in range(0, self.n_test, TEST_BATCH):
+            run = slice(start, start + TEST_BATCH)
+            yield self._test[run], self._test_labels[run]
+
+
+class EventTask:
+    """N-MNIST recordings, read and binned as they are needed."""
+
+    def __init__(self, experiment: Experiment, *, data_dir: str | Path | None = None, stabilise: bool = False) -> None:
+        self._train = datasets.NMNIST("train", data_dir)
+        self._test = datasets.NMNIST("test", data_dir)
+        self._binning = (experiment.n_steps, experiment.bin_width_us)
+        self._stabilise = stabilise
+        self.source = str(self._train.root)
+
+    @property
+    def n_train(self) -> int:
+        """Number of training recordings."""
+        return len(self._train)
+
+    @property
+    def n_test(self) -> int:
+        """Number of test recordings."""
+        return len(self._test)
+
+    def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Spike trains (T, B, 2, 34, 34) uint8 and labels (B,)."""
+        return self._read(self._train, [indices])[0]
+
+    def test_batches(self) -> Iterator[tuple[Array, Array]]:
+        """Spike trains and labels, 50 at a time."""
+        for start in range(0, self.n_test, EVENT_TEST_BATCH):
+            indices = np.arange(start, min(start + EVENT_TEST_BATCH, self.n_test))
+            yield from self._read(self._test, [indices])
+
+    def _read(self, recordings: datasets.NMNIST, batches: Sequence[npt.NDArray[np.int64]]) -> list[tuple[Array, Array]]:
+        n_steps, bin_width = self._binning
+        return list(recordings.batches(batches, n_steps, bin_width, stabilise=self._stabilise))
+
+
+def task_of(experiment: Experiment, data_dir: str | Path | None = None, *, download: bool = True) -> Task:
+    """The experiment's data set as a task.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the data is not found, or is not what it should be; the message names the file or folder.
+    """
+    if experiment.dataset == "n-mnist":
+        return EventTask(experiment, data_dir=data_dir)
+    return ImageTask(experiment.dataset, augment=experiment.augment, data_dir=data_dir, download=download)
