@@ -49,9 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="run an experiment of the paper's table")
     train.add_argument("experiment", metavar="EXPERIMENT", help="a name, or 'list' for all names")
-    train.add_argument(
-        "--rule", default="released", help="released, no-intra, no-warmup, literal, surrogate, consistent"
-    )
+    train.add_argument("--rule", default="released", help="gradient rule (default %(default)s; a wrong name lists all)")
     train.add_argument("--loss", help="in the place of the experiment's loss")
     train.add_argument("--epochs", type=_positive, help="in the place of the experiment's number")
     seeds = train.add_mutually_exclusive_group()
@@ -123,9 +121,8 @@ def _demo(options: argparse.Namespace) -> int:
 
     task = raster.raster_task(options.seed)
     n_updates = 3000
-    print(
-        f"A network learns to fire a word: {len(task.inputs)} steps, {task.inputs.shape[2]} random input spike trains."
-    )
+    n_steps, _, n_inputs = task.inputs.shape
+    print(f"A network learns to fire a word: {n_steps} steps, {n_inputs} random input spike trains.")
     with tqdm(total=n_updates, desc="raster", unit="update", disable=options.quiet) as bar:
 
         def report(update: int, loss: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tsslbp_ref import checks
@@ -41,8 +41,9 @@ class Experiment:
     weight_scale: tuple[float, float] = (1.0, 1.0)
     dropout: float = 0.0
     augment: bool = False
-    loss_settings: LossSettings = LossSettings()
+    loss_settings: LossSettings = field(default_factory=LossSettings)
     bin_width_us: int = 3000  # N-MNIST only: the authors' preparation bins 300 ms to 3 ms steps
+    stabilise: bool = True  # N-MNIST only: the authors' preparation takes the camera's motion out
 
     def network(
         self, seed: int, *, rule: GradientRule | None = None, n_threads: int | None = None, dtype: str = "float32"

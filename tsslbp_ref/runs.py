@@ -26,7 +26,7 @@ CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "checkpoint-last.n
 SAME_IN_A_RESUMED_RUN = ("neuron", "rule", "layers", "n_steps", "dtype", "n_threads", "settings")
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """The run was told to stop and has saved its state; `signum` says by which signal."""
 
     def __init__(self, signum: int, folder: Path) -> None:
@@ -90,7 +90,7 @@ class Run:
 
         Raises
         ------
-        Interrupted
+        InterruptedRunError
             After SIGINT or SIGTERM, once the state is saved.
         """
         trainer = self.trainer
@@ -107,7 +107,7 @@ class Run:
                 if metrics is not None:
                     yield metrics
                 if noted:
-                    raise Interrupted(noted[0], self.folder)
+                    raise InterruptedRunError(noted[0], self.folder)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All epochs so far, from disk."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tsslbp_ref.experiments import experiment
 from tsslbp_ref.parameters import rule_by_name
-from tsslbp_ref.runs import Interrupted, Run
+from tsslbp_ref.runs import InterruptedRunError, Run
 from tsslbp_ref.tasks import task_of
 from tsslbp_ref.training import TrainingSettings
 from tsslbp_ref.workers import available_cores
@@ -99,7 +99,7 @@ def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
     try:
         for metrics in run.run():
             print(f"{plan.experiment} {plan.rule} seed {seed}  {epoch_line(metrics)}", flush=True)
-    except Interrupted as stop:
+    except InterruptedRunError as stop:
         print(f"tsslbp-ref: {stop}", file=sys.stderr)
         return SIGNAL_BASE + stop.signum
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,14 +78,13 @@ class ImageTask:
 
 
 class EventTask:
-    """N-MNIST recordings, read and binned as they are needed."""
+    """N-MNIST recordings, read, freed of the camera's motion if the experiment says so, and binned as they are needed."""
 
-    def __init__(self, experiment: Experiment, *, data_dir: str | Path | None = None, stabilise: bool = False) -> None:
-        self._train = datasets.NMNIST("train", data_dir)
-        self._test = datasets.NMNIST("test", data_dir)
-        self._binning = (experiment.n_steps, experiment.bin_width_us)
-        self._stabilise = stabilise
-        self.source = str(self._train.root)
+    def __init__(self, experiment: Experiment, data_dir: str | Path | None = None) -> None:
+        self._train = datasets.NMNIST(data_dir, "train")
+        self._test = datasets.NMNIST(data_dir, "test")
+        self._experiment = experiment
+        self.source = self._train.source
 
     @property
     def n_train(self) -> int:
@@ -98,18 +97,17 @@ class EventTask:
         return len(self._test)
 
     def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
-        """Spike trains (T, B, 2, 34, 34) uint8 and labels (B,)."""
-        return self._read(self._train, [indices])[0]
+        """Spike trains (T, B, 2, 34, 34) and labels (B,)."""
+        return self._read(self._train, indices)
 
     def test_batches(self) -> Iterator[tuple[Array, Array]]:
         """Spike trains and labels, 50 at a time."""
         for start in range(0, self.n_test, EVENT_TEST_BATCH):
-            indices = np.arange(start, min(start + EVENT_TEST_BATCH, self.n_test))
-            yield from self._read(self._test, [indices])
+            yield self._read(self._test, np.arange(start, min(start + EVENT_TEST_BATCH, self.n_test)))
 
-    def _read(self, recordings: datasets.NMNIST, batches: Sequence[npt.NDArray[np.int64]]) -> list[tuple[Array, Array]]:
-        n_steps, bin_width = self._binning
-        return list(recordings.batches(batches, n_steps, bin_width, stabilise=self._stabilise))
+    def _read(self, recordings: datasets.NMNIST, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        row = self._experiment
+        return recordings.batch(indices, row.n_steps, row.bin_width_us, stabilise=row.stabilise)
 
 
 def task_of(experiment: Experiment, data_dir: str | Path | None = None, *, download: bool = True) -> Task:
@@ -121,5 +119,5 @@ def task_of(experiment: Experiment, data_dir: str | Path | None = None, *, downl
         If the data is not found, or is not what it should be; the message names the file or folder.
     """
     if experiment.dataset == "n-mnist":
-        return EventTask(experiment, data_dir=data_dir)
+        return EventTask(experiment, data_dir)
     return ImageTask(experiment.dataset, augment=experiment.augment, data_dir=data_dir, download=download)

@@ -1,0 +1,122 @@
+"""The IDX reader: what it accepts, and the one line it gives for each kind of damage."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from tsslbp_ref.datasets import DataError, MissingSplitError, idx
+
+IMAGE_MAGIC = 0x0803
+LABEL_MAGIC = 0x0801
+
+
+def images_content(images):
+    return struct.pack(">4I", IMAGE_MAGIC, *images.shape) + images.tobytes()
+
+
+def labels_content(labels):
+    return struct.pack(">2I", LABEL_MAGIC, len(labels)) + bytes(labels)
+
+
+@pytest.fixture
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+
+
+def write(path, content):
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["images", "images.gz"])
+def test_pictures_plain_and_packed(tmp_path, pictures, name):
+    read = idx.read_images(write(tmp_path / name, images_content(pictures)))
+    assert read.shape == (5, 1, 28, 28)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read[:, 0], pictures)
+
+
+@pytest.mark.parametrize("name", ["labels", "labels.gz"])
+def test_labels_plain_and_packed(tmp_path, name):
+    read = idx.read_labels(write(tmp_path / name, labels_content([3, 0, 9])))
+    assert read.dtype == np.int64
+    assert read.tolist() == [3, 0, 9]
+
+
+def image_damage():
+    good = images_content(np.ones((2, 28, 28), np.uint8))
+    huge = struct.pack(">4I", IMAGE_MAGIC, 2**32 - 1, 2**32 - 1, 2**32 - 1)
+    packed = gzip.compress(good)
+    return [
+        ("plain", b"", "is empty"),
+        ("zero.gz", b"", "is empty"),
+        ("nothing.gz", gzip.compress(b""), "is empty"),
+        ("text.gz", b"<html>not found</html>", "not a valid gzip file"),
+        ("cut.gz", packed[: len(packed) // 2], "truncated gzip file"),
+        ("flipped.gz", packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:], "not a valid gzip file"),
+        ("mangled.gz", packed[:10] + b"\xff" + packed[11:], "not a valid gzip file"),
+        ("cut", good[:-1], "truncated IDX file, the header says 2 x 28 x 28 = 1568 bytes, got 1567"),
+        ("header", good[:7], "truncated IDX file, 7 bytes where the header alone has 16"),
+        ("long", good + b"\0", "too long IDX file"),
+        ("huge", huge, "truncated IDX file"),
+        ("labels", labels_content([1] * 20), "wrong IDX magic number, expected 0x00000803, got 0x00000801"),
+        ("other", b"PK\3\4" + good[4:], "wrong IDX magic number"),
+        ("none", images_content(np.ones((0, 28, 28), np.uint8)), "holds no pictures"),
+        ("small", images_content(np.ones((2, 14, 56), np.uint8)), "28 x 28 pixels, got 14 x 56"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"), image_damage(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_damaged_pictures(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        idx.read_images(path)
+    text = str(caught.value)
+    assert message in text
+    assert text.startswith(str(path))
+    assert "\n" not in text
+
+
+def test_damaged_labels(tmp_path):
+    with pytest.raises(DataError, match=r"labels must lie in 0 \.\. 9, got 10 at index 2"):
+        idx.read_labels(write(tmp_path / "labels", labels_content([1, 2, 10])))
+    with pytest.raises(DataError, match="wrong IDX magic number"):
+        idx.read_labels(write(tmp_path / "images", images_content(np.ones((1, 28, 28), np.uint8))))
+
+
+def test_split_prefers_the_plain_file(tmp_path, pictures):
+    write(tmp_path / "t10k-images-idx3-ubyte", images_content(pictures))
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"never read")
+    write(tmp_path / "t10k-labels-idx1-ubyte.gz", labels_content([1, 2, 3, 4, 5]))
+    images, labels = idx.read_split(tmp_path, "test")
+    np.testing.assert_array_equal(images[:, 0], pictures)
+    assert labels.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_images_and_labels_must_be_equally_many(tmp_path, pictures):
+    write(tmp_path / "train-images-idx3-ubyte", images_content(pictures))
+    write(tmp_path / "train-labels-idx1-ubyte", labels_content([1, 2]))
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte: 5 pictures, but .*train-labels-idx1-ubyte holds 2"):
+        idx.read_split(tmp_path, "train")
+
+
+@pytest.mark.parametrize("caught_as", [DataError, ValueError, FileNotFoundError])
+def test_missing_split_is_both_kinds_of_error(tmp_path, pictures, caught_as):
+    write(tmp_path / "train-images-idx3-ubyte", images_content(pictures))
+    with pytest.raises(
+        caught_as, match=r"the train split is incomplete, train-labels-idx1-ubyte\[.gz\] is missing"
+    ) as e:
+        idx.read_split(tmp_path, "train")
+    assert e.type is MissingSplitError
+
+
+def test_unknown_split_and_missing_file(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown split 'tset'.*did you mean 'test'"):
+        idx.split_paths(tmp_path, "tset")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        idx.read_images(tmp_path / "nowhere")

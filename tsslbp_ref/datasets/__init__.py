@@ -1,0 +1,25 @@
+"""The data sets of the paper's experiments: MNIST, Fashion-MNIST, CIFAR-10 (pictures) and N-MNIST (events).
+
+Where they are looked for is described in `fetch`; each format has its own file (`idx`, `cifar10`, `nmnist`).
+"""
+
+from tsslbp_ref.datasets.errors import DataError, DownloadError, MissingSplitError
+from tsslbp_ref.datasets.fetch import available
+from tsslbp_ref.datasets.images import IMAGE_SETS, ImageSet, augment_crop_flip, load_images, normalise
+from tsslbp_ref.datasets.nmnist import NMNIST, bin_events, read_events, remove_saccade_motion
+
+__all__ = [
+    "IMAGE_SETS",
+    "NMNIST",
+    "DataError",
+    "DownloadError",
+    "ImageSet",
+    "MissingSplitError",
+    "augment_crop_flip",
+    "available",
+    "bin_events",
+    "load_images",
+    "normalise",
+    "read_events",
+    "remove_saccade_motion",
+]
