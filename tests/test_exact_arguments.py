@@ -1,0 +1,91 @@
+"""What `tsslbp_ref.exact.simulate` refuses: malformed arguments, and networks that fire without end."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tsslbp_ref import exact
+
+VALID = {
+    "weights": [[[11.0]]],
+    "input_spikes": [[1.0, 4.0]],
+    "tau_m": 10.0,
+    "tau_s": 3.0,
+    "threshold": 1.0,
+    "duration": 30.0,
+    "desired_spikes": [[5.0]],
+}
+
+
+def single(**changes):
+    """Simulate one neuron with one input, some arguments replaced."""
+    return exact.simulate(**(VALID | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_spikes": [[4.0, 1.0]]}, r"input_spikes\[0\] must be sorted, got 1 after"),
+        ({"input_spikes": [[-1.0, 4.0]]}, r"input_spikes\[0\] must lie in \[0, duration\].*got -1"),
+        ({"input_spikes": [[1.0, 30.5]]}, r"input_spikes\[0\] must lie in \[0, duration\].*got 30.5"),
+        ({"input_spikes": [[1.0, math.nan]]}, r"input_spikes\[0\] must be finite"),
+        ({"input_spikes": [[1.0, math.inf]]}, r"input_spikes\[0\] must be finite"),
+        ({"input_spikes": [[[1.0], [2.0]]]}, r"input_spikes\[0\] must have 1 axes"),
+        ({"input_spikes": [[1.0], [2.0]]}, "input_spikes must hold 1 spike trains"),
+        ({"input_spikes": [1.0]}, r"input_spikes\[0\] must have 1 axes"),
+        ({"desired_spikes": [[9.0, 5.0]]}, r"desired_spikes\[0\] must be sorted"),
+        ({"desired_spikes": []}, "desired_spikes must hold 1 spike trains"),
+        ({"desired_spikes": [[31.0]]}, r"desired_spikes\[0\] must lie in"),
+        ({"weights": []}, "weights must hold at least one layer"),
+        ({"weights": [[[math.nan]]]}, r"weights\[0\] must be finite"),
+        ({"weights": [[1.0]]}, r"weights\[0\] must have 2 axes"),
+        ({"weights": [[[1.0]], [[1.0, 2.0]]]}, r"weights\[1\] must have 1 columns to match weights\[0\]"),
+        ({"weights": [np.zeros((0, 1))]}, r"weights\[0\] must not be empty"),
+        ({"weights": [[[1e308]]], "tau_s": 0.1}, "a membrane of layer 0 overflowed"),
+        ({"weights": [[[1e307]]], "tau_m": 0.01}, "a membrane of layer 0 overflowed"),
+        ({"tau_m": 0.0}, "tau_m must be greater than 0"),
+        ({"tau_s": -1.0}, "tau_s must be greater than 0"),
+        ({"tau_m": math.nan}, "tau_m must be finite"),
+        ({"threshold": 0.0}, "threshold must be greater than 0"),
+        ({"duration": -1.0}, "duration must be greater than 0"),
+        ({"duration": math.inf}, "duration must be finite"),
+        ({"max_events": 0}, "max_events must be at least 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_values(changes, message):
+    with pytest.raises(ValueError, match=message):
+        single(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": 3.0}, "weights must be a sequence"),
+        ({"input_spikes": 3.0}, "input_spikes must be a sequence"),
+        ({"input_spikes": [["a"]]}, r"input_spikes\[0\] must hold real numbers"),
+        ({"tau_m": "ten"}, "tau_m must be a real number"),
+        ({"max_events": 1.5}, "max_events must be an integer"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_types(changes, message):
+    with pytest.raises(TypeError, match=message):
+        single(**changes)
+
+
+def test_the_number_of_spikes_is_bounded():
+    with pytest.raises(ValueError, match="more than max_events = 100000 spikes, reached in layer 0"):
+        single(weights=[[[1e12]]])
+    counts = len(single(weights=[[[500.0]]]).spike_times[0][0])
+    assert len(single(weights=[[[500.0]]], max_events=counts).spike_times[0][0]) == counts
+    with pytest.raises(ValueError, match=f"more than max_events = {counts - 1}"):
+        single(weights=[[[500.0]]], max_events=counts - 1)
+    # The bound is shared: each layer alone stays below it.
+    layers = [[[500.0]], [[5.0]]]
+    assert 1 < len(single(weights=layers).spike_times[1][0]) < counts
+    with pytest.raises(ValueError, match="reached in layer 1"):
+        single(weights=layers, max_events=counts + 1)
