@@ -1,0 +1,52 @@
+"""AdamW against a few lines of NumPy, and the order clip, step, clamp."""
+
+import numpy as np
+import pytest
+
+from tsslbp_ref.optim import AdamW, gradient_norm
+from tsslbp_ref.workers import Workers
+
+
+def numpy_adamw(W, gradients, lr=5e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.01):
+    """Loshchilov and Hutter's algorithm, unclipped."""
+    W, m, v = W.copy(), np.zeros_like(W), np.zeros_like(W)
+    for n, g in enumerate(gradients, start=1):
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        W -= lr * decay * W
+        W -= lr * (m / (1 - beta1**n)) / (np.sqrt(v / (1 - beta2**n)) + epsilon)
+    return W
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_against_numpy(n_threads):
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(7, 5))
+    gradients = [1e-2 * rng.normal(size=W.shape) for _ in range(20)]
+    wanted = numpy_adamw(W, gradients)
+    optimiser = AdamW([W], workers=Workers(n_threads))
+    for gradient in gradients:
+        assert optimiser.step([gradient]) == pytest.approx(np.linalg.norm(gradient))
+    np.testing.assert_allclose(W, wanted, rtol=1e-12)
+
+
+def test_the_norm_is_clipped_over_all_arrays_together():
+    rng = np.random.default_rng(1)
+    start = [rng.normal(size=(4, 3)), rng.normal(size=(2, 4))]
+    gradients = [10.0 * rng.normal(size=W.shape) for W in start]
+    clipped = [g / (gradient_norm(gradients) + 1e-6) for g in gradients]
+    one, other = [W.copy() for W in start], [W.copy() for W in start]
+    AdamW(one, epsilon=1.0).step(gradients)
+    AdamW(other, epsilon=1.0, clip_norm=np.inf).step(clipped)
+    for W, same in zip(one, other, strict=True):
+        np.testing.assert_allclose(W, same, rtol=1e-12)
+    unclipped = [W.copy() for W in start]
+    AdamW(unclipped, epsilon=1.0, clip_norm=np.inf).step(gradients)
+    assert not np.allclose(unclipped[0], one[0])
+
+
+def test_weights_are_clamped_after_the_step():
+    W = np.array([[3.9995, -3.9995, 0.0]])
+    AdamW([W], learning_rate=0.01, weight_decay=0.0).step([np.array([[-1.0, 1.0, 0.5]])])
+    assert W[0, 0] == 4.0
+    assert W[0, 1] == -4.0
+    assert W[0, 2] < 0.0

@@ -1,0 +1,112 @@
+"""The literal loops and the compiled sweeps give the same numbers, whatever the shapes and constants."""
+
+import numpy as np
+import pytest
+from conftest import relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tsslbp_ref as tr
+from tsslbp_ref import fast, reference
+from tsslbp_ref.parameters import INTER_RULES, INTRA_RULES, GradientRule, NeuronParameters
+
+TOLERANCE = 1e-12
+
+neurons = st.builds(
+    NeuronParameters, tau_m=st.floats(1.0, 30.0), tau_s=st.floats(1.0, 20.0), threshold=st.floats(0.1, 3.0)
+)
+rules = st.builds(
+    GradientRule,
+    inter=st.sampled_from(INTER_RULES),
+    intra=st.sampled_from(INTRA_RULES),
+    warmup=st.booleans(),
+    inverse_rise_clip=st.sampled_from([2.0, 8.0, 1e6]),
+    surrogate_width=st.floats(0.05, 1.0),
+    warmup_gate=st.floats(0.0, 1.0),
+)
+shapes = st.tuples(st.integers(1, 14), st.integers(1, 3), st.integers(1, 6))
+
+
+@settings(max_examples=60, deadline=None)
+@given(neuron=neurons, rule=rules, shape=shapes, seed=st.integers(0, 2**32 - 1))
+def test_forward_and_backward(neuron, rule, shape, seed):
+    rng = np.random.default_rng(seed)
+    I = rng.normal(0.5 * neuron.threshold, 0.8 * neuron.threshold, shape)
+    g = rng.normal(size=shape)
+    literal, swept = reference.lif_forward(I, neuron), fast.lif_forward(I, neuron)
+    assert np.array_equal(literal.s, swept.s)
+    np.testing.assert_allclose(swept.u, literal.u, rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(swept.a, literal.a, rtol=TOLERANCE, atol=TOLERANCE)
+    slow = reference.tsslbp_backward(g, literal, neuron, rule)
+    quick = fast.tsslbp_backward(g, literal, neuron, rule)
+    np.testing.assert_allclose(quick, slow, rtol=0, atol=TOLERANCE * max(1.0, np.abs(slow).max()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(neuron=neurons, shape=shapes, seed=st.integers(0, 2**32 - 1))
+def test_the_filter_and_its_adjoint(neuron, shape, seed):
+    rng = np.random.default_rng(seed)
+    s, g = rng.normal(size=shape), rng.normal(size=shape)
+    a = fast.psc_filter(s, neuron)
+    np.testing.assert_allclose(a, reference.psc_filter(s, neuron), rtol=0, atol=TOLERANCE * np.abs(s).max())
+    assert np.vdot(a, g) == pytest.approx(np.vdot(s, fast.psc_filter_adjoint(g, neuron)), rel=1e-10, abs=1e-10)
+
+
+def test_blocks_of_neurons_do_not_show():
+    """More neurons than one block of the sweep holds, and not a multiple of it."""
+    rng = np.random.default_rng(3)
+    neuron, rule = NeuronParameters(), GradientRule()
+    n_neurons = 2 * fast.BLOCK + 7
+    I, g = rng.normal(0.4, 0.6, (4, 1, n_neurons)), rng.normal(size=(4, 1, n_neurons))
+    whole = fast.tsslbp_backward(g, fast.lif_forward(I, neuron), neuron, rule)
+    one_by_one = np.concatenate(
+        [
+            fast.tsslbp_backward(g[:, :, i : i + 1], fast.lif_forward(I[:, :, i : i + 1], neuron), neuron, rule)
+            for i in range(n_neurons)
+        ],
+        axis=2,
+    )
+    assert np.array_equal(whole, one_by_one)
+
+
+def test_the_dependency_matrix_gives_the_double_sum():
+    rng = np.random.default_rng(5)
+    neuron, rule = NeuronParameters(), GradientRule()
+    trace = tr.lif_forward(rng.normal(0.5, 0.7, (9, 2, 3)), neuron)
+    phi = tr.reference.dependency_matrix(trace, neuron, rule)
+    g = rng.normal(size=(9, 2, 3))
+    assert phi.shape == (9, 9, 2, 3)
+    assert relative_error(np.einsum("kmbi,kbi->mbi", phi, g), tr.tsslbp_backward(g, trace, neuron, rule)) < TOLERANCE
+
+
+def test_no_psc_depends_on_a_later_membrane():
+    """phi is 0 above the diagonal, t_k before t_m, under every causal rule."""
+    rng = np.random.default_rng(6)
+    neuron = NeuronParameters()
+    trace = tr.lif_forward(rng.normal(0.5, 0.7, (8, 1, 4)), neuron)
+    assert trace.s.sum() > 8
+    for inter in ("released", "literal", "surrogate"):
+        phi = tr.reference.dependency_matrix(trace, neuron, GradientRule(inter=inter))
+        k, m = np.triu_indices(8, 1)
+        assert not phi[k, m].any()
+
+
+def test_the_vectorised_exponential():
+    x = -np.linspace(0.0, 16.0, 2001)
+    found = np.array([fast.exponential(value) for value in x])
+    np.testing.assert_allclose(found, np.exp(x), rtol=1e-13)
+
+
+def test_float32_agrees_to_its_precision():
+    rng = np.random.default_rng(8)
+    neuron, rule = NeuronParameters(), GradientRule()
+    I, g = rng.normal(0.5, 0.7, (5, 4, 30)), rng.normal(size=(5, 4, 30))
+    double = fast.lif_forward(I, neuron)
+    away = np.abs(double.u - neuron.threshold).min()
+    assert away > 1e-5  # no spike may flip on the last bit of float32
+    single = fast.lif_forward(I.astype(np.float32), neuron)
+    assert single.u.dtype == single.a.dtype == np.float32
+    assert np.array_equal(single.s, double.s)
+    delta = fast.tsslbp_backward(g.astype(np.float32), single, neuron, rule)
+    assert delta.dtype == np.float32
+    assert relative_error(delta, fast.tsslbp_backward(g, double, neuron, rule)) < 1e-5

@@ -1,0 +1,77 @@
+"""The registry of gradient checks: one row a derivative, each with its equation, its error and its tolerance.
+
+Four kinds of row, by the beginning of the name:
+
+- ``term-``, ``loss-``, ``layer-``: every factor of the chain rule against a finite difference of the smooth function
+  that it is the derivative of. The equation says which.
+- ``phi-``, ``tangent-``: the rule and the whole backward pass against the frozen-event tangent network, see `tangent`.
+- ``sweep-``: the fast O(T) code against the literal loops.
+- ``adjoint-``: the dot-product test of each linear map.
+
+The checks look every function up when they run, so a wrong derivative planted in a module shows. One limit of that: the
+compiled loops of `fast` hold the terms that they were compiled with.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+
+from tsslbp_ref.gradcheck import (
+    adjoint_checks,
+    kernel_checks,
+    layer_checks,
+    loss_checks,
+    sweep_checks,
+    tangent_checks,
+    terms_checks,
+)
+from tsslbp_ref.gradcheck.report import Check, Report, Row
+
+FAMILIES = (kernel_checks, terms_checks, loss_checks, layer_checks, tangent_checks, sweep_checks, adjoint_checks)
+
+__all__ = ["Check", "Report", "Row", "registry", "run"]
+
+
+def registry() -> list[Check]:
+    """All checks, in the order of the table. Names are unique."""
+    return [check for family in FAMILIES for check in family.all_checks()]
+
+
+def run(names: str | Iterable[str] | None = None) -> Report:
+    """Run the checks and return the table.
+
+    Parameters
+    ----------
+    names : str or iterable of str, optional
+        Names of rows, or patterns such as "tangent-*"; all rows if not given. Rows keep the table's order.
+
+    Returns
+    -------
+    Report
+        With .rows, .passed, .table() and .to_json().
+
+    Raises
+    ------
+    ValueError
+        If a name or pattern fits no row (the error lists the known names), or none is given.
+    TypeError
+        If a name is no string.
+    """
+    return Report([check.run() for check in _selected(registry(), names)])
+
+
+def _selected(known: list[Check], names: str | Iterable[str] | None) -> list[Check]:
+    """The checks that the names or patterns ask for."""
+    if names is None:
+        return known
+    patterns = [names] if isinstance(names, str) else list(names)
+    if not patterns:
+        raise ValueError("names must hold at least one name")
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"names must hold strings, got {pattern!r}")
+        if not any(fnmatch.fnmatchcase(check.name, pattern) for check in known):
+            listed = ", ".join(check.name for check in known)
+            raise ValueError(f"unknown check {pattern!r}; known: {listed}")
+    return [check for check in known if any(fnmatch.fnmatchcase(check.name, pattern) for pattern in patterns)]

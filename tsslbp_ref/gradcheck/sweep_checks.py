@@ -1,0 +1,187 @@
+"""Rows that hold the fast sweeps equal to the literal loops: O(T) against O(T^2), products against nested loops."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tsslbp_ref import fast, layers, reference, reference_layers, signals
+from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
+from tsslbp_ref.gradcheck.report import Check
+from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
+from tsslbp_ref.trace import Trace
+
+NEURONS = (NeuronParameters(5.0, 3.0, 1.0), NeuronParameters(2.5, 7.0, 0.6))
+SHAPE = (12, 2, 4)  # T, B, N
+SEED = 224  # spikes, silence, and slow rises on both sides of the clip, for both neurons
+TOLERANCES = {"float64": 1e-12, "float32": 1e-5}  # rounding of about 100 operations in either precision
+CONVOLUTIONS = tuple(
+    layers.Conv2d((2, 5, 6), n_filters=3, kernel_size=size, padding=padding)
+    for size, padding in ((3, 0), (3, 1), (3, 2), (2, 0), (2, 1), (1, 0))
+)
+
+
+def all_checks() -> list[Check]:
+    """Filter, forward, backward by rule and precision, convolutions, and the signals' short cuts."""
+    return [*_time_rows(), *_convolution_rows(), *_signal_rows()]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sweeps over time
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _time_rows() -> list[Check]:
+    exact = TOLERANCES["float64"]
+    rows = [
+        Check("sweep-psc-filter", "a = eps * s: recursion against double sum", "fast.psc_filter", exact, _psc_filter),
+        Check("sweep-forward", "u, a of a layer (F3 - F6)", "fast.lif_forward", exact, _forward),
+    ]
+    for precision, tolerance in TOLERANCES.items():
+        rows += [
+            Check(
+                f"sweep-backward-{name}-{precision}",
+                f"delta[t_m] = sum_k phi(t_k, t_m) g[t_k] in {precision}: sweep against double sum",
+                "fast.tsslbp_backward",
+                tolerance,
+                partial(_backward, rule, precision),
+            )
+            for name, rule in named_rules().items()
+        ]
+    return rows
+
+
+def sweep_weighted_input() -> Array:
+    """Rises and falls about the threshold, so that neurons fire often, rarely and never."""
+    rng = np.random.default_rng(SEED)
+    return rng.normal(0.4, 0.7, size=SHAPE) * np.linspace(0.2, 1.5, SHAPE[2])
+
+
+def _psc_filter() -> float:
+    s = np.random.default_rng(22).normal(size=SHAPE)
+    return largest(relative_error(fast.psc_filter(s, neuron), reference.psc_filter(s, neuron)) for neuron in NEURONS)
+
+
+def _forward() -> float:
+    errors = []
+    for neuron in NEURONS:
+        found = fast.lif_forward(sweep_weighted_input(), neuron)
+        expected = reference.lif_forward(sweep_weighted_input(), neuron)
+        errors += [relative_error(found.u, expected.u), relative_error(found.a, expected.a)]
+        errors.append(relative_error(found.s, expected.s))
+    return largest(errors)
+
+
+def _backward(rule: GradientRule, precision: str) -> float:
+    """The sweep in a precision against the double sum in float64, on the same numbers."""
+    g = np.random.default_rng(23).normal(size=SHAPE).astype(precision)
+    errors = []
+    for neuron in NEURONS:
+        trace = fast.lif_forward(sweep_weighted_input().astype(precision), neuron)
+        wide = Trace(trace.u.astype(np.float64), trace.a.astype(np.float64), trace.threshold)
+        expected = reference.tsslbp_backward(g.astype(np.float64), wide, neuron, rule)
+        errors.append(relative_error(fast.tsslbp_backward(g, trace, neuron, rule), expected))
+    return largest(errors)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Convolutions
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _convolution_rows() -> list[Check]:
+    tolerance = TOLERANCES["float64"]
+    return [
+        Check(
+            "sweep-conv-forward",
+            "I = W * a: unfolded product against nested loops",
+            "layers.Conv2d.forward",
+            tolerance,
+            lambda: largest(_convolution_forward(layer) for layer in CONVOLUTIONS),
+        ),
+        Check(
+            "sweep-conv-adjoint",
+            "g = W^T delta (B3): folded product against nested loops",
+            "layers.Conv2d.adjoint",
+            tolerance,
+            lambda: largest(_convolution_adjoint(layer) for layer in CONVOLUTIONS),
+        ),
+        Check(
+            "sweep-conv-weight-gradient",
+            "dL/dW = sum delta a^T (B1): unfolded product against nested loops",
+            "layers.Conv2d.weight_gradient",
+            tolerance,
+            lambda: largest(_convolution_weight_gradient(layer) for layer in CONVOLUTIONS),
+        ),
+    ]
+
+
+def _draw(shape: tuple[int, ...], seed: int) -> Array:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def _convolution_forward(layer: layers.Conv2d) -> float:
+    x, W = _draw((2, *layer.input_shape), 31), _draw(layer.weight_shape, 32)
+    return relative_error(layer.forward(x, W), reference_layers.conv2d_forward(x, W, layer.padding))
+
+
+def _convolution_adjoint(layer: layers.Conv2d) -> float:
+    delta, W = _draw((2, *layer.output_shape), 33), _draw(layer.weight_shape, 34)
+    size = (layer.input_shape[1], layer.input_shape[2])
+    expected = reference_layers.conv2d_adjoint(delta, W, layer.padding, size)
+    return relative_error(layer.adjoint(delta, W), expected)
+
+
+def _convolution_weight_gradient(layer: layers.Conv2d) -> float:
+    x, delta = _draw((2, *layer.input_shape), 35), _draw((2, *layer.output_shape), 36)
+    expected = reference_layers.conv2d_weight_gradient(delta, x, layer.padding)
+    return relative_error(layer.weight_gradient(delta, x), expected)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Signals
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _signal_rows() -> list[Check]:
+    return [
+        Check(
+            f"sweep-signal-{kind}",
+            f"{equation}, against the plain sums over t",
+            f"signals.{where}",
+            TOLERANCES["float64"],
+            partial(_signal, kind),
+        )
+        for kind, equation, where in (
+            ("psc", "I[t] = W a[t], dL/dW = sum_t delta[t] a[t]^T", "PSCSignal"),
+            ("static", "I[t] = c[t] (W x), dL/dW = (sum_t c[t] delta[t]) x^T", "StaticSignal"),
+            ("sparse", "I = eps * (W s), dL/dW = sum_t D[t] s[t]^T", "SparseSpikeSignal"),
+        )
+    ]
+
+
+def signal_case(kind: str) -> tuple[Any, Array, layers.Dense]:
+    """A signal of a kind, its PSC (T, B, n) by the literal double sum, and a dense layer that it feeds."""
+    T, B, n = 7, 3, 20
+    neuron = NEURONS[0]
+    rng = np.random.default_rng(41)
+    layer = layers.Dense((n,), 4)
+    if kind == "static":
+        x = rng.random((B, n))
+        gain = signals.static_gain(T, neuron, np.float64)
+        return signals.StaticSignal(x, gain), reference.psc_filter(np.broadcast_to(x, (T, B, n)), neuron), layer
+    s = (rng.random((T, B, n)) < signals.SPARSE_DENSITY / 2.0).astype(np.float64)
+    a = reference.psc_filter(s, neuron)
+    return (signals.PSCSignal(a) if kind == "psc" else signals.spike_signal(s, neuron, np.float64, layer)), a, layer
+
+
+def _signal(kind: str) -> float:
+    signal, a, layer = signal_case(kind)
+    W, delta = _draw(layer.weight_shape, 42), _draw((*a.shape[:2], layer.n_out), 43)
+    errors = [
+        relative_error(signal.weighted_input(layer, W), np.einsum("oi,tbi->tbo", W, a)),
+        relative_error(signal.weight_gradient(layer, delta), np.einsum("tbo,tbi->oi", delta, a)),
+    ]
+    return largest(errors)

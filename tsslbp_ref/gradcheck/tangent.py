@@ -1,0 +1,174 @@
+r"""The frozen-event tangent network: the smooth network whose true gradient TSSL-BP is. Own derivation.
+
+The loss of the spiking network is piecewise constant in the weights in discrete time, so there is nothing to
+difference. But freeze one run: its membranes u0, spikes s0, PSCs a0 and weighted inputs I0. Write dI = I~ - I0 for what
+a change of the weights adds to the weighted input, psi0 = s0 min(1/du0, 8) for the slopes of the firing times, m0 = 1
+where the warm-up stands in (a0 < theta_s/4) and q0 for its slope. Then the smooth network
+
+.. math::
+    x[t] &= (1 - m_0[t]) \, dI[t] + c[t-1] \, x[t-1] \\
+    c[t] &= (1 - \theta_m)(1 - s_0[t]) + \theta_m u_0[t] \psi_0[t] \\
+    \tilde s[t] &= s_0[t] + \psi_0[t] x[t] + m_0[t] q_0[t] \, dI[t] \\
+    \tilde a[t] &= (1 - \theta_s) \tilde a[t-1] + \theta_s \tilde s[t]
+
+with :math:`\tilde I = W \tilde a` in the next layer, equals the spiking network at the frozen weights, and its gradient
+there is the released rule. For let G[t] = dL/ds~[t] = sum_k eps[k-t] g[k]. The adjoint of x is
+
+.. math:: \lambda[t] = \psi_0[t] G[t] + c[t] \lambda[t+1],
+
+because x[t] enters s~[t] with psi0[t] and x[t+1] with c[t]; and dL/dI[t] = (1 - m0) lambda + m0 q0 G. Line by line that
+is the released recursion: lambda[t+1] is the gradient of the next step before the warm-up replaces it.
+
+The other rules change one line each:
+
+- "literal": a later spike has a larger PSC, by +eps/tau_s, and the spike moves by -psi0 x. So
+  s~ = s0 - theta_s psi0 x + m0 q0 dI.
+- "surrogate": m0 = 1 everywhere.
+- no intra-neuron dependency: c = 0.
+- "consistent" reset: c[t] = (1 - theta_m)(1 - s0[t]) + I0[t] psi0[t].
+- "consistent" inter-neuron dependency: the rule reads lambda[t] = psi0[t] (G[t-1] - G[t+1]) / 2 + c[t] lambda[t+1].
+  So x[t] must enter s~[t-1] with +psi0[t]/2 and s~[t+1] with -psi0[t]/2:
+
+  .. math:: \tilde s[t] = s_0[t] + \tfrac12 (\psi_0[t+1] x[t+1] - \psi_0[t-1] x[t-1]).
+
+  In words: a spike that moves earlier gives to the step before and takes from the step after. The network is not causal
+  any more, by one step in each layer: a~[t] answers to the input at t+1. That does no harm, as nothing flows back
+  from a~ into x of the same layer. A spike at t = 0 reaches the step before the start, s~[-1] = psi0[0] x[0] / 2, which
+  no loss reads but which decays into a~[0]: G[-1] = (1 - theta_s) G[0], as in the rule. What a spike at T-1 does to
+  step T is read by no loss: G[T] = 0.
+
+This proves an implementation right, layers and convolutions and all. It does not say that the rule is the gradient of
+the spiking network; for that see `tsslbp_ref.exact`.
+
+Nothing here calls the backward functions of `terms`, `reference` or `fast`: the formulas are written a second time, on
+purpose, as forward recursions over whole arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from tsslbp_ref import losses
+from tsslbp_ref.gradcheck.finite_differences import Array
+from tsslbp_ref.layers import Layer
+from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.trace import Trace
+
+
+def filtered(s: Array, theta_s: float, before: Array | float = 0.0) -> Array:
+    """a[t] = (1 - theta_s) a[t-1] + theta_s s[t], from a[-1] = before."""
+    a, previous = np.empty_like(s), before
+    for t in range(len(s)):
+        a[t] = previous = (1.0 - theta_s) * previous + theta_s * s[t]
+    return a
+
+
+@dataclass(frozen=True)
+class FrozenNeurons:
+    """One layer of neurons, frozen at a run: a smooth map from weighted input to PSC. All arrays are (T, B, N).
+
+    Parameters
+    ----------
+    s, I : array
+        The run's spikes and weighted input.
+    psi : array
+        Slope of the firing time, s / du, clipped as the rule says.
+    c : array
+        What x hands on to the next step.
+    m, q : array
+        1 where the warm-up stands in, and its slope.
+    theta_s : float
+    inter : str
+        As in `GradientRule`.
+    """
+
+    s: Array
+    I: Array
+    psi: Array
+    c: Array
+    m: Array
+    q: Array
+    theta_s: float
+    inter: str
+
+    @classmethod
+    def of(cls, trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> FrozenNeurons:
+        """Freeze the run that a trace records."""
+        u, V = trace.u, neuron.threshold
+        s = np.where(u > V, 1.0, 0.0)
+        v_before = np.concatenate([np.zeros_like(u[:1]), (u * (1.0 - s))[:-1]])
+        I = u - (1.0 - 1.0 / neuron.tau_m) * v_before
+        du = np.where(s == 1.0, u - v_before, 1.0)
+        psi = s * np.minimum(1.0 / du, rule.inverse_rise_clip)
+        through_reset = I * psi if rule.intra == "consistent" else u / neuron.tau_m * psi
+        c = (1.0 - 1.0 / neuron.tau_m) * (1.0 - s) + through_reset
+        argument = np.clip((u - V) / rule.surrogate_width, -rule.surrogate_argument_clip, rule.surrogate_argument_clip)
+        q = special.expit(argument) * special.expit(-argument) / rule.surrogate_width
+        if rule.inter == "surrogate":
+            m = np.ones_like(u)
+        else:
+            m = np.where(trace.a < rule.warmup_gate / neuron.tau_s, 1.0, 0.0) * float(rule.warmup)
+        return cls(s, I, psi, np.zeros_like(c) if rule.intra is False else c, m, q, 1.0 / neuron.tau_s, rule.inter)
+
+    def psc(self, I: Array) -> Array:
+        """a~ from I~, by the equations at the head of this file."""
+        dI = I - self.I
+        x = (1.0 - self.m) * dI
+        for t in range(1, len(x)):
+            x[t] += self.c[t - 1] * x[t - 1]
+        moved = self.psi * x
+        s = self.s + self.m * self.q * dI
+        before: Array | float = 0.0
+        if self.inter == "literal":
+            s -= self.theta_s * moved
+        elif self.inter == "consistent":
+            s[:-1] += moved[1:] / 2.0
+            s[1:] -= moved[:-1] / 2.0
+            before = self.theta_s * moved[0] / 2.0
+        else:
+            s += moved
+        return filtered(s, self.theta_s, before)
+
+
+@dataclass(frozen=True)
+class TangentNetwork:
+    """The smooth network of a frozen run; its loss is a polynomial of the weights if the loss is quadratic in the PSC.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    masks : sequence of array or None
+        One a layer: the dropout mask of the run.
+    neurons : sequence of FrozenNeurons
+        One a layer that has weights.
+    input_psc : (T, B, ...) array
+        The PSC that the first layer sees.
+    y : (B,) array of int
+    neuron : NeuronParameters
+    loss_name : str
+    """
+
+    layers: Sequence[Layer]
+    masks: Sequence[Array | None]
+    neurons: Sequence[FrozenNeurons]
+    input_psc: Array
+    y: Array
+    neuron: NeuronParameters
+    loss_name: str
+
+    def loss(self, weights: Sequence[Array]) -> float:
+        """The loss with the given weights in the place of the frozen ones."""
+        a = self.input_psc
+        remaining = iter(zip(weights, self.neurons, strict=True))
+        for layer, mask in zip(self.layers, self.masks, strict=True):
+            if layer.weight_shape is None:
+                a = layer.forward(a, mask)
+                continue
+            W, neurons = next(remaining)
+            I = layer.forward(a, W).reshape(neurons.s.shape)
+            a = neurons.psc(I).reshape(*I.shape[:2], *layer.output_shape)
+        return losses.value_and_gradient(self.loss_name, a.reshape(*a.shape[:2], -1), self.y, self.neuron)[0]
