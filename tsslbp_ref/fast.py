@@ -289,40 +289,42 @@ def _warmup_step(
 
 @compiled
 def unfold(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: npt.NDArray[Any]) -> None:
-    """columns[m, (c, i, j), (y, x)] = pictures[m, c, y+i-p, x+j-p], zero outside the picture.
+    """columns[(c, i, j), m, (y, x)] = pictures[m, c, y+i-p, x+j-p], zero outside the picture.
 
-    A convolution is a matrix product with the unfolded picture.
+    A convolution is a matrix product with the unfolded picture. Rows of the picture are copied whole.
 
     Parameters
     ----------
     pictures : (M, C, H, W) array
     kernel_size, padding : int
-    columns : (M, C k k, H' W') array
+    columns : (C k k, M, H' W') array
         Written.
     """
     M, C, H, W = pictures.shape
     height = H + 2 * padding - kernel_size + 1
     width = W + 2 * padding - kernel_size + 1
+    columns[:] = 0.0
     for m in range(M):
         for c in range(C):
+            picture = pictures[m, c]
             for i in range(kernel_size):
                 for j in range(kernel_size):
-                    row = columns[m, (c * kernel_size + i) * kernel_size + j]
-                    for y in range(height):
-                        source_y = y + i - padding
-                        for x in range(width):
-                            source_x = x + j - padding
-                            inside = 0 <= source_y < H and 0 <= source_x < W
-                            row[y * width + x] = pictures[m, c, source_y, source_x] if inside else 0.0
+                    row = columns[(c * kernel_size + i) * kernel_size + j, m]
+                    left, right = max(0, padding - j), min(width, W + padding - j)
+                    for y in range(max(0, padding - i), min(height, H + padding - i)):
+                        source = picture[y + i - padding, left + j - padding : right + j - padding]
+                        target = row[y * width + left : y * width + right]
+                        for x in range(len(target)):
+                            target[x] = source[x]
 
 
 @compiled
 def fold(columns: npt.NDArray[Any], kernel_size: int, padding: int, pictures: npt.NDArray[Any]) -> None:
-    """pictures[m, c, y+i-p, x+j-p] += columns[m, (c, i, j), (y, x)]: the adjoint of `unfold`.
+    """pictures[m, c, y+i-p, x+j-p] += columns[(c, i, j), m, (y, x)]: the adjoint of `unfold`.
 
     Parameters
     ----------
-    columns : (M, C k k, H' W') array
+    columns : (C k k, M, H' W') array
     kernel_size, padding : int
     pictures : (M, C, H, W) array
         Added to.
@@ -332,12 +334,16 @@ def fold(columns: npt.NDArray[Any], kernel_size: int, padding: int, pictures: np
     width = W + 2 * padding - kernel_size + 1
     for m in range(M):
         for c in range(C):
+            picture = pictures[m, c]
             for i in range(kernel_size):
                 for j in range(kernel_size):
-                    row = columns[m, (c * kernel_size + i) * kernel_size + j]
+                    row = columns[(c * kernel_size + i) * kernel_size + j, m]
+                    left, right = max(0, padding - j), min(width, W + padding - j)
                     for y in range(max(0, padding - i), min(height, H + padding - i)):
-                        for x in range(max(0, padding - j), min(width, W + padding - j)):
-                            pictures[m, c, y + i - padding, x + j - padding] += row[y * width + x]
+                        target = picture[y + i - padding, left + j - padding : right + j - padding]
+                        source = row[y * width + left : y * width + right]
+                        for x in range(len(target)):
+                            target[x] += source[x]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

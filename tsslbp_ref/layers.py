@@ -18,7 +18,7 @@ from tsslbp_ref import fast
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
-CONV_BUFFER_BYTES = 1 << 20  # unfolded pictures are made in pieces of this size, which stay in the second-level cache
+CONV_BUFFER_BYTES = 1 << 18  # unfolded pictures are made in pieces of this size, which stay in the second-level cache
 POOL_GAIN = 1.1  # the released code's factor after its 2x2 sum
 
 
@@ -119,46 +119,57 @@ class Conv2d:
         """(out, in, kh, kw)."""
         return (self.n_filters, self.input_shape[0], self.kernel_size, self.kernel_size)
 
+    @property
+    def n_positions(self) -> int:
+        """H' W': where a filter stands."""
+        return math.prod(self.output_shape[1:])
+
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """I = W * x: pictures unfolded a piece at a time, then a matrix product."""
         assert parameter is not None
         pictures = x.reshape(-1, *self.input_shape)
         filters = parameter.reshape(self.n_filters, self.fan_in)
-        out = np.empty((len(pictures), self.n_filters, math.prod(self.output_shape[1:])), dtype=x.dtype)
+        out = np.empty((len(pictures), self.n_filters, self.n_positions), dtype=x.dtype)
         for piece in self._pieces(pictures):
-            np.matmul(filters, self._unfold(pictures[piece]), out=out[piece])
+            np.matmul(filters, self._unfold(pictures[piece]).transpose(1, 0, 2), out=out[piece])
         return out.reshape(*x.shape[:-3], *self.output_shape)
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
         """g = W^T delta: the transposed product, folded back onto the picture."""
         assert parameter is not None
-        delta = y.reshape(-1, self.n_filters, math.prod(self.output_shape[1:]))
+        delta = y.reshape(-1, self.n_filters, self.n_positions)
         filters = parameter.reshape(self.n_filters, self.fan_in)
         pictures = np.zeros((len(delta), *self.input_shape), dtype=y.dtype)
         for piece in self._pieces(pictures):
-            columns = np.matmul(filters.T, delta[piece])
+            columns = (filters.T @ _filters_first(delta[piece])).reshape(self.fan_in, -1, self.n_positions)
             fast.fold(columns, self.kernel_size, self.padding, pictures[piece])
         return pictures.reshape(*y.shape[:-3], *self.input_shape)
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T over pictures and positions    (B1)."""
         pictures = x.reshape(-1, *self.input_shape)
-        flat = delta.reshape(len(pictures), self.n_filters, -1)
+        flat = delta.reshape(len(pictures), self.n_filters, self.n_positions)
         total = np.zeros((self.n_filters, self.fan_in), dtype=delta.dtype)
         for piece in self._pieces(pictures):
-            total += np.matmul(flat[piece], self._unfold(pictures[piece]).transpose(0, 2, 1)).sum(axis=0)
+            total += _filters_first(flat[piece]) @ self._unfold(pictures[piece]).reshape(self.fan_in, -1).T
         return total.reshape(self.weight_shape)
 
     def _pieces(self, pictures: Array) -> list[slice]:
         """Split the pictures so that an unfolded piece fits CONV_BUFFER_BYTES."""
-        bytes_a_picture = self.fan_in * math.prod(self.output_shape[1:]) * pictures.itemsize
+        bytes_a_picture = self.fan_in * self.n_positions * pictures.itemsize
         size = max(1, CONV_BUFFER_BYTES // bytes_a_picture)
         return [slice(start, start + size) for start in range(0, len(pictures), size)]
 
     def _unfold(self, pictures: Array) -> Array:
-        columns = np.empty((len(pictures), self.fan_in, math.prod(self.output_shape[1:])), dtype=pictures.dtype)
+        """The pictures as columns (C k k, M, H' W')."""
+        columns = np.empty((self.fan_in, len(pictures), self.n_positions), dtype=pictures.dtype)
         fast.unfold(np.ascontiguousarray(pictures), self.kernel_size, self.padding, columns)
         return columns
+
+
+def _filters_first(delta: Array) -> Array:
+    """(M, F, H' W') as a matrix (F, M H' W')."""
+    return np.ascontiguousarray(delta.transpose(1, 0, 2)).reshape(delta.shape[1], -1)
 
 
 @dataclass(frozen=True)

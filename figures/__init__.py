@@ -1,0 +1,58 @@
+"""The pictures of this project: one script a figure, one idea a picture, the plotted numbers beside it.
+
+``python -m figures`` draws them all into ``figures/out``. The scripts import `tsslbp_ref`, which never imports them,
+and this is the only folder that uses matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+from tsslbp_ref import checks
+
+OUT = Path(__file__).parent / "out"
+
+FIGURES = (
+    "fig01_lif_neuron",
+    "fig02_psc_kernel",
+    "fig03_reset_kernel",
+    "fig04_dependency_matrices",
+    "fig05_gradient_flow",
+    "fig06_firing_time_derivative",
+    "fig07_finite_difference_v_curve",
+    "fig08_rules_of_phi1",
+    "fig09_warmup",
+)
+
+
+def script(name: str) -> ModuleType:
+    """Import the script of a figure; an unknown name is a ValueError that lists the known ones."""
+    return importlib.import_module(f"figures.{checks.one_of('figure', name, FIGURES)}")
+
+
+def render(name: str, out_dir: Path = OUT) -> Path:
+    """Draw one figure.
+
+    Parameters
+    ----------
+    name : str
+        One of `FIGURES`.
+    out_dir : Path
+        Made if it is not there.
+
+    Returns
+    -------
+    Path
+        The PNG; the CSV lies beside it.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    OSError
+        If the folder cannot be written.
+    """
+    path: Path = script(name).plot(Path(out_dir))
+    return path
