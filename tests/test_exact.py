@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import doctest
 import itertools
-import json
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tsslbp_ref import exact, exact_kernels
+from tsslbp_ref.gradcheck import exact_checks
+from tsslbp_ref.gradcheck.exact_checks import difference_gradients, gradient_error, random_network, smooth_network
 
-CASES = json.loads((Path(__file__).parent / "data" / "exact_cases.json").read_text())["cases"]
+CASES = exact_checks.cases()
 GOLDEN_TIME_TOLERANCE = 1e-10
 GOLDEN_RELATIVE_TOLERANCE = 1e-9
 DIFFERENCE_TOLERANCE = 1e-8
@@ -29,61 +29,12 @@ def single(**changes):
     return exact.simulate(**arguments)
 
 
-def random_network(seed, sizes, tau_m, tau_s, duration=40.0):
-    rng = np.random.default_rng(seed)
-    weights = [rng.normal(14.0 / n, 14.0 / n, (m, n)) for n, m in itertools.pairwise(sizes)]
-    trains = [
-        [np.sort(rng.uniform(0.0, duration, rng.integers(3, 9))) for _ in range(n)] for n in (sizes[0], sizes[-1])
-    ]
-    return weights, trains[0], tau_m, tau_s, 1.0, duration, trains[1]
-
-
-def smooth_network(sizes, tau_m, tau_s):
-    """Return the first random network on which small weight changes neither create, delete nor reorder spikes."""
-    for seed in range(500):
-        network = random_network(seed, sizes, tau_m, tau_s)
-        result = exact.simulate(*network)
-        margins = (result.smallest_crossing_slope, result.smallest_peak_margin, result.smallest_event_gap)
-        if min(margins) > 0.01 and all(sum(map(len, layer)) > 2 for layer in result.spike_times):
-            return network, result
-    raise AssertionError("no network is smooth enough")
-
-
-def spike_counts(result):
-    return [[len(times) for times in layer] for layer in result.spike_times]
-
-
-def difference_gradients(network, step=2e-4):
-    """Central differences of fourth order of the loss in every weight; the spike counts must not change."""
-    weights, *others = network
-    counts = spike_counts(exact.simulate(*network))
-    gradients = [np.zeros_like(w) for w in weights]
-    for number, w in enumerate(weights):
-        for index in np.ndindex(w.shape):
-            loss = {}
-            for k in (-2, -1, 1, 2):
-                changed = [v.copy() for v in weights]
-                changed[number][index] += k * step
-                result = exact.simulate(changed, *others, with_gradients=False)
-                assert spike_counts(result) == counts
-                loss[k] = result.loss
-            gradients[number][index] = (8.0 * (loss[1] - loss[-1]) - (loss[2] - loss[-2])) / (12.0 * step)
-    return gradients
-
-
-def gradient_error(gradients, expected):
-    """Return the largest difference, relative to the largest entry of any layer."""
-    largest = max(np.abs(g).max() for g in expected)
-    return max(np.abs(g - e).max() for g, e in zip(gradients, expected, strict=True)) / largest
-
-
 # ---------------------------------------------------------------- cases of 45 digits
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_high_precision_cases(case):
-    keys = ("weights", "input_spikes", "tau_m", "tau_s", "V_th", "T", "desired_spikes")
-    result = exact.simulate(*(case[key] for key in keys))
+    result = exact_checks.simulate_case(case)
     expected = case["exact"]
     for layer, expected_layer in zip(result.spike_times, expected["spikes"], strict=True):
         for times, expected_times in zip(layer, expected_layer, strict=True):
@@ -101,7 +52,8 @@ def test_high_precision_cases(case):
 @pytest.mark.parametrize(("tau_m", "tau_s"), [(10.0, 4.0), (6.0, 6.0), (4.0, 9.0), (6.0, 6.0 * (1 + 1e-9))])
 @pytest.mark.parametrize("sizes", [(4, 2), (4, 4, 2), (4, 4, 3, 2)], ids=str)
 def test_gradient_equals_central_differences(sizes, tau_m, tau_s):
-    network, result = smooth_network(sizes, tau_m, tau_s)
+    network = smooth_network(sizes, tau_m, tau_s)
+    result = exact.simulate(*network)
     assert gradient_error(result.gradients, difference_gradients(network)) < DIFFERENCE_TOLERANCE
 
 
@@ -119,7 +71,7 @@ def wrong_time_sign(P_u, dL_dt, slope, threshold, tau_m):
 
 @pytest.mark.parametrize("wrong", [wrong_ratio, without_the_one, wrong_time_sign])
 def test_differences_reject_a_wrong_jump(monkeypatch, wrong):
-    network, _ = smooth_network((4, 4, 2), 10.0, 4.0)
+    network = smooth_network((4, 4, 2), 10.0, 4.0)
     expected = difference_gradients(network)
     python_loop = getattr(exact_kernels.layer_adjoint, "py_func", exact_kernels.layer_adjoint)
     monkeypatch.setattr(exact_kernels, "layer_adjoint", python_loop)
@@ -364,7 +316,8 @@ def test_discrete_equivalent_refuses_a_bad_step(dt, message):
 
 
 def test_discrete_loss_tends_to_the_exact_loss():
-    network, result = smooth_network((4, 4, 2), 10.0, 4.0)
+    network = smooth_network((4, 4, 2), 10.0, 4.0)
+    result = exact.simulate(*network)
     weights, inputs, tau_m, tau_s, threshold, duration, desired = network
     errors = []
     for dt in (0.04, 0.02, 0.01, 0.005):

@@ -287,7 +287,6 @@ def _warmup_step(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@compiled
 def unfold(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: npt.NDArray[Any]) -> None:
     """columns[(c, i, j), m, (y, x)] = pictures[m, c, y+i-p, x+j-p], zero outside the picture.
 
@@ -299,7 +298,48 @@ def unfold(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: 
     kernel_size, padding : int
     columns : (C k k, M, H' W') array
         Written.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
     """
+    _check_unfolded(pictures, kernel_size, padding, columns)
+    _unfold_loop(pictures, kernel_size, padding, columns)
+
+
+def fold(columns: npt.NDArray[Any], kernel_size: int, padding: int, pictures: npt.NDArray[Any]) -> None:
+    """pictures[m, c, y+i-p, x+j-p] += columns[(c, i, j), m, (y, x)]: the adjoint of `unfold`.
+
+    Parameters
+    ----------
+    columns : (C k k, M, H' W') array
+    kernel_size, padding : int
+    pictures : (M, C, H, W) array
+        Added to.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    _check_unfolded(pictures, kernel_size, padding, columns)
+    _fold_loop(columns, kernel_size, padding, pictures)
+
+
+def _check_unfolded(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: npt.NDArray[Any]) -> None:
+    """Raise unless columns have the shape of the unfolded pictures: the compiled loops look no more."""
+    if pictures.ndim != 4:
+        raise ValueError(f"pictures must have shape (M, C, H, W), got {pictures.shape}")
+    M, C, H, W = pictures.shape
+    height, width = H + 2 * padding - kernel_size + 1, W + 2 * padding - kernel_size + 1
+    if min(kernel_size, height, width) < 1:
+        raise ValueError(f"kernel_size must fit the padded pictures {pictures.shape}, got {kernel_size}")
+    checks.same_shape("columns", columns, (C * kernel_size**2, M, height * width), "the unfolded pictures")
+
+
+@compiled
+def _unfold_loop(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: npt.NDArray[Any]) -> None:
     M, C, H, W = pictures.shape
     height = H + 2 * padding - kernel_size + 1
     width = W + 2 * padding - kernel_size + 1
@@ -319,16 +359,7 @@ def unfold(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: 
 
 
 @compiled
-def fold(columns: npt.NDArray[Any], kernel_size: int, padding: int, pictures: npt.NDArray[Any]) -> None:
-    """pictures[m, c, y+i-p, x+j-p] += columns[(c, i, j), m, (y, x)]: the adjoint of `unfold`.
-
-    Parameters
-    ----------
-    columns : (C k k, M, H' W') array
-    kernel_size, padding : int
-    pictures : (M, C, H, W) array
-        Added to.
-    """
+def _fold_loop(columns: npt.NDArray[Any], kernel_size: int, padding: int, pictures: npt.NDArray[Any]) -> None:
     M, C, H, W = pictures.shape
     height = H + 2 * padding - kernel_size + 1
     width = W + 2 * padding - kernel_size + 1

@@ -106,6 +106,8 @@ def conv2d_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike, padding: int)
     padding = checks.positive_integer("padding", padding, minimum=0)
     checks.same_shape("x", x, (len(delta), *x.shape[1:]), "delta")
     kernel_size = x.shape[2] + 2 * padding - delta.shape[2] + 1
+    if kernel_size < 1:
+        raise ValueError(f"delta must fit x with padding {padding}, got shapes {delta.shape} and {x.shape}")
     dW = np.zeros((delta.shape[1], x.shape[1], kernel_size, kernel_size), dtype=delta.dtype)
     checks.same_shape("delta", delta[0, 0], _output_size(x.shape[2:], dW, padding), "x")
     for m, f, c, y_out, x_out, i, j in _terms(delta.shape, x.shape, dW, padding):
@@ -127,7 +129,7 @@ def _checked(name: str, pictures: npt.ArrayLike, W: npt.ArrayLike, *, axis: int)
 def _output_size(picture_size: tuple[int, ...], W: Array, padding: int) -> tuple[int, int]:
     """H' = H + 2p - k + 1, and likewise the width."""
     height, width = (size + 2 * padding - W.shape[2] + 1 for size in picture_size)
-    if min(height, width) < 1 or W.shape[2] < 1:
+    if min(height, width) < 1:
         raise ValueError(f"a filter of size {W.shape[2]} does not fit a picture {picture_size} with padding {padding}")
     return height, width
 

@@ -1,12 +1,13 @@
 """The registry of gradient checks: one row a derivative, each with its equation, its error and its tolerance.
 
-Four kinds of row, by the beginning of the name:
+Five kinds of row, by the beginning of the name:
 
 - ``term-``, ``loss-``, ``layer-``: every factor of the chain rule against a finite difference of the smooth function
   that it is the derivative of. The equation says which.
 - ``phi-``, ``tangent-``: the rule and the whole backward pass against the frozen-event tangent network, see `tangent`.
 - ``sweep-``: the fast O(T) code against the literal loops.
 - ``adjoint-``: the dot-product test of each linear map.
+- ``exact-``: the simulator of continuous time and its adjoint, against differences and 45-digit cases.
 
 The checks look every function up when they run, so a wrong derivative planted in a module shows. One limit of that: the
 compiled loops of `fast` hold the terms that they were compiled with.
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 
 from tsslbp_ref.gradcheck import (
     adjoint_checks,
+    exact_checks,
     kernel_checks,
     layer_checks,
     loss_checks,
@@ -28,7 +30,16 @@ from tsslbp_ref.gradcheck import (
 )
 from tsslbp_ref.gradcheck.report import Check, Report, Row
 
-FAMILIES = (kernel_checks, terms_checks, loss_checks, layer_checks, tangent_checks, sweep_checks, adjoint_checks)
+FAMILIES = (
+    kernel_checks,
+    terms_checks,
+    loss_checks,
+    layer_checks,
+    tangent_checks,
+    sweep_checks,
+    adjoint_checks,
+    exact_checks,
+)
 
 __all__ = ["Check", "Report", "Row", "registry", "run"]
 

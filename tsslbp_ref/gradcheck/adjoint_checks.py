@@ -131,12 +131,12 @@ def _fold_pair(layer: layers.Conv2d) -> tuple[LinearMap, LinearMap]:
     positions = layer.output_shape[1] * layer.output_shape[2]
 
     def unfold(x: Array) -> Array:
-        columns = np.empty((len(x), layer.fan_in, positions))
+        columns = np.empty((layer.fan_in, len(x), positions))
         fast.unfold(x, layer.kernel_size, layer.padding, columns)
         return columns
 
     def fold(columns: Array) -> Array:
-        pictures = np.zeros((len(columns), *layer.input_shape))
+        pictures = np.zeros((columns.shape[1], *layer.input_shape))
         fast.fold(columns, layer.kernel_size, layer.padding, pictures)
         return pictures
 
