@@ -263,7 +263,7 @@ def _chain_rule_step(
         loss_by_time += chain * _reset_by_firing_time(u[i], I, c.reset_by_u, c.reset_by_I)
         fired = loss_by_time * _firing_time_by_membrane(_membrane_rise(u[i], v_previous), c.inverse_rise_clip)
         silent = chain * (1.0 - c.theta_m)
-        delta[i] = fired if u[i] > c.threshold else silent
+        delta[i] = fired if _spike(u[i], c.threshold) == 1.0 else silent
 
 
 @compiled

@@ -78,7 +78,7 @@ class ImageTask:
 
 
 class EventTask:
-    """N-MNIST recordings, read, freed of the camera's motion if the experiment says so, and binned as they are needed."""
+    """N-MNIST recordings, read and binned as they are needed."""
 
     def __init__(self, experiment: Experiment, data_dir: str | Path | None = None) -> None:
         self._train = datasets.NMNIST(data_dir, "train")

@@ -25,7 +25,7 @@ def membrane(v_previous: float, weighted_input: float, theta_m: float) -> float:
 
 def spike(u: float, threshold: float) -> float:
     """s[t] = 1 if u[t] > V else 0    (F4), strictly above. Source: the paper's "Spiking neuron model"."""
-    return 1.0 if u > threshold else 0.0
+    return 1.0 * (u > threshold)
 
 
 def membrane_after_reset(u: float, s: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks
+from tsslbp_ref import checks, terms
 from tsslbp_ref.parameters import NeuronParameters
 
 
@@ -37,7 +37,8 @@ class Trace:
     @property
     def s(self) -> npt.NDArray[Any]:
         """Spike train, s = (u > V), as an array of zeros and ones of u's dtype."""
-        return (self.u > self.threshold).astype(self.u.dtype)
+        spikes = terms.spike(self.u, self.threshold)  # type: ignore[arg-type] # a whole array at once
+        return np.asarray(spikes, dtype=self.u.dtype)
 
 
 def checked_weighted_input(I: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
