@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+DOCS_STAMP := $(VENV)/installed-docs
 EPOCHS ?= 8
 
-.PHONY: reproduce test lint figures install clean
+.PHONY: reproduce test lint figures docs docs-check notebooks install clean
 
 reproduce: $(STAMP)  ## the whole story: checks, figures, a spike raster, Fashion-MNIST
 	$(BIN)/tsslbp-ref check
@@ -23,6 +24,17 @@ lint: $(STAMP)
 figures: $(STAMP)
 	$(BIN)/python -m figures
 
+docs: $(DOCS_STAMP)  ## the site, in docs/_build/html; a warning is an error
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs -b html . docs/_build/html
+
+docs-check: $(DOCS_STAMP)  ## every page of the built site in headless Chromium; needs chromium and chromedriver
+	$(BIN)/python -m pytest docs/test_docs.py
+	$(BIN)/python docs/check_site.py
+
+notebooks: $(DOCS_STAMP)  ## the tutorials as executed notebooks, in tutorials/notebooks
+	$(BIN)/python docs/notebooks.py
+
 install: $(STAMP)
 
 $(STAMP): setup.cfg pyproject.toml
@@ -30,5 +42,9 @@ $(STAMP): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[data,test]"
 	touch $@
 
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist docs/_build tutorials/notebooks *.egg-info

@@ -24,6 +24,22 @@ FIGURES = (
     "fig07_finite_difference_v_curve",
     "fig08_rules_of_phi1",
     "fig09_warmup",
+    "fig10_gradient_alignment",
+    "fig11_spike_count_agreement",
+    "fig12_loss_along_weight",
+    "fig13_isolated_pair",
+    "fig14_spike_raster",
+    "fig15_learning_curves",
+    "fig16_nmnist_events",
+    "fig17_first_layer_filters",
+    "fig18_confusion_matrix",
+    "fig19_firing_sparsity",
+    "fig20_needed_pairs",
+    "fig23_stdp_window",
+    "fig24_srdp",
+    "fig25_ann_conversion",
+    "fig26_surrogate_bptt",
+    "fig27_ablation",
 )
 
 

@@ -25,7 +25,7 @@ LEVELS = (
     {"tasks", "gradcheck"},
     {"training"},
     {"checkpoints", "runs"},
-    {"seeds", "results"},
+    {"seeds", "results", "explore"},
     {"cli"},
 )
 SAME_LEVEL_ALLOWED = {("runs", "checkpoints"), ("spec", "layers"), ("trace", "parameters")}

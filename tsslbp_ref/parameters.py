@@ -115,7 +115,7 @@ class GradientRule:
     Notes
     -----
     Source: the paper's sections "Inter-neuron backpropagation" and "Intra-neuron backpropagation"; the constants are
-    the released code's. "consistent" is this project's, derived in docs/derivations/exact-gradient.md.
+    the released code's. "consistent" is this project's, derived in docs/derivations/consistent-rule.md.
     """
 
     inter: str = "released"

@@ -118,7 +118,7 @@ def reset_by_firing_time(u: float, I: float, reset_by_u: float, reset_by_I: floa
     A spike that comes later resets later, so that less of the reset has leaked away at t_p. With r = (theta_m, 0) this
     is the reset kernel's change under a shift of the spike by one step, nu[0] - nu[1]; with r = (0, 1) it holds the
     jump of the membrane's slope across the spike too. Source: the paper's "Intra-neuron backpropagation"; r = (0, 1) is
-    derived in docs/derivations/exact-gradient.md.
+    derived in docs/derivations/consistent-rule.md.
     """
     return -(reset_by_u * u + reset_by_I * I)
 

@@ -1,0 +1,178 @@
+"""Trained networks from their run folders, and tables of what was measured on them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import checkpoints, checks, runs
+from tsslbp_ref.checkpoints import CheckpointError
+from tsslbp_ref.experiments import Experiment, experiment
+from tsslbp_ref.network import LayerFlow, Network
+from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.results import variant_of
+from tsslbp_ref.tasks import task_of
+
+PIECE_SIZE = 50  # samples that pass at once: all layers' traces of the widest network have to fit
+KEY = ("experiment", "rule", "run")  # as in the table that `tsslbp-ref results --csv` writes
+DIGITS = 8  # significant, of every number in the tables
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The network of a run folder with the weights of its best epoch.
+
+    Attributes
+    ----------
+    row : Experiment
+        With the run's own neuron and number of steps.
+    rule, name : str
+        The gradient rule that it was trained by, and the folder's name.
+    epoch : int
+        The best one, from 1.
+    seed : int
+        Of the initial weights.
+    network : Network
+    """
+
+    row: Experiment
+    rule: str
+    name: str
+    epoch: int
+    seed: int
+    network: Network
+
+    @property
+    def key(self) -> Row:
+        """What the rows of this run start with in every table."""
+        return dict(zip(KEY, (self.row.name, self.rule, self.name), strict=True))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some test samples, their labels, and what passed through the network: flows[layer].trace is (T, B, N)."""
+
+    labels: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+    flows: list[LayerFlow]
+
+
+def load_run(folder: Path) -> TrainedRun:
+    """Load a run folder's best checkpoint.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no run or no checkpoint in the folder.
+    ValueError
+        If a file of the run cannot be read, or the run is of no experiment in the table.
+    """
+    folder = Path(folder)
+    if not (folder / runs.CONFIG).is_file():
+        raise FileNotFoundError(f"no run in {folder}: there is no {runs.CONFIG}")
+    config = runs.read_config(folder)
+    path = folder / runs.BEST
+    arrays, meta = checkpoints.load(path)
+    try:
+        row = experiment(config["title"])
+        row = replace(row, neuron=NeuronParameters(**config["neuron"]), n_steps=config["n_steps"])
+        # A checkpoint is saved when its epoch is done, so that the number of epochs done is the epoch, from 1.
+        rule, epoch, seed = variant_of(config, folder), int(meta["progress"]["epoch"]), int(config["settings"]["seed"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} holds no settings of a run: {type(error).__name__} {error}") from error
+    network = row.network(seed, n_threads=1)
+    runs.load_weights(network, arrays, path)
+    return TrainedRun(row, rule, folder.name, epoch, seed, network)
+
+
+def pass_test_data(run: TrainedRun, data_dir: Path | None = None, most: int | None = None) -> Iterator[Piece]:
+    """Pass the experiment's test data through the network, a few samples at a time.
+
+    Parameters
+    ----------
+    run : TrainedRun
+    data_dir : Path, optional
+        Folder of the data sets.
+    most : int, optional
+        At most so many samples, from the first on; all if not given.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the data is not found, or `most` is not positive.
+    """
+    left = np.inf if most is None else checks.positive_integer("most", most)
+    for x, y in task_of(run.row, data_dir, download=False).test_batches():
+        is_static = x.ndim == len(run.row.input_shape) + 1
+        for start in range(0, len(y), PIECE_SIZE):
+            part = slice(start, int(min(start + PIECE_SIZE, len(y), start + left)))
+            # A training pass keeps the traces, which a test pass does not hand out; what comes back in it is not used.
+            _, _, a, shards = run.network.training_pass(
+                x[part] if is_static else x[:, part], y[part], run.row.loss, settings=run.row.loss_settings
+            )
+            yield Piece(y[part], a.sum(axis=0).argmax(axis=1), shards[0])
+            left -= len(y[part])
+            if left <= 0:
+                return
+
+
+def merge_rows(path: Path, header: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Put rows into a table: those of runs that are in it already replace them, the others come after.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV; made if it is not there. It is only ever replaced as a whole.
+    header : sequence of str
+        Starts with `KEY`.
+    rows : iterable of dict
+        Floats are written with `DIGITS` digits.
+
+    Raises
+    ------
+    ValueError
+        If the file is another table.
+    OSError
+        If it cannot be written; what was there stays.
+    """
+    new = [{name: _text(row[name]) for name in header} for row in rows]
+    replaced = {_key(row) for row in new}
+    kept = [row for row in read_rows(path, header) if _key(row) not in replaced] if path.exists() else []
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(kept + new, key=_key))  # sorted is stable: the rows of a run keep their order
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoints.write_atomically(path, text.getvalue().encode())
+
+
+def read_rows(path: Path, header: Sequence[str]) -> list[Row]:
+    """Read a table.
+
+    Raises
+    ------
+    ValueError
+        If the file is another table.
+    """
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != tuple(header):
+            raise ValueError(f"{path} holds other columns than {', '.join(header)}")
+        return list(reader)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def _text(value: Any) -> str:
+    return f"{float(value):.{DIGITS}g}" if isinstance(value, (float, np.floating)) else str(value)

@@ -1,0 +1,333 @@
+"""The tutorials: every fence runs, every picture and link exists, and every file keeps the common shape.
+
+The fences of one file run from top to bottom in one namespace, from the repository's root, on one thread. They are
+compiled under the tutorial's own name and line numbers, so a failing fence is reported as file and line of the text.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import linecache
+import re
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+import tsslbp_ref as tr
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "tutorials"
+INDEX = FOLDER / "README.md"
+TUTORIALS = sorted(FOLDER.glob("[0-9][0-9]_*.md"))
+TEXTS = [*TUTORIALS, *([INDEX] if INDEX.exists() else [])]
+LANGUAGES = {"python", "sh", "text"}  # of fences; "python" runs
+SECONDS_A_FILE = 10.0
+WORDS = range(600, 1501)
+N_SOLUTIONS = 2
+HEADINGS = ("You will", "Check it yourself", "Try", "In the paper")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading and running a tutorial
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A fenced block: its language, the number of its first line of code, counted from 1, and its text."""
+
+    language: str
+    line: int
+    code: str
+
+
+class TutorialError(AssertionError):
+    """A fence that failed; the message begins with file and line."""
+
+
+def fences(path: Path) -> list[Fence]:
+    """All fenced blocks of a Markdown file; one that is not closed is an error with its file and line."""
+    found: list[Fence] = []
+    opened: tuple[str, int] | None = None
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.startswith("```"):
+            continue
+        if opened is None:
+            opened = (line[3:].strip(), number + 1)
+        else:
+            language, first = opened
+            found.append(Fence(language, first, "\n".join(lines[first - 1 : number - 1]) + "\n"))
+            opened = None
+    if opened is not None:
+        raise TutorialError(f"{path}:{opened[1] - 1}: this fence is not closed")
+    return found
+
+
+def run_fences(path: Path) -> dict[str, object]:
+    """Run the Python fences of a file in one namespace and return it; a failure says file, line, code and error."""
+    namespace: dict[str, object] = {"__name__": "tutorial"}
+    linecache.checkcache(str(path))
+    for fence in fences(path):
+        if fence.language != "python":
+            continue
+        try:
+            code = compile("\n" * (fence.line - 1) + fence.code, str(path), "exec")
+            exec(code, namespace)
+        except Exception as error:
+            raise TutorialError(_message(path, fence, error)) from error
+    return namespace
+
+
+def _message(path: Path, fence: Fence, error: Exception) -> str:
+    """File, line, source line and error; the line is the last one of the tutorial's own."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line = own[-1].lineno if own else getattr(error, "lineno", fence.line)
+    source = linecache.getline(str(path), line or fence.line).strip()
+    return f"{path}:{line}: {source}\n{type(error).__name__}: {error}"
+
+
+def prose(path: Path) -> str:
+    """The words of a file: no code, no displayed maths, no tags, no pictures; an inline formula is one word."""
+    text = re.sub(r"^```.*?^```", " ", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"\$\$.*?\$\$", " ", text, flags=re.DOTALL)
+    text = re.sub(r"\$[^$\n]+\$", " formula ", text)
+    text = re.sub(r"`[^`\n]+`", " code ", text)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", " ", text)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return re.sub(r"<[^>]+>", " ", text)
+
+
+def word_count(path: Path) -> int:
+    """Number of words of a file's prose: runs of letters and digits with what joins them."""
+    return len(re.findall(r"\w+(?:['’.-]\w+)*", prose(path)))
+
+
+def links(path: Path) -> Iterator[str]:
+    """Targets of all links and pictures outside code."""
+    text = re.sub(r"^```.*?^```", " ", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"`[^`\n]+`", " ", text)
+    text = re.sub(r"\$[^$\n]+\$", " ", text)
+    yield from re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+def anchors(path: Path) -> set[str]:
+    """What a code host makes of the headings of a file: lower case, no punctuation, spaces become hyphens."""
+    text = re.sub(r"^```.*?^```", " ", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?) *$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(path: Path) -> list[str]:
+    """Links of a file to files, or to headings, that do not exist; links to other hosts are left alone."""
+    broken = []
+    for target in links(path):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    return broken
+
+
+def defined_functions(path: Path) -> set[str]:
+    """Functions that the fences of a tutorial define, by def or by a name given to a lambda."""
+    names: set[str] = set()
+    for fence in fences(path):
+        if fence.language != "python":
+            continue
+        for node in ast.walk(ast.parse(fence.code)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+                names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
+
+
+def package_functions() -> set[str]:
+    """Names of all functions at the top of a module of the package."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "tsslbp_ref").rglob("*.py")]
+    return {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Every tutorial
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def compiled_loops() -> None:
+    """Compile the loops beforehand, so that a file's time is its own and not that of the first one to run."""
+    for dtype in ("float32", "float64"):
+        network = tr.Network.from_spec("2C2-P2-3", (1, 4, 4), 2, 3, dtype=dtype, n_threads=1)
+        events = np.zeros((3, 1, 1, 4, 4), dtype=np.uint8)
+        for x in (np.ones((1, 1, 4, 4)), events):
+            _, gradients = network.loss_and_gradients(x, [0])
+        tr.optim.AdamW(network.weights).step(gradients)
+    tr.exact.simulate([np.ones((1, 1))], [np.array([1.0])], 5.0, 3.0, 1.0, 10.0, [np.array([2.0])])
+
+
+@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_fences_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    before = time.process_time()
+    with threadpoolctl.threadpool_limits(limits=1):
+        namespace = run_fences(path)
+    assert len(namespace) > 2, "no fence ran"
+    assert time.process_time() - before < SECONDS_A_FILE
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_shape(path: Path) -> None:
+    text = path.read_text()
+    headings = [line.lstrip("# ").lower() for line in text.splitlines() if line.startswith("#")]
+    missing = [heading for heading in HEADINGS if not any(heading.lower() in found for found in headings)]
+    missing = [heading for heading in missing if f"**{heading.lower()}" not in text.lower()]
+    assert missing == []
+    assert "released code" in headings[-1]
+    assert text.count("<details>") == text.count("</details>") == text.count("<summary>") >= N_SOLUTIONS
+    solutions = re.findall(r"<details>(.*?)</details>", text, flags=re.DOTALL)
+    assert [solution for solution in solutions if "```python" not in solution] == []
+    assert {fence.language for fence in fences(path)} <= LANGUAGES
+    assert all("assert" in fence.code for fence in _in_solutions(path))
+
+
+def _in_solutions(path: Path) -> list[Fence]:
+    """The fences inside <details>: what a solution claims is asserted too."""
+    inside = [match.span() for match in re.finditer(r"<details>.*?</details>", path.read_text(), flags=re.DOTALL)]
+    starts = np.cumsum([0, *(len(line) + 1 for line in path.read_text().splitlines())])
+    return [fence for fence in fences(path) if any(a < starts[fence.line - 1] < b for a, b in inside)]
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_length(path: Path) -> None:
+    assert word_count(path) in WORDS
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_pictures_and_links_exist(path: Path) -> None:
+    assert broken_links(path) == []
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_has_a_picture_and_every_picture_says_what_one_sees(path: Path) -> None:
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", path.read_text())
+    assert pictures
+    assert [target for text, target in pictures if len(text.split()) < 3] == []
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_defines_nothing_that_the_package_has(path: Path) -> None:
+    assert defined_functions(path) & package_functions() == set()
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_inline_maths_stays_on_one_line(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", " ", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"\$\$.*?\$\$", " ", text, flags=re.DOTALL)
+    text = re.sub(r"`[^`\n]+`", " ", text)
+    odd = [line for line in text.splitlines() if line.replace(r"\$", "").count("$") % 2]
+    assert odd == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The index
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_tutorials() -> None:
+    assert TUTORIALS
+    assert [path.name[:2] for path in TUTORIALS] == sorted({path.name[:2] for path in TUTORIALS})
+
+
+def test_index_links_every_tutorial() -> None:
+    linked = {target.partition("#")[0] for target in links(INDEX)}
+    assert {path.name for path in TUTORIALS} <= linked
+
+
+def test_index_names_functions_that_exist() -> None:
+    names = re.findall(r"`((?:[a-z_]+\.)+[A-Za-z0-9_]+)`", INDEX.read_text())
+    assert len(names) > 20
+    for name in names:
+        module, *attributes = name.split(".")
+        target: object = importlib.import_module(f"tsslbp_ref.{module}")
+        for attribute in attributes:
+            assert hasattr(target, attribute), name
+            target = getattr(target, attribute)
+
+
+def test_index_answers_every_question_with_a_link_to_a_section() -> None:
+    section = INDEX.read_text().split("## The reader who asked")[1].split("\n## ")[0]
+    answers = [row for row in section.splitlines() if row.startswith("| ")][1:]
+    assert len(answers) >= 8
+    assert [row for row in answers if "](" not in row.split("|")[2]] == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The runner itself
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def tutorial(folder: Path, text: str) -> Path:
+    path = folder / "01_made_up.md"
+    path.write_text(text)
+    return path
+
+
+def test_runner_shares_one_namespace_and_skips_other_languages(tmp_path: Path) -> None:
+    path = tutorial(tmp_path, "```python\nx = 1\n```\n```sh\nexit 1\n```\n```python\ny = x + 1\n```\n")
+    assert run_fences(path)["y"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("text\n\n```python\nx = 1\nassert x == 2\n```\n", 5, "assert x == 2\nAssertionError"),
+        ("```python\nx = 1\n```\n\n```python\nx = 2\n\ny = undefined\n```\n", 8, "y = undefined\nNameError"),
+        ("```python\ndef f():\n    return 1 / 0\n```\n```python\nf()\n```\n", 3, "return 1 / 0\nZeroDivisionError"),
+        ("# title\n```python\nx = (1\n```\n", 3, "SyntaxError"),
+        ("\n```python\nimport math\nmath.sqrt(-1.0)\n```\n", 4, "math.sqrt(-1.0)\nValueError"),
+    ],
+    ids=["assertion", "second fence", "inside a function", "syntax", "inside the library"],
+)
+def test_runner_reports_file_and_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    path = tutorial(tmp_path, text)
+    with pytest.raises(TutorialError) as caught:
+        run_fences(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert says in str(caught.value)
+
+
+def test_runner_reports_a_fence_that_is_not_closed(tmp_path: Path) -> None:
+    path = tutorial(tmp_path, "one\n\n```python\nx = 1\n")
+    with pytest.raises(TutorialError, match=r"01_made_up\.md:3: this fence is not closed"):
+        run_fences(path)
+
+
+def test_word_count_leaves_out_code_maths_pictures_and_tags(tmp_path: Path) -> None:
+    text = (
+        "# Two words\n\n```python\nnot = counted\n```\nA $x + y$ and\n$$a + b$$\n"
+        "![not this](x.png) [a link](y.md)\n<details><summary>Solution</summary>\n"
+    )
+    assert word_count(tutorial(tmp_path, text)) == 2 + 3 + 2 + 1
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# The `u` of t_m: a title!\n")
+    good = "[a](other.md) [b](other.md#the-u-of-t_m-a-title) [c](#here) [d](https://example.org/none)"
+    path = tutorial(tmp_path, f"# Here\n{good} ![e](none.png) [f](other.md#none) [g](#there)\n")
+    assert broken_links(path) == ["none.png", "other.md#none", "#there"]
+
+
+def test_redefinitions_are_found(tmp_path: Path) -> None:
+    path = tutorial(tmp_path, "```python\ndef psc_filter(s):\n    return s\nleak = lambda lag: lag\n```\n")
+    assert defined_functions(path) & package_functions() == {"psc_filter", "leak"}
