@@ -5,47 +5,97 @@ A checkpoint is one .npz file: named arrays, a JSON text, and the sha256 of both
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import struct
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks
+    fcntl = None  # type: ignore[assignment]
 
 Array = npt.NDArray[Any]
 
 _META = "meta"
 _DIGEST = "sha256"
+_PART = ".part"  # ends the name of a file that is still being written
+# What zipfile and numpy raise on damaged bytes; a test flips every byte of a checkpoint to find them.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    KeyError,
+    IndexError,
+    RuntimeError,  # an "encrypted" member; NotImplementedError, an unknown compression, is one, too
+    SyntaxError,  # an array's header that is no Python literal
+    MemoryError,  # an array's header that promises more than there is
+    OverflowError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the file and says why."""
+    """A checkpoint, or another file of a run, that cannot be used; the message names the file and says why."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: to a neighbour, fsync, then rename.
+# ---------------------------------------------------------------------------------------------------------------------
+# Files that are written whole or not at all
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces `path` when the block ends without an error: a neighbour, fsync, then rename.
 
     Raises
     ------
     OSError
-        If the disk is full or the folder cannot be written; what was at `path` is untouched.
+        If the disk is full or the folder cannot be written, with the file's name; what was at `path` is untouched, and
+        nothing half-written stays.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        # open, unlike tempfile, gives the file the permissions that the user's umask asks for.
+        with open(part, "xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
+        _fsync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):  # the disk's own trouble must not hide what went wrong first
+            part.unlink()
+        raise OSError(error.errno or errno.EIO, f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
-    _fsync_folder(path.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Errors are those of `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what a process that was killed outright while it wrote `path` has left beside it."""
+    for part in path.parent.glob(f".{path.name}.*{_PART}"):
+        part.unlink(missing_ok=True)
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -57,6 +107,36 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing in a folder meanwhile; the system frees the lock if this process dies.
+
+    Raises
+    ------
+    BlockingIOError
+        If another holds the lock.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, f"{folder} is in use by another process") from error
+        except OSError:  # some network file systems have no locks; a run there goes without
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _digest(arrays: Mapping[str, Array], meta: str) -> str:
@@ -78,10 +158,8 @@ def save(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> No
     """
     text = json.dumps(meta, sort_keys=True)
     extra = {_META: np.array(text), _DIGEST: np.array(_digest(arrays, text))}
-    with tempfile.SpooledTemporaryFile() as buffer:
-        np.savez(buffer, **dict(arrays), **extra)  # type: ignore[arg-type]
-        buffer.seek(0)
-        write_atomically(path, buffer.read())
+    with atomic_file(path) as file:
+        np.savez(file, **dict(arrays), **extra)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -96,14 +174,30 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
-        raise CheckpointError(f"{path} is truncated or no checkpoint: {error}") from error
+    arrays = _read_arrays(path)
     if _META not in arrays or _DIGEST not in arrays:
         raise CheckpointError(f"{path} is no checkpoint of this project: it holds {sorted(arrays)}")
     text, digest = str(arrays.pop(_META)), str(arrays.pop(_DIGEST))
     if _digest(arrays, text) != digest:
         raise CheckpointError(f"{path} was changed after it was written: its sha256 does not fit its content")
-    return arrays, json.loads(text)
+    try:
+        meta = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is no checkpoint of this project: its meta text is no JSON ({error})") from error
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{path} is no checkpoint of this project: its meta text is {type(meta).__name__}")
+    return arrays, meta
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an .npz file, none of them pickled."""
+    try:
+        with path.open("rb") as file:  # given a path, np.load leaves the file open when it fails
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise CheckpointError(f"{path} is no checkpoint: it is no .npz archive")
+            return {name: archive[name] for name in archive.files}
+    except CheckpointError:
+        raise
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path} is truncated or no checkpoint: {' '.join(str(error).split())}") from error

@@ -1,4 +1,4 @@
-"""The command line: `tsslbp-ref check`, `demo`, `train`, `results`.
+"""The command line: `tsslbp-ref check`, `demo`, `train`, `results`, `explore`.
 
 Errors are one line on standard error and exit status 2; a failed check is status 1; a run stopped by a signal ends with
 128 + its number, as shells do.
@@ -8,33 +8,60 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
+
+from tsslbp_ref import __version__
 
 FAILED, BAD_INPUT, SIGNAL_BASE = 1, 2, 128
+MOST_SEEDS = 1000
 DEMO_EPOCHS = 8
+DEMO_UPDATES = 3000
 DEMO_EXPERIMENT = "fashion-mnist-400-400"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
-    except (ValueError, TypeError, OSError, ImportError) as error:
+        options = _parser().parse_args(arguments)
+        status = int(options.command(options))
+        sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line of Python
+        return status
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        _silence_stdout()
+        return SIGNAL_BASE + signal.SIGPIPE
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"tsslbp-ref: error: {message}", file=sys.stderr)
+        _silence_stdout()
         return BAD_INPUT
     except KeyboardInterrupt:
         print("tsslbp-ref: interrupted", file=sys.stderr)
-        return SIGNAL_BASE + 2
+        return SIGNAL_BASE + signal.SIGINT
+
+
+def _silence_stdout() -> None:
+    """Let what standard output cannot take be dropped, so that Python does not complain of it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line like all others, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} ({self.prog} --help tells more)")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tsslbp-ref", description=(__doc__ or "").splitlines()[0])
+    parser = _OneLineParser(prog="tsslbp-ref", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="check every chain-rule term by finite differences")
     check.add_argument("names", nargs="*", metavar="NAME", help="rows to check; all if none is named")
@@ -58,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=_positive, help="a run; by default the seeds share all cores")
     train.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders (default %(default)s)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    train.add_argument("--dask", metavar="ADDRESS", help="send the seeds to this dask.distributed scheduler")
     _add_data(train)
     train.set_defaults(command=_train)
 
@@ -65,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
     results.add_argument("--csv", type=Path, help="write every epoch of every run to this file, too")
     results.set_defaults(command=_results)
+
+    explore = commands.add_parser("explore", help="a window in which one neuron's spikes and phi follow sliders")
+    explore.add_argument("--rule", default="released", help="gradient rule of phi (default %(default)s)")
+    explore.set_defaults(command=_explore)
     return parser
 
 
@@ -89,12 +121,16 @@ def _natural(text: str) -> int:
 def _seeds(text: str) -> list[int]:
     """Read "0-4" or "0,2,5" into a list."""
     seeds: list[int] = []
+    if not text:
+        raise argparse.ArgumentTypeError("must be like 0-4 or 0,2,5, got ''")
     for part in text.split(","):
         first, dash, last = part.partition("-")
         start = _natural(first)
         stop = _natural(last) if dash else start
         if stop < start:
             raise argparse.ArgumentTypeError(f"a range must not fall, got {part!r}")
+        if stop - start >= MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"at most {MOST_SEEDS} seeds, got {part!r}")
         seeds += range(start, stop + 1)
     if len(set(seeds)) != len(seeds):
         raise argparse.ArgumentTypeError(f"a seed is named twice in {text!r}")
@@ -120,18 +156,17 @@ def _demo(options: argparse.Namespace) -> int:
     from tsslbp_ref import raster
 
     task = raster.raster_task(options.seed)
-    n_updates = 3000
     n_steps, _, n_inputs = task.inputs.shape
-    print(f"A network learns to fire a word: {n_steps} steps, {n_inputs} random input spike trains.")
-    with tqdm(total=n_updates, desc="raster", unit="update", disable=options.quiet) as bar:
+    print(f"A network learns to fire a word: {n_steps} steps, {n_inputs} random input spike trains.", flush=True)
+    with tqdm(total=DEMO_UPDATES, desc="raster", unit="update", disable=options.quiet) as bar:
 
         def report(update: int, loss: float) -> None:
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
-        history = raster.learn(task, n_updates, report=report)
+        history = raster.learn(task, DEMO_UPDATES, report=report)
     print(raster.as_text(raster.output_spikes(task)))
-    print(f"loss {history[0]:.2f} -> {history[-1]:.2f}, down by {1 - history[-1] / history[0]:.1%}\n")
+    print(f"loss {history[0]:.2f} -> {history[-1]:.2f}, down by {1 - history[-1] / history[0]:.1%}\n", flush=True)
     return _demo_pictures(options)
 
 
@@ -140,7 +175,7 @@ def _demo_pictures(options: argparse.Namespace) -> int:
     from tsslbp_ref.datasets import DownloadError
     from tsslbp_ref.experiments import experiment
     from tsslbp_ref.tasks import task_of
-    from tsslbp_ref.training import Trainer, TrainingSettings
+    from tsslbp_ref.training import Trainer, TrainingSettings, epoch_line
 
     row = experiment(DEMO_EXPERIMENT)
     try:
@@ -150,7 +185,7 @@ def _demo_pictures(options: argparse.Namespace) -> int:
             raise
         print(f"Fashion-MNIST is left out: {' '.join(str(error).split())}")
         return 0
-    print(f"{row.spec}-10 learns Fashion-MNIST ({task.n_train} pictures), {row.n_steps} steps a picture.")
+    print(f"{row.spec}-10 learns Fashion-MNIST ({task.n_train} pictures), {row.n_steps} steps a picture.", flush=True)
     settings = TrainingSettings(options.epochs, row.batch_size, row.learning_rate, row.loss, seed=options.seed)
     trainer = Trainer(row.network(options.seed), task, settings, show_progress=not options.quiet)
     for _ in range(options.epochs):
@@ -177,7 +212,7 @@ def _train(options: argparse.Namespace) -> int:
         resume=options.resume,
         threads=options.threads,
     )
-    return seeds.train(plan, options.seeds or [options.seed], show_progress=not options.quiet)
+    return seeds.train(plan, options.seeds or [options.seed], show_progress=not options.quiet, dask=options.dask)
 
 
 def _results(options: argparse.Namespace) -> int:
@@ -190,11 +225,7 @@ def _results(options: argparse.Namespace) -> int:
     return 0
 
 
-def epoch_line(metrics: dict[str, Any]) -> str:
-    """One epoch's metrics, for people."""
-    loss = metrics["train_loss"]
-    return (
-        f"epoch {metrics['epoch']:3d}  loss {loss if math.isfinite(loss) else float('nan'):.4f}  "
-        f"train {metrics['train_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  "
-        f"{metrics['seconds']:.1f} s ({metrics['samples_per_second']:.0f} samples/s)"
-    )
+def _explore(options: argparse.Namespace) -> int:
+    from tsslbp_ref import explore
+
+    return explore.main(options)

@@ -80,7 +80,9 @@ def raster_task(
     """
     checks.positive_integer("n_inputs", n_inputs)
     checks.positive_integer("n_hidden", n_hidden)
-    checks.real_number("rate", rate, above=0.0)
+    if checks.real_number("rate", rate, above=0.0) > 1.0:
+        raise ValueError(f"rate must be at most 1, got {rate:g}")
+    checks.float_dtype("dtype", dtype)
     desired = desired_raster()[:, None, :]
     rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
     inputs = (rng.random((len(desired), 1, n_inputs)) < rate).astype(dtype)

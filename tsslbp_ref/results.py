@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tsslbp_ref.checkpoints import CheckpointError, write_atomically
 from tsslbp_ref.experiments import EXPERIMENTS, PaperAccuracy
-from tsslbp_ref.runs import CONFIG, read_metrics
+from tsslbp_ref.parameters import named_rules
+from tsslbp_ref.runs import CONFIG, METRIC_NAMES, read_config, read_metrics
 
 PERCENT = 100.0
 
@@ -44,14 +47,47 @@ def run_folders(runs: Path) -> list[Path]:
     return folders
 
 
-def collect(runs: Path) -> list[Summary]:
-    """Summarise all runs below a folder, by experiment and rule; a run without a finished epoch is left out."""
-    groups: dict[tuple[str, str], list[list[dict[str, Any]]]] = {}
+def variant_of(config: dict[str, Any], folder: Path) -> str:
+    """The name of a run's rule, and of its loss where that is not the experiment's, read from its settings.
+
+    A rule that has no name goes by the folder that its seeds are in.
+    """
+    found = config["rule"]
+    named = (
+        name for name, rule in named_rules().items() if found == {key: str(getattr(rule, key, "")) for key in found}
+    )
+    rule = next(named, folder.parent.name)
+    row, loss = EXPERIMENTS.get(config["title"]), config["settings"]["loss"]
+    return rule if row is not None and row.loss == loss else f"{rule}-{loss}"
+
+
+def _runs(runs: Path) -> Iterator[tuple[Path, str, str, list[dict[str, Any]]]]:
+    """Folder, experiment, variant and epochs of every run below a folder; one without a finished epoch is left out."""
     for folder in run_folders(runs):
-        title = json.loads((folder / CONFIG).read_text())["title"]
+        config = read_config(folder)
+        try:
+            title, variant = str(config["title"]), variant_of(config, folder)
+        except (KeyError, TypeError) as error:
+            reason = f"{type(error).__name__} {error}"
+            raise CheckpointError(f"{folder / CONFIG} holds no settings of a run: {reason}") from error
         rows = read_metrics(folder)
         if rows:
-            groups.setdefault((title, folder.parent.name), []).append(rows)
+            yield folder, title, variant, rows
+
+
+def collect(runs: Path) -> list[Summary]:
+    """Summarise all runs below a folder, by experiment and rule; a run without a finished epoch is left out.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no run, or none with a finished epoch, or a file of a run cannot be read.
+    """
+    groups: dict[tuple[str, str], list[list[dict[str, Any]]]] = {}
+    for _, title, variant, rows in _runs(runs):
+        groups.setdefault((title, variant), []).append(rows)
+    if not groups:
+        raise ValueError(f"no finished epoch below {runs}")
     return [_summary(title, variant, group) for (title, variant), group in sorted(groups.items())]
 
 
@@ -85,7 +121,8 @@ def as_text(table: list[Summary]) -> str:
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _mean_std(values: list[float]) -> str:
@@ -107,17 +144,18 @@ def write_csv(runs: Path, path: Path) -> None:
 
     Raises
     ------
+    ValueError
+        If there is no finished epoch.
     OSError
-        If the file cannot be written.
+        If the file cannot be written; what was there stays.
     """
-    lines = []
-    for folder in run_folders(runs):
-        title = json.loads((folder / CONFIG).read_text())["title"]
-        for row in read_metrics(folder):
-            lines.append({"experiment": title, "rule": folder.parent.name, "run": folder.name, **row})
-    if not lines:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("experiment", "rule", "run", *METRIC_NAMES))
+    n_epochs = 0
+    for folder, title, variant, rows in _runs(runs):
+        writer.writerows((title, variant, folder.name, *(row[name] for name in METRIC_NAMES)) for row in rows)
+        n_epochs += len(rows)
+    if not n_epochs:
         raise ValueError(f"no finished epoch below {runs}")
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    write_atomically(path, text.getvalue().encode())

@@ -7,12 +7,14 @@ epoch, batch). So weights, the optimiser's averages and three counters are the w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from tsslbp_ref import checks, losses
@@ -23,6 +25,7 @@ from tsslbp_ref.tasks import Task
 Array = npt.NDArray[Any]
 
 ORDER_STREAM, DRAW_STREAM = 0, 1  # keep the order of an epoch and the draws of its batches apart
+LABEL_LOSSES = tuple(name for name in losses.LOSSES if name != "spike-train")  # what a task with labels trains on
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class TrainingSettings:
     epochs, batch_size : int
     learning_rate : float
     loss : str
-        See `losses.LOSSES`.
+        See `LABEL_LOSSES`.
     loss_settings : LossSettings
     seed : int
         Of the data order, the augmentation and the dropout.
@@ -56,19 +59,22 @@ class TrainingSettings:
         checks.positive_integer("epochs", self.epochs)
         checks.positive_integer("batch_size", self.batch_size)
         checks.real_number("learning_rate", self.learning_rate, above=0.0)
-        checks.one_of("loss", self.loss, losses.LOSSES)
+        checks.one_of("loss", self.loss, LABEL_LOSSES)
+        if not isinstance(self.loss_settings, losses.LossSettings):
+            raise TypeError(f"loss_settings must be a LossSettings, got {type(self.loss_settings).__name__}")
         checks.positive_integer("seed", self.seed, minimum=0)
 
 
 @dataclass
 class Progress:
-    """Where a run stands: the epoch, the batch within it, and the epoch's sums so far."""
+    """Where a run stands: the epoch, the batch within it, the epoch's sums so far, and the best epoch before it."""
 
     epoch: int = 0
     batch: int = 0
     loss: float = 0.0
     correct: int = 0
     seen: int = 0
+    seconds: float = 0.0  # of training; the time between a stop and a resume does not count
     best_accuracy: float = -1.0
 
 
@@ -101,7 +107,7 @@ class Trainer:
         Parameters
         ----------
         should_stop : callable
-            Asked after every mini-batch; True ends the call early.
+            Asked after every mini-batch, of the test too; True ends the call early.
 
         Returns
         -------
@@ -112,62 +118,96 @@ class Trainer:
         Raises
         ------
         ValueError
-            If the gradients stop being finite.
+            If the gradients stop being finite or the task hands out what the network cannot take; the message says in
+            which batch.
         """
-        started, seen_before = time.perf_counter(), self.progress.seen
         order = self._rng(ORDER_STREAM).permutation(self.task.n_train)
-        with self._bar(len(order)) as bar:
-            while self.progress.seen < len(order):
-                self._train_batch(order[self.progress.seen :][: self.settings.batch_size], bar)
-                if should_stop() and self.progress.seen < len(order):
-                    return None
-        seconds = time.perf_counter() - started
-        return self._finish_epoch(seconds, (self.progress.seen - seen_before) / seconds)
+        # The optimiser's and the loss's sums are BLAS calls, too, and their last bits depend on BLAS's own threads.
+        with threadpool_limits(1, user_api="blas"):
+            with self._progress_bar(len(order)) as show:
+                while self.progress.seen < len(order):
+                    self._train_batch(order[self.progress.seen :][: self.settings.batch_size])
+                    show()
+                    if should_stop():
+                        return None
+            accuracy = self._test(should_stop)
+        return None if accuracy is None else self._finish_epoch(accuracy)
 
-    def _train_batch(self, indices: npt.NDArray[np.int64], bar: Any) -> None:
-        rng = self._rng(DRAW_STREAM, self.progress.batch)
-        x, y = self.task.train_batch(indices, rng)
-        value, gradients, a, _ = self.network.training_pass(
-            x, y, self.settings.loss, settings=self.settings.loss_settings, rng=rng
-        )
-        self.optimiser.step(gradients)
-        state = self.progress
-        per_sample = len(y) if self.settings.loss == "softmax" else 1  # the other losses are sums over the batch
+    def _train_batch(self, indices: npt.NDArray[np.int64]) -> None:
+        state, settings = self.progress, self.settings
+        started = time.perf_counter()
+        rng = self._rng(DRAW_STREAM, state.batch)
+        try:
+            x, y = self.task.train_batch(indices, rng)
+            # Only the first three results: the fourth, every layer's trace, is large and goes at once.
+            value, gradients, a = self.network.training_pass(
+                x, y, settings.loss, settings=settings.loss_settings, rng=rng
+            )[:3]
+            self.optimiser.step(gradients)
+        except ValueError as error:
+            raise ValueError(f"epoch {state.epoch + 1}, batch {state.batch + 1}: {error}") from error
+        per_sample = len(y) if settings.loss == "softmax" else 1  # the other losses are sums over the batch
         state.loss += value * per_sample
         state.correct += int((a.sum(axis=0).argmax(axis=1) == y).sum())
         state.seen += len(y)
         state.batch += 1
-        bar.update(len(y))
-        bar.set_postfix(loss=f"{state.loss / state.seen:.4f}", acc=f"{state.correct / state.seen:.4f}", refresh=False)
+        state.seconds += time.perf_counter() - started
 
-    def _finish_epoch(self, seconds: float, rate: float) -> dict[str, Any]:
+    def _finish_epoch(self, test_accuracy: float) -> dict[str, Any]:
         state = self.progress
         metrics = {
             "epoch": state.epoch + 1,
             "train_loss": state.loss / state.seen,
             "train_accuracy": state.correct / state.seen,
-            "test_accuracy": self.test_accuracy(),
-            "seconds": round(seconds, 3),
-            "samples_per_second": round(rate, 1),
+            "test_accuracy": test_accuracy,
+            "seconds": round(state.seconds, 3),
+            "samples_per_second": round(state.seen / state.seconds, 1),
         }
-        best = max(state.best_accuracy, metrics["test_accuracy"])
+        best = max(state.best_accuracy, test_accuracy)
         self.progress = Progress(epoch=state.epoch + 1, best_accuracy=best)
         return metrics
 
     def test_accuracy(self) -> float:
         """Share of the test set whose class is predicted right."""
-        correct = sum(int((self.network.predict(x) == y).sum()) for x, y in self.task.test_batches())
+        accuracy = self._test(lambda: False)
+        assert accuracy is not None
+        return accuracy
+
+    def _test(self, should_stop: Callable[[], bool]) -> float | None:
+        """`test_accuracy`, or None if stopped early."""
+        correct = 0
+        for x, y in self.task.test_batches():
+            correct += int((self.network.predict(x) == y).sum())
+            if should_stop():
+                return None
         return correct / self.task.n_test
 
     def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, self.progress.epoch, *stream])
 
-    def _bar(self, total: int) -> Any:
-        return tqdm(
-            total=total,
-            initial=self.progress.seen,
-            desc=f"epoch {self.progress.epoch + 1}/{self.settings.epochs}",
-            unit="sample",
-            disable=not self.show_progress,
-            leave=False,
-        )
+    @contextmanager
+    def _progress_bar(self, total: int) -> Iterator[Callable[[], None]]:
+        """Yield what to call after every batch. A quiet trainer leaves tqdm alone, which even for a disabled bar takes a
+        lock that forked processes share: one killed while it holds it would stop the others for ever."""
+        if not self.show_progress:
+            yield lambda: None
+            return
+        state = self.progress
+        title = f"epoch {state.epoch + 1}/{self.settings.epochs}"
+        with tqdm(total=total, initial=state.seen, desc=title, unit="sample", leave=False) as bar:
+
+            def show() -> None:
+                loss, accuracy = state.loss / state.seen, state.correct / state.seen
+                bar.set_postfix(loss=f"{loss:.4f}", acc=f"{accuracy:.4f}", refresh=False)
+                bar.update(state.seen - bar.n)
+
+            yield show
+
+
+def epoch_line(metrics: dict[str, Any]) -> str:
+    """One epoch's metrics, for people."""
+    return (
+        f"epoch {metrics['epoch']:3d}  loss {metrics['train_loss']:.4f}  "
+        f"train {metrics['train_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  "
+        f"{metrics['seconds']:.1f} s ({metrics['samples_per_second']:.0f} samples/s)"
+    )

@@ -1,0 +1,121 @@
+"""The table and the CSV of the runs: grouped by what the settings say, beside the paper's numbers."""
+
+import csv
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import pytest
+from made_data import BLOBS, BlobTask, blob_network
+
+from tsslbp_ref import GradientRule, results, rule_by_name
+from tsslbp_ref.checkpoints import CheckpointError
+from tsslbp_ref.experiments import EXPERIMENTS
+from tsslbp_ref.runs import CONFIG, METRIC_NAMES, METRICS, Run
+
+NAME = "fashion-mnist-400-400"
+
+
+def made_run(folder, accuracies, *, title=NAME, rule=None, loss="kernel"):
+    """A run folder of real settings with made accuracies."""
+    network = blob_network(rule=rule)
+    Run(folder, network, BlobTask(), dataclasses.replace(BLOBS, loss=loss), title=title)
+    rows = [dict.fromkeys(METRIC_NAMES, 0.5) | {"epoch": k + 1, "test_accuracy": a} for k, a in enumerate(accuracies)]
+    (folder / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def made_runs(tmp_path):
+    made_run(tmp_path / NAME / "released" / "seed0", [0.5, 0.9, 0.8])
+    made_run(tmp_path / NAME / "released" / "seed1", [0.7, 0.6])
+    made_run(tmp_path / NAME / "literal" / "seed0", [0.1], rule=rule_by_name("literal"))
+    return tmp_path
+
+
+def test_the_table_has_mean_and_std_of_best_and_final_epochs_beside_the_papers(made_runs):
+    literal, released = results.collect(made_runs)
+    assert (literal.variant, released.variant) == ("literal", "released")
+    assert released.best == pytest.approx([90.0, 70.0])
+    assert released.final == pytest.approx([80.0, 60.0])
+    assert released.epochs == [3, 2]
+    assert released.paper == EXPERIMENTS[NAME].paper
+    head, first, second = results.as_text([literal, released]).splitlines()
+    assert " ".join(head.split()) == "experiment rule seeds epochs best epoch best run final epoch paper"
+    assert first.split() == f"{NAME} literal 1 1 10.00 10.00 10.00 89.75 +- 0.03, best 89.92".split()
+    # std of two values a and b is |a - b| / sqrt(2)
+    assert (
+        second.split() == f"{NAME} released 2 2-3 80.00 +- 14.14 90.00 70.00 +- 14.14 89.75 +- 0.03, best 89.92".split()
+    )
+    assert head.index("paper") == first.index("89.75") == second.index("89.75")
+    assert all(line == line.rstrip() for line in (head, first, second))
+
+
+def test_the_papers_number_without_mean_and_an_experiment_that_is_not_the_papers():
+    best_only = next(name for name, row in EXPERIMENTS.items() if row.paper.mean is None)
+    table = [results.Summary(t, "released", [1.0], [1.0], [1], p) for t, p in
+             ((best_only, EXPERIMENTS[best_only].paper), ("mine", None))]  # fmt: skip
+    _, one, other = results.as_text(table).splitlines()
+    assert one.endswith("best 91.41")
+    assert other.endswith(" -")
+
+
+def test_the_rule_is_read_from_the_settings_not_from_the_folders_name(tmp_path):
+    made_run(tmp_path / "a" / "x", [0.5], rule=rule_by_name("surrogate"))
+    made_run(tmp_path / "b" / "y", [0.6], rule=rule_by_name("surrogate"))
+    made_run(tmp_path / "b" / "z", [0.7], loss="count")
+    made_run(tmp_path / "mine" / "z", [0.7], rule=GradientRule(warmup_gate=0.3), title="own")
+    table = {(s.experiment, s.variant): s.best for s in results.collect(tmp_path)}
+    assert set(table) == {(NAME, "surrogate"), (NAME, "released-count"), ("own", "mine-kernel")}
+    assert len(table[NAME, "surrogate"]) == 2
+
+
+def test_a_run_without_a_finished_epoch_is_left_out(made_runs):
+    made_run(made_runs / NAME / "no-intra" / "seed0", [], rule=rule_by_name("no-intra"))
+    assert [summary.variant for summary in results.collect(made_runs)] == ["literal", "released"]
+
+
+def test_csv_has_every_epoch_of_every_run(made_runs):
+    path = made_runs / "all.csv"
+    results.write_csv(made_runs, path)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert list(rows[0]) == ["experiment", "rule", "run", *METRIC_NAMES]
+    released = [row for row in rows if (row["rule"], row["run"]) == ("released", "seed0")]
+    assert [(row["epoch"], float(row["test_accuracy"])) for row in released] == [("1", 0.5), ("2", 0.9), ("3", 0.8)]
+
+
+def test_a_csv_that_cannot_be_written_keeps_the_old_one(made_runs, monkeypatch):
+    path = made_runs / "all.csv"
+    path.write_text("old")
+    (made_runs / NAME / "released" / "seed0" / METRICS).write_text("oops\n{}\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 1 is no JSON"):
+        results.write_csv(made_runs, path)
+    assert path.read_text() == "old"
+
+
+def test_no_runs_and_no_finished_epochs_are_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no runs below"):
+        results.collect(tmp_path)
+    made_run(tmp_path / "a" / "b", [])
+    with pytest.raises(ValueError, match="no finished epoch below"):
+        results.collect(tmp_path)
+    with pytest.raises(ValueError, match="no finished epoch below"):
+        results.write_csv(tmp_path, tmp_path / "x.csv")
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"title": "x", "rule": 3}', '{"title": "x", "rule": {}}'])
+def test_a_config_that_is_none_is_named(made_runs, text):
+    path = made_runs / NAME / "released" / "seed1" / CONFIG
+    path.write_text(text)
+    with pytest.raises(CheckpointError) as error:
+        results.collect(made_runs)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_rule_of_a_later_version_without_a_field_keeps_its_name():
+    config = {"title": NAME, "rule": {"inter": "literal", "intra": "True"}, "settings": {"loss": "kernel"}}
+    assert results.variant_of(config, SimpleNamespace(parent=SimpleNamespace(name="x"))) == "literal"

@@ -1,0 +1,282 @@
+"""Several seeds: in processes or on a cluster, the same bits as each seed alone; stopping one stops and saves all."""
+
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import distributed
+import numpy as np
+import pytest
+from made_data import environment, run_cli, start_cli, without_time, write_fashion
+
+from tsslbp_ref import checkpoints, seeds
+from tsslbp_ref.runs import BEST, LAST, read_metrics
+from tsslbp_ref.seeds import Plan
+
+NAME = "fashion-mnist-400-400"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_fashion(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def plan(data, tmp_path):
+    return Plan(NAME, epochs=2, runs=tmp_path / "runs", data=data, threads=1)
+
+
+def bits(folder):
+    """All that a run has reached: the arrays and counters of its checkpoints, its metrics."""
+    found = [without_time(read_metrics(folder))]
+    for name in (BEST, LAST):
+        arrays, meta = checkpoints.load(folder / name)
+        found += [{k: v.tobytes() for k, v in arrays.items()}, meta["progress"], meta["optimiser_steps"]]
+    return found
+
+
+def alone(plan, seed, folder):
+    """The same seed, run alone in this process."""
+    single = dataclasses.replace(plan, runs=folder, stop_file=None)
+    assert seeds.train(single, [seed]) == 0
+    return bits(single.folder(seed))
+
+
+def test_seeds_in_processes_have_the_bits_of_each_seed_alone(plan, data, tmp_path):
+    arguments = ["--epochs", 2, "--threads", 1, "--data", data, "--runs", plan.runs]
+    status, out, err = run_cli(tmp_path, "train", NAME, "--seeds", "0-2", *arguments)
+    assert (status, err) == (0, "")
+    told = sorted(line.split("  loss")[0] for line in out.splitlines())  # a line an epoch of every seed
+    assert told == [f"{NAME} released seed {seed}  epoch   {epoch}" for seed in range(3) for epoch in (1, 2)]
+    for seed in (0, 2):
+        assert bits(plan.folder(seed)) == alone(plan, seed, tmp_path / "alone")
+    assert sorted(os.listdir(plan.runs)) == [NAME]  # no stop file is left
+
+
+def test_ctrl_c_stops_and_saves_all_seeds_and_starts_no_more(plan, data, tmp_path):
+    arguments = ["--epochs", 300, "--threads", 1, "--data", data, "--runs", plan.runs]
+    process = start_cli(tmp_path, "train", NAME, "--seeds", "0-3", *arguments)
+    started = set()
+    while len(started) < min(2, len(os.sched_getaffinity(0))):
+        started.add(process.stdout.readline().split("  ")[0])
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group hears it
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in err
+    begun = [seed for seed in range(4) if plan.folder(seed).exists()]
+    assert len(begun) == len(started)
+    assert sorted(err.splitlines()) == sorted(
+        f"tsslbp-ref: stopped by SIGINT; the state is saved in {plan.folder(seed)}, --resume goes on" for seed in begun
+    )
+    for seed in begun:
+        _, meta = checkpoints.load(plan.folder(seed) / LAST)
+        assert meta["optimiser_steps"] > 0
+    assert sorted(os.listdir(plan.runs)) == [NAME]
+
+
+def test_a_resumed_seed_keeps_its_own_number_of_threads(plan, capsys):
+    assert seeds.train(plan, [0]) == 0
+    later = dataclasses.replace(plan, epochs=3, threads=None, resume=True)
+    assert seeds.train(later, [0]) == 0
+    assert len(read_metrics(plan.folder(0))) == 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# run_on, with a pool of threads in the place of processes
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made_run_seed(monkeypatch):
+    """`run_seed_apart` replaced: a function of the seed, and a record of the calls."""
+    calls = []
+
+    def set_to(function):
+        def run_seed_apart(plan, seed, threads):
+            calls.append((seed, threads))
+            return function(plan, seed)
+
+        monkeypatch.setattr(seeds, "run_seed_apart", run_seed_apart)
+        return calls
+
+    return set_to
+
+
+def test_a_failing_seed_is_one_line_and_the_others_go_on(plan, made_run_seed, capsys):
+    def function(_, seed):
+        if seed == 1:
+            raise OSError("cannot write\nx: No space left")
+        return 0
+
+    calls = made_run_seed(function)
+    reported = []
+    with ThreadPoolExecutor(1) as pool:
+        status = seeds.run_on(pool, plan, [0, 1, 2], at_once=1, threads=3, report=lambda s: reported.append(s) or 0)
+    assert status == 2
+    assert calls == [(0, 3), (1, 3), (2, 3)]
+    assert reported == [0, 2]
+    assert capsys.readouterr().err == "tsslbp-ref: error: seed 1: cannot write x: No space left\n"
+
+
+def test_an_error_that_is_a_bug_is_not_swallowed(plan, made_run_seed):
+    made_run_seed(lambda plan, seed: {}["bug"])
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyError, match="bug"):
+        seeds.run_on(pool, plan, [0], at_once=1)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_the_runs_by_the_stop_file_and_no_further_seed_begins(plan, made_run_seed, signum):
+    stopped = threading.Event()
+
+    def function(plan, seed):
+        os.kill(os.getpid(), signum)
+        while not plan.stop():
+            stopped.wait(0.01)
+        return 128 + plan.stop()
+
+    calls = made_run_seed(function)
+    with ThreadPoolExecutor(1) as pool:
+        assert seeds.run_on(pool, plan, [0, 1, 2], at_once=1) == 128 + signum
+    assert [seed for seed, _ in calls] == [0]
+    assert os.listdir(plan.runs) == []
+
+
+def test_no_seed_takes_the_place_of_one_that_stopped_while_another_is_still_saving(plan, made_run_seed):
+    def function(plan, seed):
+        if seed == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        while not plan.stop():
+            time.sleep(0.01)
+        time.sleep(0.5 * seed)
+        return 128 + plan.stop()
+
+    calls = made_run_seed(function)
+    with ThreadPoolExecutor(2) as pool:
+        assert seeds.run_on(pool, plan, [0, 1, 2], at_once=2) == 130
+    assert sorted(seed for seed, _ in calls) == [0, 1]
+
+
+def test_processes_are_started_deaf_to_ctrl_c(plan):
+    blocked = []
+
+    class Watching(Executor):
+        def submit(self, function, /, *arguments, **options):
+            blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+            future = Future()
+            future.set_result(0)
+            return future
+
+    assert seeds.run_on(Watching(), plan, [0], at_once=1) == 0
+    assert blocked == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_seed_that_a_cluster_begins_after_the_stop_does_nothing(plan, tmp_path):
+    stop_file = tmp_path / "stop"
+    assert dataclasses.replace(plan, stop_file=stop_file).stop() == 0
+    stop_file.write_text(str(int(signal.SIGINT)))
+    assert seeds.run_seed_apart(dataclasses.replace(plan, stop_file=stop_file), 0, 1) == 128 + signal.SIGINT
+    assert not plan.folder(0).exists()
+
+
+@pytest.mark.parametrize("error", [BrokenProcessPool("a process died"), CancelledError()])
+def test_a_pool_that_breaks_is_one_line_a_seed(plan, capsys, error):
+    class Broken(Executor):
+        def submit(self, function, /, *arguments, **options):
+            if isinstance(error, BrokenProcessPool):
+                raise error
+            future = Future()
+            future.set_exception(error)
+            return future
+
+    assert seeds.run_on(Broken(), plan, [0, 1], at_once=2) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[: len("tsslbp-ref: error: seed 0: ")] for line in sorted(lines)] == [
+        "tsslbp-ref: error: seed 0: ",
+        "tsslbp-ref: error: seed 1: ",
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Before anything is trained
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"experiment": "fashion"}, "unknown experiment 'fashion'; known: 'mnist-15c5-40c5-300'"),
+        ({"rule": "release"}, "unknown rule 'release'; known: 'released'"),
+        ({"loss": "kernle"}, "unknown loss 'kernle'; known: 'kernel'"),
+        ({"data": "/nowhere"}, "fashion-mnist not found"),
+    ],
+)
+@pytest.mark.parametrize("seed_list", [[0], [0, 1]])
+def test_bad_plans_make_no_folder(plan, changes, message, seed_list):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        seeds.train(dataclasses.replace(plan, **changes), seed_list)
+    assert not plan.runs.exists()
+
+
+def test_one_occupied_folder_stops_all_seeds(plan):
+    plan.folder(1).mkdir(parents=True)
+    (plan.folder(1) / LAST).write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="seed1 holds a run already"):
+        seeds.train(plan, [0, 1])
+    assert not plan.folder(0).exists()
+    assert (plan.folder(1) / LAST).read_bytes() == b"precious"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# dask
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_gives_the_bits_of_each_seed_alone(plan, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", environment(tmp_path)["PYTHONPATH"])
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as cluster:
+        assert seeds.train(plan, [0, 3], dask=cluster.scheduler_address) == 0
+        done = capsys.readouterr().out
+        assert seeds.train(dataclasses.replace(plan, data=tmp_path), [5], dask=cluster.scheduler_address) == 2
+        assert capsys.readouterr().err.startswith("tsslbp-ref: error: seed 5: fashion-mnist not found")
+    for seed in (0, 3):
+        assert f"{NAME} released seed {seed} done  epoch   2" in done
+        assert bits(plan.folder(seed)) == alone(plan, seed, tmp_path / "alone")
+
+
+def test_a_cluster_that_writes_elsewhere_is_told_of(plan, capsys):
+    assert seeds._gathered(plan, 0) == 2
+    assert "seed0 is not here: workers must see the same file system" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["foo", "bad://x:1", "tcp://h:xx", ""])
+def test_what_is_no_address_is_named(plan, address):
+    with pytest.raises(ValueError, match=r"^--dask must be an address such as tcp://host:8786, got "):
+        seeds.train(plan, [0], dask=address)
+
+
+def test_a_cluster_that_does_not_answer_is_named(plan):
+    with pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9: "):
+        seeds.train(plan, [0], dask="tcp://127.0.0.1:9")
+
+
+def test_without_the_package_the_extra_is_named(plan, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"pip install 'tsslbp-ref\[dask\]'"):
+        seeds.train(plan, [0], dask="tcp://127.0.0.1:9")
+
+
+def test_blas_keeps_to_one_thread_in_processes_that_hold_several_runs(plan, tmp_path, monkeypatch):
+    limits = []
+    monkeypatch.setattr(seeds, "threadpool_limits", lambda limit, user_api: limits.append((limit, user_api)))
+    monkeypatch.setattr(seeds, "run_seed", lambda plan, seed, show_progress: plan.threads)
+    assert seeds.run_seed_apart(dataclasses.replace(plan, threads=None), 0, 7) == 7
+    assert seeds.run_seed_apart(plan, np.int64(0), 7) == 1
+    assert limits == [(1, "blas")] * 2
