@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 DOCS_STAMP := $(VENV)/installed-docs
 EPOCHS ?= 8
 
-.PHONY: reproduce test lint figures docs docs-check notebooks install clean
+.PHONY: reproduce test lint figures bench docs docs-check notebooks install clean
 
 reproduce: $(STAMP)  ## the whole story: checks, figures, a spike raster, Fashion-MNIST
 	$(BIN)/tsslbp-ref check
@@ -23,6 +23,9 @@ lint: $(STAMP)
 
 figures: $(STAMP)
 	$(BIN)/python -m figures
+
+bench: $(STAMP)  ## the race of W1 to W3; peers are in the extra "bench", which brings PyTorch
+	$(BIN)/python -m benchmarks --json results/benchmark.json
 
 docs: $(DOCS_STAMP)  ## the site, in docs/_build/html; a warning is an error
 	rm -rf docs/_build

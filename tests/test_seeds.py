@@ -147,7 +147,10 @@ def test_a_signal_reaches_the_runs_by_the_stop_file_and_no_further_seed_begins(p
 
 
 def test_no_seed_takes_the_place_of_one_that_stopped_while_another_is_still_saving(plan, made_run_seed):
+    both_began = threading.Barrier(2)
+
     def function(plan, seed):
+        both_began.wait(60)
         if seed == 0:
             os.kill(os.getpid(), signal.SIGINT)
         while not plan.stop():

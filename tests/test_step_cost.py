@@ -6,13 +6,14 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from studies import one_recording, step_cost
 from tsslbp_ref.datasets import bin_events
-from tsslbp_ref.experiments import EXPERIMENTS, experiment
+from tsslbp_ref.experiments import EXPERIMENTS, Experiment, experiment
 from tsslbp_ref.network import Network
 from tsslbp_ref.optim import AdamW
 
@@ -21,7 +22,7 @@ DENSE, EVENTS = "fashion-mnist-400-400", "n-mnist-12c5-64c5-t30"
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch):
+def small(monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """A row of the table with a network that takes milliseconds, known by its name to the command line too."""
     row = replace(experiment(DENSE), spec="5", batch_size=7)
     monkeypatch.setitem(EXPERIMENTS, DENSE, row)
@@ -45,17 +46,17 @@ def test_random_events_are_as_rare_as_those_of_a_recording() -> None:
     assert x.mean() == pytest.approx(recorded.mean(), rel=0.05)
 
 
-def test_a_step_is_a_pass_and_an_update_of_a_whole_batch(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_a_pass_and_an_update_of_a_whole_batch(small: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     batches, updates = [], []
     original_pass, original_step = Network.training_pass, AdamW.step
 
-    def counted_pass(self, x, y, *arguments, **named):
+    def counted_pass(self: Network, x: Any, y: Any, *arguments: Any, **named: Any) -> Any:
         batches.append((len(y), named["rng"] is not None))
         return original_pass(self, x, y, *arguments, **named)
 
-    def counted_step(self, gradients):
+    def counted_step(self: AdamW, gradients: Any) -> None:
         updates.append(len(gradients))
-        return original_step(self, gradients)
+        original_step(self, gradients)
 
     monkeypatch.setattr(Network, "training_pass", counted_pass)
     monkeypatch.setattr(AdamW, "step", counted_step)
@@ -65,7 +66,7 @@ def test_a_step_is_a_pass_and_an_update_of_a_whole_batch(small, monkeypatch: pyt
     assert cost.batch_size == 7
 
 
-def test_times_are_a_mean_of_the_timed_steps_alone(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_a_mean_of_the_timed_steps_alone(small: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter((10.0, 16.0))
     processor = iter((1.0, 4.0))
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
@@ -74,22 +75,24 @@ def test_times_are_a_mean_of_the_timed_steps_alone(small, monkeypatch: pytest.Mo
     assert (cost.wall_seconds, cost.cpu_seconds) == (2.0, 1.0)
 
 
-def test_peak_memory_is_in_bytes(small) -> None:
+def test_peak_memory_is_in_bytes(small: Experiment) -> None:
     # Python, NumPy and Numba alone are above the lower end: a wrong unit is off by 1024.
     assert 50 * 2**20 < step_cost.measure(small).peak_bytes < 50 * 2**30
 
 
-def test_command_line_prints_one_line(small, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("small")
+def test_command_line_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert step_cost.main([DENSE, "--steps", "2"]) == 0
     line = capsys.readouterr().out
     assert re.fullmatch(rf"{DENSE}: batch 7, \S+ CPU s and \S+ s a step, peak \S+ GiB\n", line)
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [(["no-such-row"], "no-such-row"), ([DENSE, "--steps", "0"], "n_steps"), ([DENSE, "--threads", "0"], "n_threads")],
 )
-def test_bad_arguments_are_one_line(small, arguments, says, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_arguments_are_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert step_cost.main(arguments) == step_cost.USAGE_ERROR
     message = capsys.readouterr().err
     assert says in message

@@ -187,8 +187,11 @@ class Trainer:
 
     @contextmanager
     def _progress_bar(self, total: int) -> Iterator[Callable[[], None]]:
-        """Yield what to call after every batch. A quiet trainer leaves tqdm alone, which even for a disabled bar takes a
-        lock that forked processes share: one killed while it holds it would stop the others for ever."""
+        """Yield what to call after every batch.
+
+        A quiet trainer leaves tqdm alone: even for a disabled bar it takes a lock that forked processes share, and one
+        that is killed while it holds the lock would stop the others for ever.
+        """
         if not self.show_progress:
             yield lambda: None
             return

@@ -1,0 +1,54 @@
+"""`python -m benchmarks [WORKLOAD ...] [--quick] [--json FILE]`: the race of W1 to W3."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import machine
+from benchmarks.contenders import CONTENDERS
+from benchmarks.race import as_json, as_text, race
+from benchmarks.workloads import RACED, WORKLOADS
+from tsslbp_ref import checks
+
+ROUNDS, QUICK_ROUNDS = 12, 3
+STEPS_A_ROUND = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the race and print the table; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="The race of W1 to W3.")
+    parser.add_argument(
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"of {', '.join(WORKLOADS)}; {RACED[0]} to {RACED[-1]} by default",
+    )
+    parser.add_argument("--quick", action="store_true", help="few rounds, nothing compiled by torch")
+    parser.add_argument("--json", type=Path, help="write all numbers to this file")
+    options = parser.parse_args(arguments)
+    try:
+        names = [checks.one_of("workload", name, WORKLOADS) for name in options.workloads or RACED]
+        installed = [c for c in CONTENDERS.values() if c.installed and not (options.quick and "compiled" in c.name)]
+        missing = sorted({c.needs for c in CONTENDERS.values() if not c.installed})
+        about = machine.describe()
+        print("\n".join(f"{key}: {value}" for key, value in about.items()))
+        if missing:
+            print(f"not installed, so not in the race: {', '.join(missing)}")
+        results = []
+        for name in names:
+            rounds = QUICK_ROUNDS if options.quick else ROUNDS
+            results += race(WORKLOADS[name], installed, rounds=rounds, steps=STEPS_A_ROUND)
+        print(as_text(results))
+        if options.json is not None:
+            options.json.write_text(as_json(results, about))
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"benchmarks: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

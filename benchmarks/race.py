@@ -1,0 +1,134 @@
+"""The race: contenders in processes of their own, a few steps each in turn, so that a busy moment hits all alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.contenders import OURS, PRODUCTS, Contender
+from benchmarks.workloads import Workload
+
+ROOT = Path(__file__).parents[1]
+MILLISECONDS = 1e3
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one contender took for one workload: median of all steps in ms, memory of the whole process in bytes."""
+
+    workload: str
+    contender: str
+    median_ms: float
+    fastest_ms: float
+    n_steps_timed: int
+    first_step_s: float
+    peak_bytes: int
+
+
+class _Racer:
+    """A contender's process, idle until it is asked for steps."""
+
+    def __init__(self, workload: Workload, contender: Contender) -> None:
+        self.workload, self.contender = workload, contender
+        command = [sys.executable, "-m", "benchmarks.worker", workload.name, contender.name]
+        environment = os.environ | {"OMP_NUM_THREADS": str(contender.threads), "PYTHONPATH": str(ROOT)}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        self._seconds: list[float] = []
+        self._first: float = self._read()["first_step_s"]
+
+    def steps(self, n_steps: int) -> None:
+        """Make steps and keep their times."""
+        assert self._process.stdin is not None
+        print(n_steps, file=self._process.stdin, flush=True)
+        self._seconds += self._read()["seconds"]
+
+    def result(self) -> Result:
+        """End the process and sum up."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        peak = self._read()["peak_bytes"]
+        self._process.wait()
+        return Result(
+            self.workload.name,
+            self.contender.name,
+            MILLISECONDS * statistics.median(self._seconds),
+            MILLISECONDS * min(self._seconds),
+            len(self._seconds),
+            self._first,
+            peak,
+        )
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return dict(json.loads(line))
+        errors = self._process.stderr.read().strip().splitlines()
+        raise RuntimeError(f"{self.contender.name} on {self.workload.name}: {errors[-1] if errors else 'no answer'}")
+
+
+def race(workload: Workload, contenders: Iterable[Contender], *, rounds: int, steps: int) -> list[Result]:
+    """Run a workload: `rounds` times through all contenders, `steps` steps each.
+
+    A contender that fails is named on standard error and left out.
+    """
+    racers = []
+    for contender in contenders:
+        if workload.n_steps > contender.longest:
+            continue
+        try:
+            racers.append(_Racer(workload, contender))
+        except RuntimeError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    for _ in tqdm(range(rounds), desc=workload.name, unit="round", leave=False):
+        for racer in racers:
+            racer.steps(steps)
+    return [racer.result() for racer in racers]
+
+
+def as_text(results: list[Result]) -> str:
+    """A table by workload: median, and how many times as long as ours."""
+    lines = []
+    for workload in dict.fromkeys(result.workload for result in results):
+        rows = [result for result in results if result.workload == workload]
+        ours = next((row.median_ms for row in rows if row.contender == OURS), None)
+        lines.append(workload)
+        for row in sorted(rows, key=lambda row: row.median_ms):
+            ratio = "" if ours is None else f"{row.median_ms / ours:6.2f} x ours"
+            megabytes = row.peak_bytes / 2**20
+            lines.append(f"  {row.contender:<26}{row.median_ms:9.2f} ms  {ratio}  {megabytes:6.0f} MiB")
+    return "\n".join(lines)
+
+
+def summary(results: list[Result]) -> list[dict[str, Any]]:
+    """By workload: our median against the products, the fastest peer, and one thread of ours."""
+    rows = []
+    for workload in dict.fromkeys(result.workload for result in results):
+        median = {result.contender: result.median_ms for result in results if result.workload == workload}
+        peers = {name: ms for name, ms in median.items() if not name.startswith((OURS, PRODUCTS))}
+        row: dict[str, Any] = {"workload": workload, "ours_ms": median[OURS]}
+        row["over_products"] = median[OURS] / median[PRODUCTS]
+        row["two_threads_gain"] = median[f"{OURS}, 1 thread"] / median[OURS]
+        if peers:
+            fastest = min(peers, key=lambda name: peers[name])
+            row |= {"fastest_peer": fastest, "faster_than_it": peers[fastest] / median[OURS]}
+        rows.append(row)
+    return rows
+
+
+def as_json(results: list[Result], machine: dict[str, Any]) -> str:
+    """Everything, for results/."""
+    content = {"machine": machine, "summary": summary(results), "results": [asdict(result) for result in results]}
+    return json.dumps(content, indent=1) + "\n"

@@ -1,0 +1,81 @@
+"""The race runs, counts what it should, and says who is missing; no test here depends on how fast anything is."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__, race
+from benchmarks.contenders import CONTENDERS, OURS, PRODUCTS, products
+from benchmarks.race import Result
+from benchmarks.workloads import RACED, WORKLOADS
+
+
+def test_every_contender_is_fed_the_same_arrays():
+    for name in RACED[:2]:
+        (x, y), (same_x, same_y) = WORKLOADS[name].inputs(), WORKLOADS[name].inputs()
+        assert np.array_equal(x, same_x)
+        assert np.array_equal(y, same_y)
+
+
+def test_random_spikes_have_their_density():
+    x, _ = WORKLOADS["W3-T30"].inputs()
+    assert x.dtype == np.uint8
+    assert x.mean() == pytest.approx(0.02, rel=0.02)
+
+
+def test_the_products_of_w1():
+    """The first layer sees the static picture once, the others every step."""
+    assert products.product_shapes(WORKLOADS["W1"]) == [(100, 784, 400), (500, 400, 400), (500, 400, 10)]
+
+
+def test_the_products_of_w2():
+    """A convolution is the product with its unfolded pictures: 24 x 24 positions of 50, 8 x 8 of 5 x 50."""
+    shapes = products.product_shapes(WORKLOADS["W2"])
+    assert shapes == [(50 * 576, 25, 15), (250 * 64, 375, 40), (250, 640, 300), (250, 300, 10)]
+
+
+@pytest.fixture(scope="module")
+def smoke_results():
+    contenders = [CONTENDERS[name] for name in (OURS, f"{OURS}, 1 thread", PRODUCTS)]
+    return race.race(WORKLOADS["smoke"], contenders, rounds=2, steps=3)
+
+
+def test_the_race(smoke_results):
+    assert [result.contender for result in smoke_results] == [OURS, f"{OURS}, 1 thread", PRODUCTS]
+    for result in smoke_results:
+        assert result.n_steps_timed == 6
+        assert 0 < result.fastest_ms <= result.median_ms < 1e3 * result.first_step_s + 1e3
+        assert result.peak_bytes > 2**20
+
+
+def test_summary_and_json(smoke_results):
+    content = json.loads(race.as_json(smoke_results, {"cores": 2}))
+    row = content["summary"][0]
+    median = {result.contender: result.median_ms for result in smoke_results}
+    assert row["over_products"] == pytest.approx(median[OURS] / median[PRODUCTS])
+    assert "fastest_peer" not in row
+    peer = Result("smoke", "norse", 7.0 * median[OURS], 1.0, 1, 1.0, 1)
+    with_peer = race.summary([*smoke_results, peer])[0]
+    assert with_peer["fastest_peer"] == "norse"
+    assert math.isclose(with_peer["faster_than_it"], 7.0)
+
+
+def test_a_contender_that_fails_is_named_and_left_out(capfd):
+    broken = CONTENDERS["norse"].__class__("nobody", "nowhere")
+    assert race.race(WORKLOADS["smoke"], [broken], rounds=1, steps=1) == []
+    assert "left out: nobody on smoke" in capfd.readouterr().err
+
+
+def test_an_unknown_workload_is_one_line(capsys):
+    assert __main__.main(["W9"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "unknown workload 'W9'" in lines[0]
+
+
+def test_an_unwritable_file_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(__main__, "race", lambda *args, **keywords: [])
+    assert __main__.main(["smoke", "--json", str(tmp_path / "none" / "x.json")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
