@@ -35,6 +35,7 @@ FIGURES = (
     "fig18_confusion_matrix",
     "fig19_firing_sparsity",
     "fig20_needed_pairs",
+    "fig21_benchmark",
     "fig23_stdp_window",
     "fig24_srdp",
     "fig25_ann_conversion",

@@ -71,7 +71,7 @@ def test_imports_run_one_way():
                 assert name in ("gradcheck", "cli"), f"{name} imports {other}"
                 continue
             downward = level_of[other] < level_of[name] or (name, other) in SAME_LEVEL_ALLOWED
-            assert downward or (name, other) == ("seeds", "cli"), f"{name} imports {other}"
+            assert downward, f"{name} imports {other}"
 
 
 def test_reference_and_fast_do_not_know_each_other():

@@ -79,3 +79,19 @@ def test_an_unwritable_file_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(__main__, "race", lambda *args, **keywords: [])
     assert __main__.main(["smoke", "--json", str(tmp_path / "none" / "x.json")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_readme_states_what_was_measured():
+    rows = [
+        row
+        for name in ("benchmark.json", "benchmark-events.json")
+        for row in json.loads((race.ROOT / "results" / name).read_text())["summary"]
+    ]
+    text = (race.ROOT / "benchmarks" / "README.md").read_text()
+    assert [row["workload"] for row in rows] == list(RACED)
+    for row in rows:
+        line = (
+            f"| {row['workload']} | {row['ours_ms']:.1f} | {row['over_products']:.2f} | {row['fastest_peer']} "
+            f"| {row['faster_than_it']:.2f} | {row['two_threads_gain']:.2f} |"
+        )
+        assert line in text

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import logging
 import string
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 
 from tsslbp_ref.datasets import DataError, DownloadError, MissingSplitError, available, fetch, load_images
@@ -225,6 +227,13 @@ def test_download_then_cache(tmp_path, remote_mnist):
     np.testing.assert_array_equal(again.images, loaded.images)
     load_images("mnist", "test", base_url=remote_mnist.url)
     assert remote_mnist.requests == asked
+
+
+def test_a_download_leaves_the_terminal_to_its_caller(remote_mnist):
+    """A failure is one line, and a bar is drawn only if it is asked for: pooch's own messages stay away."""
+    pooch.get_logger().setLevel(logging.INFO)
+    load_images("mnist", "train", base_url=remote_mnist.url)
+    assert pooch.get_logger().level == logging.WARNING
 
 
 def test_base_url_from_the_environment(tmp_path, remote_mnist, monkeypatch):

@@ -303,6 +303,7 @@ def download_file(file: RemoteFile, url: str, folder: Path, *, name: str, progre
     # Without compression by the server: its bytes are to be the file's.
     fetch_bytes = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"})
     packed = file.remote_name != file.cache_name
+    pooch.get_logger().setLevel("WARNING")  # what is said of a download is said by the caller, in one line
     try:
         path = pooch.retrieve(
             url,
