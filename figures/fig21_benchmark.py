@@ -7,7 +7,7 @@ from pathlib import Path
 
 from figures import measured, style
 
-TITLE = "One training step: ahead where spikes are sparse,\nbehind the compiled libraries on the convolutional network"
+TITLE = "One training step: ahead where spikes are sparse,\nbehind compiled libraries on static pictures"
 TABLES = (measured.RESULTS / "benchmark.json", measured.RESULTS / "benchmark-events.json")
 OURS, PRODUCTS = "tsslbp_ref", "matrix products"
 LOOKS = {
