@@ -135,7 +135,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def start_cli(tmp_path: Path, *arguments: object) -> subprocess.Popen:
-    """Start `tsslbp-ref` in a process group of its own, with its output in pipes."""
+    """Start `tsslbp-ref` in a process group of its own, with its output in pipes.
+
+    A job in the background of a script is born with SIGINT ignored, and its children too: Ctrl-C is given back here.
+    """
     command = [sys.executable, "-m", "tsslbp_ref", *map(str, arguments)]
     return subprocess.Popen(
         command,
@@ -145,6 +148,7 @@ def start_cli(tmp_path: Path, *arguments: object) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
