@@ -26,8 +26,10 @@ copyright = "the tsslbp_ref maintainers, MIT licence"
 root_doc = "docs/index"
 include_patterns = [
     "README.md",
+    "benchmarks/README.md",
     "docs/**.md",
     "figures/README.md",
+    "results/*.md",
     "studies/README.md",
     "tests/data/README.md",
     "tutorials/*.md",
