@@ -18,7 +18,7 @@ LEVELS = (
     {"terms"},
     {"trace"},
     {"reference", "fast", "losses", "reference_layers"},
-    {"layers"},
+    {"layers", "fast_events"},
     {"signals", "spec", "workers"},
     {"network", "optim"},
     {"experiments", "raster", "datasets"},
@@ -29,7 +29,7 @@ LEVELS = (
     {"cli"},
 )
 SAME_LEVEL_ALLOWED = {("runs", "checkpoints"), ("spec", "layers"), ("trace", "parameters")}
-IMPORTS_NUMBA = {"fast.py", "exact.py", "exact_kernels.py"}
+IMPORTS_NUMBA = {"fast.py", "fast_events.py", "exact.py", "exact_kernels.py"}
 
 
 def module_name(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tsslbp_ref import exact, fast, gradcheck, layers, losses, signals, terms
+from tsslbp_ref import exact, fast, fast_events, gradcheck, layers, losses, signals, terms
 from tsslbp_ref.parameters import GradientRule
 
 FACTOR = 1.001
@@ -152,12 +152,18 @@ def gain_from_step_zero(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def unfiltered_events(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The sparse short cut with delta in the place of its adjoint filter."""
+    """A product over events with tau_s = 1: no filter."""
+    return lambda events, array, neuron: right(events, array, dataclasses.replace(neuron, tau_s=1.0))
 
-    def weight_gradient(self: Any, layer: Any, delta: Any) -> Any:
-        return np.ascontiguousarray((self.s.T @ delta.reshape(-1, delta.shape[-1])).T)
 
-    return weight_gradient
+def events_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
+    """The list with every event one input further on."""
+
+    def find_events(*args: Any, **kwargs: Any) -> Any:
+        events = right(*args, **kwargs)
+        return dataclasses.replace(events, inputs=(events.inputs + 1) % events.shape[2])
+
+    return find_events
 
 
 def filter_not_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
@@ -326,7 +332,7 @@ PLANTS = (
     Plant(
         "factor 1.001", fast, "psc_filter", times(FACTOR), ("term-static-gain", "sweep-psc-filter", "tangent-*-static")
     ),
-    Plant("not reversed", fast, "psc_filter_adjoint", filter_not_reversed, ("adjoint-psc-filter", *SPARSE_ROWS)),
+    Plant("not reversed", fast, "psc_filter_adjoint", filter_not_reversed, ("adjoint-psc-filter",)),
     Plant("input x 1.001", fast, "lif_forward", input_scaled, ("sweep-forward", "tangent-released-dense-1-*")),
     Plant(
         "added twice", fast, "fold", written_twice, ("adjoint-fold", "sweep-conv-adjoint", "layer-conv-by-psc", *CONV)
@@ -397,7 +403,9 @@ PLANTS = (
         ("*-signal-static", "tangent-*-dense-1-static"),
     ),
     Plant("exponent t", signals, "static_gain", gain_from_step_zero, ("term-static-gain", "tangent-*-static")),
-    Plant("not filtered", signals.SparseSpikeSignal, "weight_gradient", unfiltered_events, SPARSE_ROWS),
+    Plant("not filtered", fast_events, "weight_gradient", unfiltered_events, SPARSE_ROWS),
+    Plant("not filtered", fast_events, "weighted_input", unfiltered_events, SPARSE_ROWS[:2]),
+    Plant("next input", fast_events, "find_events", events_shifted, SPARSE_ROWS[:1]),
 )
 
 

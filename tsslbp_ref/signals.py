@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
-from tsslbp_ref import fast
+from tsslbp_ref import fast, fast_events
+from tsslbp_ref.fast_events import Events
 from tsslbp_ref.layers import Layer, WeightedLayer
 from tsslbp_ref.parameters import NeuronParameters
 
@@ -78,31 +78,28 @@ class StaticSignal:
 
 @dataclass(frozen=True)
 class SparseSpikeSignal:
-    """Spike trains s with few events, a = eps * s, as a (T B, n) sparse matrix.
+    """Spike trains s with few events, a = eps * s, as the list of them.
 
     The filter in time and the product over neurons commute: W (eps * s) = eps * (W s). And with D the adjoint filter of
     delta, D[t] = sum_{k >= t} eps[k-t] delta[k], sum_t delta[t] a[t]^T = sum_t D[t] s[t]^T. Both products cost a row of
-    W an event.
+    N numbers an event, and no PSC of the inputs is made.
     """
 
-    s: sparse.csr_array
-    n_steps: int
+    events: Events
     neuron: NeuronParameters
 
     def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
         """I = eps * (W s)."""
-        per_step = (self.s @ np.ascontiguousarray(W.T)).reshape(self.n_steps, -1, W.shape[0])
-        return fast.psc_filter(per_step, self.neuron)
+        return fast_events.weighted_input(self.events, W, self.neuron)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t D[t] s[t]^T."""
-        D = fast.psc_filter_adjoint(delta, self.neuron)
-        return np.ascontiguousarray((self.s.T @ D.reshape(-1, D.shape[-1])).T)
+        return fast_events.weight_gradient(self.events, delta, self.neuron)
 
     def through(self, layer: Layer, parameter: Array | None) -> PSCSignal:
         """Pooled or masked spikes are a PSC like any other."""
-        dense = self.s.toarray().reshape(self.n_steps, -1, *layer.input_shape)
-        return PSCSignal(layer.forward(fast.psc_filter(dense, self.neuron), parameter))
+        s = self.events.dense().reshape(*self.events.shape[:2], *layer.input_shape)
+        return PSCSignal(layer.forward(fast.psc_filter(s, self.neuron), parameter))
 
 
 def static_gain(n_steps: int, neuron: NeuronParameters, dtype: npt.DTypeLike) -> Array:
@@ -113,7 +110,9 @@ def static_gain(n_steps: int, neuron: NeuronParameters, dtype: npt.DTypeLike) ->
 def spike_signal(s: Array, neuron: NeuronParameters, dtype: npt.DTypeLike, first: Layer) -> Signal:
     """Choose between events and the plain product for the spike trains s (T, B, ...), by their density."""
     feeds_dense = first.weight_shape is not None and len(first.weight_shape) == 2
-    flat = s.reshape(s.shape[0] * s.shape[1], -1)
-    if feeds_dense and np.count_nonzero(flat) < SPARSE_DENSITY * flat.size:
-        return SparseSpikeSignal(sparse.csr_array(flat, dtype=np.dtype(dtype)), len(s), neuron)
+    if feeds_dense:
+        at_most = int(SPARSE_DENSITY * s.size)
+        events = fast_events.find_events(s.reshape(*s.shape[:2], -1), dtype, at_most=at_most)
+        if events is not None:
+            return SparseSpikeSignal(events, neuron)
     return PSCSignal(fast.psc_filter(s.astype(dtype, copy=False), neuron))

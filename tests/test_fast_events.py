@@ -1,0 +1,206 @@
+"""The event path gives the plain product's numbers, whatever the spike trains hold, and the same bits every time."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tsslbp_ref import fast, fast_events, signals
+from tsslbp_ref.fast_events import find_events, weight_gradient, weighted_input
+from tsslbp_ref.layers import Dense, SumPool2d
+from tsslbp_ref.network import Network
+from tsslbp_ref.parameters import NeuronParameters
+
+NEURON = NeuronParameters(8.0, 4.0)
+TOLERANCE = 1e-12
+N_OUT = 7
+
+
+def trains(shape, density=0.1, *, seed=0, values=(1,), dtype="uint8"):
+    """Random spike trains of a density, whose entries that are not 0 are drawn from `values`."""
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(shape) < density, rng.choice(values, shape), 0).astype(dtype)
+
+
+def plain_products(s, W, delta, neuron=NEURON):
+    """I[t] = W a[t] and sum_t delta[t] a[t]^T with the PSC of every input made, in float64."""
+    a = fast.psc_filter(s.astype(np.float64), neuron)
+    return np.einsum("oi,tbi->tbo", W, a), np.einsum("tbo,tbi->oi", delta, a)
+
+
+def check_products(s, n_out=N_OUT, neuron=NEURON):
+    """Both products over events against the plain ones."""
+    rng = np.random.default_rng(1)
+    W, delta = rng.normal(size=(n_out, s.shape[2])), rng.normal(size=(*s.shape[:2], n_out))
+    I, dW = plain_products(s, W, delta, neuron)
+    events = find_events(s, "float64")
+    np.testing.assert_allclose(weighted_input(events, W, neuron), I, rtol=0, atol=TOLERANCE * max(1.0, np.abs(I).max()))
+    bound = TOLERANCE * max(1.0, np.abs(dW).max())
+    np.testing.assert_allclose(weight_gradient(events, delta, neuron), dW, rtol=0, atol=bound)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The list
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 64, 83])
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.5, 1.0])
+def test_the_list_holds_every_event_in_order(n, density):
+    s = trains((4, 3, n), density)
+    events = find_events(s, "float32")
+    assert len(events) == len(events.values) == np.count_nonzero(s)
+    assert np.array_equal(events.starts, np.append(0, np.cumsum(np.count_nonzero(s.reshape(12, n), axis=1))))
+    assert np.array_equal(events.inputs, np.nonzero(s)[2])
+    assert events.values.dtype == np.float32
+    assert np.array_equal(events.dense(), s)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [("bool", (1,)), ("uint8", (1, 2, 255)), ("int64", (1, -3)), ("float32", (1.0, 0.5)), ("float64", (-2.5, 1e-9))],
+)
+def test_values_of_any_dtype(dtype, values):
+    s = trains((3, 4, 21), 0.2, values=values, dtype=dtype)
+    assert np.array_equal(find_events(s, "float64").dense(), s.astype(np.float64))
+
+
+def test_minus_zero_is_no_event():
+    assert len(find_events(-np.zeros((2, 2, 9)), "float64")) == 0
+
+
+def test_arrays_of_any_strides():
+    s = trains((6, 8, 40))
+    for view in (s[:, 2:5], s[::-1], s[::2, 1::3], s[:, :, ::2], s.transpose(2, 0, 1), np.asfortranarray(s)):
+        assert not view.flags.c_contiguous
+        assert np.array_equal(find_events(view, "float32").dense(), view)
+
+
+def test_the_search_ends_when_there_are_too_many():
+    s = trains((5, 4, 30), 0.3)
+    count = np.count_nonzero(s)
+    assert len(find_events(s, "float32", at_most=count)) == count
+    assert find_events(s, "float32", at_most=count - 1) is None
+    assert find_events(s, "float32", at_most=0) is None
+    assert len(find_events(np.zeros((5, 4, 30)), "float32", at_most=0)) == 0
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r"s must have shape \(T, B, n\), got \(3, 4\)"):
+        find_events(np.zeros((3, 4)), "float32")
+    with pytest.raises(TypeError, match="s must hold real numbers"):
+        find_events(np.zeros((3, 4, 2), dtype=complex), "float32")
+    with pytest.raises(ValueError, match="at_most must be at least 0"):
+        find_events(np.zeros((3, 4, 2)), "float32", at_most=-1)
+    with pytest.raises(ValueError, match="dtype must be one of float32, float64"):
+        find_events(np.zeros((3, 4, 2)), "int8")
+    events = find_events(np.ones((3, 4, 2)), "float32")
+    with pytest.raises(ValueError, match=r"W must have shape \(5, 2\)"):
+        weighted_input(events, np.zeros((5, 3), np.float32), NEURON)
+    with pytest.raises(ValueError, match="W must be float32 as the events' values, got float64"):
+        weighted_input(events, np.zeros((5, 2)), NEURON)
+    with pytest.raises(ValueError, match=r"delta must have shape \(3, 4, 5\)"):
+        weight_gradient(events, np.zeros((3, 3, 5), np.float32), NEURON)
+    with pytest.raises(ValueError, match="delta must be float32"):
+        weight_gradient(events, np.zeros((3, 4, 5)), NEURON)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The products
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 5), st.integers(1, 40)),
+    n_out=st.integers(1, 9),
+    density=st.floats(0.0, 1.0),
+    values=st.sampled_from([(1,), (1, 2), (0.5, -3.0)]),
+    neuron=st.builds(NeuronParameters, tau_s=st.floats(1.0, 20.0)),
+    rows_a_block=st.integers(1, 20),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_products_over_events(shape, n_out, density, values, neuron, rows_a_block, seed):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(fast_events, "ROWS_A_BLOCK", rows_a_block)
+        check_products(trains(shape, density, seed=seed, values=values, dtype="float64"), n_out, neuron)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 50, 600])
+def test_blocks_of_steps_do_not_show(batch):
+    """Several steps a block, a last block that is not full, and more samples than a block has rows."""
+    assert fast_events.ROWS_A_BLOCK < 600
+    check_products(trains((23, batch, 11), 0.1))
+
+
+def test_no_event_at_all():
+    events = find_events(np.zeros((3, 2, 9), np.uint8), "float64")
+    assert not weighted_input(events, np.ones((4, 9)), NEURON).any()
+    assert not weight_gradient(events, np.ones((3, 2, 4)), NEURON).any()
+
+
+def test_steps_and_samples_without_events():
+    s = trains((12, 5, 30), 0.2)
+    s[[0, 5, 11]], s[:, 3] = 0, 0
+    check_products(s)
+
+
+def test_delta_of_any_strides():
+    s = trains((9, 6, 20), 0.1)
+    delta = np.random.default_rng(3).normal(size=(9, 12, N_OUT))[:, ::2]
+    events = find_events(s, "float64")
+    assert np.array_equal(weight_gradient(events, delta, NEURON), weight_gradient(events, delta.copy(), NEURON))
+
+
+def test_float32_in_float32():
+    s, rng = trains((20, 6, 50)), np.random.default_rng(4)
+    W, delta = rng.normal(size=(N_OUT, 50)).astype("float32"), rng.normal(size=(20, 6, N_OUT)).astype("float32")
+    events = find_events(s, "float32")
+    I, dW = plain_products(s, W.astype("float64"), delta.astype("float64"))
+    for found, wanted in ((weighted_input(events, W, NEURON), I), (weight_gradient(events, delta, NEURON), dW)):
+        assert found.dtype == np.float32
+        assert found.flags.c_contiguous
+        assert relative_error(found, wanted) < 1e-5
+
+
+def test_the_same_bits_twice_and_in_any_thread_count_the_same_sums():
+    s, y = trains((15, 6, 2, 5, 5), 0.05), np.arange(6) % 4
+
+    def gradient(n_threads):
+        net = Network.from_spec("20", (2, 5, 5), 4, 15, NEURON, weight_scale=3.0, n_threads=n_threads)
+        assert isinstance(net._input_signal(s), signals.SparseSpikeSignal)
+        return net.loss_and_gradients(s, y)[1][0]
+
+    once, twice, three = gradient(2), gradient(2), gradient(3)
+    assert np.array_equal(once, twice)
+    assert relative_error(three, once) < 1e-5
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The choice
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_choice_between_events_and_plain_product():
+    few, many = int(signals.SPARSE_DENSITY * 1000), int(signals.SPARSE_DENSITY * 1000) + 1
+    for count, kind in ((few, signals.SparseSpikeSignal), (many, signals.PSCSignal)):
+        s = np.zeros((10, 2, 50), np.uint8)
+        s.reshape(-1)[:count] = 1
+        assert isinstance(signals.spike_signal(s, NEURON, "float32", Dense((50,), 3)), kind)
+
+
+def test_events_may_be_pooled():
+    s = trains((12, 3, 2, 4, 4), 0.05)
+    pool = SumPool2d((2, 4, 4), 2)
+    signal = signals.spike_signal(s, NEURON, "float64", Dense((2, 4, 4), 3))
+    assert isinstance(signal, signals.SparseSpikeSignal)
+    expected = pool.forward(fast.psc_filter(s, NEURON), None)
+    assert relative_error(signal.through(pool, None).a, expected) < TOLERANCE
+
+
+def test_events_cannot_be_changed_by_mistake():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        find_events(np.ones((1, 1, 2)), "float32").shape = (1, 2, 1)
