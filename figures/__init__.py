@@ -36,6 +36,7 @@ FIGURES = (
     "fig19_firing_sparsity",
     "fig20_needed_pairs",
     "fig21_benchmark",
+    "fig22_scaling",
     "fig23_stdp_window",
     "fig24_srdp",
     "fig25_ann_conversion",

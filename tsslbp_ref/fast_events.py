@@ -253,7 +253,8 @@ def _weight_gradient_sweep(
     stop = T
     while stop > 0:
         start = max(0, stop - len(D) // B + 1)
-        D[(stop - start) * B : (stop - start + 1) * B] = D[:B]
+        for b in range(B):
+            _copy(D[b], D[(stop - start) * B + b])
         for t in range(stop - 1, start - 1, -1):
             for b in range(B):
                 r = (t - start) * B + b
@@ -263,6 +264,12 @@ def _weight_gradient_sweep(
         for i in range(len(gradient)):
             _add_rows(D, rows, sorted_values, first[i], first[i + 1], gradient[i])
         stop = start
+
+
+@compiled
+def _copy(source: Array, target: Array) -> None:
+    for i in range(len(target)):
+        target[i] = source[i]
 
 
 @compiled
