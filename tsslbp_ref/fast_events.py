@@ -67,7 +67,7 @@ def find_events(s: npt.ArrayLike, dtype: npt.DTypeLike, *, at_most: int | None =
     Parameters
     ----------
     s : (T, B, n) array_like
-        Spike trains, of any real dtype. The last axis is best contiguous; the others may have any stride.
+        Spike trains, of any real dtype and any strides.
     dtype : {"float32", "float64"}
         Of the values in the list.
     at_most : int, optional
@@ -90,8 +90,6 @@ def find_events(s: npt.ArrayLike, dtype: npt.DTypeLike, *, at_most: int | None =
     limit = trains.size if at_most is None else checks.positive_integer("at_most", at_most, minimum=0)
     if trains.dtype == np.bool_:
         trains = trains.view(np.uint8)  # no loop of its own
-    if trains.strides[2] != trains.itemsize:
-        trains = np.ascontiguousarray(trains)
     room = min(limit, trains.size) + n + 1  # the search stops at the end of a row; memory not written is never mapped
     starts = np.empty(T * B + 1, dtype=np.int64)
     inputs, values = np.empty(room, dtype=np.int32), np.empty(room, dtype=checks.float_dtype("dtype", dtype))
@@ -303,13 +301,12 @@ def _sort_by_input(
     rows: npt.NDArray[np.int32],
     sorted_values: Array,
 ) -> npt.NDArray[np.int64]:
-    """Sort a block of rows' events by input, in order within an input; by counting, and in the same places.
+    """Sort a block of rows' events by input, in order within an input, by counting.
 
-    Row numbers go to `rows`, counted from the block's first, values to `sorted_values`; input i has the numbers
-    first[i] to first[i + 1] - 1 of the array that is returned.
+    Row numbers, counted from the block's first, go to the front of `rows` and values to that of `sorted_values`; input
+    i has the places first[i] to first[i + 1] - 1, where first is what is returned.
     """
     first = np.zeros(n_inputs + 1, np.int64)
-    first[0] = starts[0]
     for e in range(starts[0], starts[-1]):
         first[inputs[e] + 1] += 1
     for i in range(n_inputs):
