@@ -30,7 +30,8 @@ from tsslbp_ref import checks, losses, terms
 from tsslbp_ref.checkpoints import write_atomically
 from tsslbp_ref.experiments import Experiment, experiment
 from tsslbp_ref.layers import WeightedLayer
-from tsslbp_ref.network import Network, weighted
+from tsslbp_ref.network import Network
+from tsslbp_ref.spec import weighted
 from tsslbp_ref.tasks import Task, task_of
 from tsslbp_ref.training import Trainer, TrainingSettings, epoch_line
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tsslbp_ref import exact, exact_kernels
+from tsslbp_ref import compilation, exact, exact_kernels
 from tsslbp_ref.gradcheck import exact_checks
 from tsslbp_ref.gradcheck.exact_checks import difference_gradients, gradient_error, random_network, smooth_network
 
@@ -381,8 +381,8 @@ def test_compilation_works_where_no_folder_can_be_written(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return function if function is not None else lambda compiled_function: compiled_function
 
-    monkeypatch.setattr(exact_kernels, "njit", refusing)
+    monkeypatch.setattr(compilation.numba, "njit", refusing)
     with pytest.raises(RuntimeError):
         refusing(cache=True)
-    assert exact_kernels.compiled(math.exp) is math.exp
+    assert compilation.compiled(math.exp) is math.exp
     assert calls[-1] == {"nogil": True}

@@ -148,6 +148,17 @@ def test_steps_and_samples_without_events():
     check_products(s)
 
 
+def test_the_weighted_input_is_written_where_it_is_wanted():
+    events, W = find_events(trains((4, 3, 20)), "float64"), np.random.default_rng(5).normal(size=(N_OUT, 20))
+    out = np.full((4, 3, N_OUT), np.nan)
+    assert weighted_input(events, W, NEURON, out) is out
+    assert np.array_equal(out, weighted_input(events, W, NEURON))
+    with pytest.raises(ValueError, match=r"out must have shape \(4, 3, 7\)"):
+        weighted_input(events, W, NEURON, out[1:])
+    with pytest.raises(ValueError, match="out must be float64"):
+        weighted_input(events, W, NEURON, out.astype("float32"))
+
+
 def test_delta_of_any_strides():
     s = trains((9, 6, 20), 0.1)
     delta = np.random.default_rng(3).normal(size=(9, 12, N_OUT))[:, ::2]

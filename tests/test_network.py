@@ -5,9 +5,12 @@ import pytest
 from conftest import relative_error
 
 import tsslbp_ref as tr
+from tsslbp_ref import network as network_module
 from tsslbp_ref import signals
+from tsslbp_ref.buffers import KeptArrays, Shelf
 from tsslbp_ref.layers import Conv2d, Dense, Dropout, SumPool2d
 from tsslbp_ref.network import Network
+from tsslbp_ref.workers import Workers
 
 NEURON = tr.NeuronParameters(tau_m=8.0, tau_s=4.0)
 
@@ -139,3 +142,69 @@ def test_a_small_network_learns():
         optimiser.step(gradients)
         losses.append(loss)
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_memory_is_kept_from_step_to_step_and_never_handed_out():
+    rng = np.random.default_rng(10)
+    net = network(n_threads=1)
+    x, y = spikes(rng, 0.3), rng.integers(0, 4, 6)
+    _, gradients, a = net.training_step(x, y)
+    copies = [a.copy(), *(gradient.copy() for gradient in gradients)]
+    net.training_step(spikes(rng, 0.6), y)
+    for array, copy in zip([a, *gradients], copies, strict=True):
+        assert np.array_equal(array, copy)
+    _, again, a_again = net.training_step(x, y)
+    for array, copy in zip([a_again, *again], copies, strict=True):
+        assert np.array_equal(array, copy)
+
+
+def test_kept_arrays_are_the_same_memory_until_more_is_asked_for():
+    kept = KeptArrays()
+    first = kept.take("u", (3, 4), np.float32)
+    assert np.shares_memory(first, kept.take("u", (2, 3), np.float32))
+    assert not np.shares_memory(first, kept.take("a", (3, 4), np.float32))
+    assert not np.shares_memory(first, kept.take("u", (4, 4), np.float32))
+    assert kept.take("u", (4, 4), np.float64).dtype == np.float64
+
+
+def test_a_borrowed_array_is_not_lent_twice():
+    shelf = Shelf()
+    with shelf.borrow() as one, shelf.borrow() as other:
+        assert one is not other
+    with shelf.borrow() as again:
+        assert again in (one, other)
+
+
+@pytest.mark.parametrize("loss", ["kernel", "count", "softmax"])
+def test_a_batch_too_large_for_its_memory_is_taken_in_turns(loss, monkeypatch):
+    rng = np.random.default_rng(11)
+    x, y = spikes(rng, 0.3), rng.integers(0, 4, 6)
+    value, gradients, _, flows = network(n_threads=2).training_pass(x, y, loss)
+    monkeypatch.setattr(network_module, "SHARD_BYTES", 1)
+    turns = network(n_threads=2)
+    small_value, small_gradients, _, small_flows = turns.training_pass(x, y, loss)
+    assert (len(flows), len(small_flows)) == (2, 6)
+    assert small_value == pytest.approx(value, rel=1e-12)
+    for one, other in zip(small_gradients, gradients, strict=True):
+        assert relative_error(one, other) < 1e-12
+    assert np.array_equal(turns.forward(x), network(n_threads=2).forward(x))
+
+
+@pytest.mark.parametrize(("n_threads", "largest", "lengths"), [(1, None, [7]), (2, 2, [1, 2, 2, 2]), (3, 9, [2, 2, 3])])
+def test_shards_are_as_many_for_every_thread(n_threads, largest, lengths):
+    shards = Workers(n_threads).shards(7, largest)
+    assert [shard.stop - shard.start for shard in shards] == lengths
+    assert (shards[0].start, shards[-1].stop) == (0, 7)
+
+
+def test_weights_that_are_not_finite_are_named():
+    net = network(n_threads=1)
+    net.weights[1][0] = np.nan
+    with pytest.raises(ValueError, match=r"weights\[1\] must be finite, got nan"):
+        net.forward(spikes(np.random.default_rng(12), 0.4))
+    net.weights[1][0] = 1e308
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match="membranes of layer 1 are not finite: weights or input are too large"),
+    ):
+        net.forward(np.full((6, 2, 5, 5), 1e10))

@@ -2,7 +2,7 @@
 
 A plant replaces one function or method by a wrong version of itself. The compiled loops hold the terms that they were
 compiled with, so a wrong term shows in its own row, in phi of the literal loops, and where literal and fast part ways;
-a wrong sweep is planted by wrapping `fast.tsslbp_backward`, as the network sees it.
+a wrong sweep is planted by wrapping the function that the network and `fast.tsslbp_backward` both call.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tsslbp_ref import exact, fast, fast_events, gradcheck, layers, losses, signals, terms
+from tsslbp_ref import exact, fast, fast_events, fast_layers, gradcheck, layers, losses, signals, terms
 from tsslbp_ref.parameters import GradientRule
 
 FACTOR = 1.001
+SWEEP = "tsslbp_backward_in_place"  # what the network calls, and `fast.tsslbp_backward` after its checks
 Wrong = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -54,6 +55,23 @@ class Plant:
 def times(factor: float) -> Wrong:
     """The right result times a factor."""
     return lambda right: lambda *args, **kwargs: factor * right(*args, **kwargs)
+
+
+def in_place(wrong: Wrong) -> Wrong:
+    """A wrong version of a function that overwrites its first argument, from that of one that returns the result."""
+
+    def plant(right: Callable[..., Any]) -> Callable[..., Any]:
+        def returning(array: Any, *args: Any) -> Any:
+            result = array.copy()
+            right(result, *args)
+            return result
+
+        def overwriting(array: Any, *args: Any) -> None:
+            array[...] = wrong(returning)(array, *args)
+
+        return overwriting
+
+    return plant
 
 
 def later_lag(right: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,7 +141,7 @@ def delta_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def conv_adjoint_without_padding(right: Callable[..., Any]) -> Callable[..., Any]:
     """A convolution's adjoint that forgets that the picture was padded: all is shifted by the padding."""
-    return lambda self, y, W: np.roll(right(self, y, W), (self.padding, self.padding), axis=(-2, -1))
+    return lambda self, y, W, out=None: np.roll(right(self, y, W), (self.padding, self.padding), axis=(-2, -1))
 
 
 def kernel_turned(right: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,12 +151,12 @@ def kernel_turned(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def pool_adjoint_without_gain(right: Callable[..., Any]) -> Callable[..., Any]:
     """The pool's factor forgotten on the way back."""
-    return lambda self, y, parameter: right(self, y, parameter) / self.gain
+    return lambda self, y, parameter, out=None: right(self, y, parameter) / self.gain
 
 
 def adjoint_without_mask(right: Callable[..., Any]) -> Callable[..., Any]:
     """The dropout mask forgotten on the way back."""
-    return lambda self, y, mask: y
+    return lambda self, y, mask, out=None: y
 
 
 def static_gradient_without_gain(right: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,7 +171,7 @@ def gain_from_step_zero(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def unfiltered_events(right: Callable[..., Any]) -> Callable[..., Any]:
     """A product over events with tau_s = 1: no filter."""
-    return lambda events, array, neuron: right(events, array, dataclasses.replace(neuron, tau_s=1.0))
+    return lambda events, array, neuron, *out: right(events, array, dataclasses.replace(neuron, tau_s=1.0), *out)
 
 
 def events_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,6 +210,11 @@ def unfold_turned(right: Callable[..., Any]) -> Callable[..., Any]:
     return unfold
 
 
+def filters_turned(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A convolution with its filters (or, for the adjoint, their transpose) in reverse order."""
+    return lambda x, filters, *args: right(x, np.ascontiguousarray(filters[::-1, ::-1]), *args)
+
+
 def without_clip(right: Callable[..., Any]) -> Callable[..., Any]:
     """1/rise without its bound."""
     return lambda rise, clip: right(rise, math.inf)
@@ -224,7 +247,7 @@ def wrong_gate(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def input_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
     """A forward sweep that is fed 1.001 I."""
-    return lambda I, neuron: right(FACTOR * np.asarray(I), neuron)
+    return lambda I, *args: right(np.multiply(I, FACTOR, out=I), *args)
 
 
 def unfiltered_train(right: Callable[..., Any]) -> Callable[..., Any]:
@@ -322,22 +345,25 @@ PLANTS = (
     Plant("shifted", losses, "desired_train_paper", rolled(0), ("term-desired-trains", "loss-kernel-targets")),
     Plant("not filtered", losses, "filtered_train", unfiltered_train, ("term-desired-trains", "loss-kernel-targets")),
     # Sweeps.
-    Plant("factor 1.001", fast, "tsslbp_backward", times(FACTOR), ("tangent-*", "sweep-backward-*")),
-    Plant("flipped sign", fast, "tsslbp_backward", times(-1.0), ("tangent-*-dense-1-*", "sweep-backward-*")),
-    Plant("no intra term", fast, "tsslbp_backward", rule_with(intra=False), (*DENSE_RELEASED, *sweeps(CHAINED))),
-    Plant("no clip", fast, "tsslbp_backward", rule_with(inverse_rise_clip=math.inf), (*CLIP_ROWS, *sweeps(CLIPPED))),
-    Plant("no warm-up", fast, "tsslbp_backward", rule_with(warmup=False), (*DENSE_RELEASED, *sweeps(WARM[:3]))),
-    Plant("wrong width", fast, "tsslbp_backward", rule_with(surrogate_width=0.21), (*DENSE_RELEASED, *sweeps(WARM))),
-    Plant("delta[t-1]", fast, "tsslbp_backward", rolled(0), ("tangent-*-dense-3-*", "sweep-backward-*")),
+    Plant("factor 1.001", fast, SWEEP, in_place(times(FACTOR)), ("tangent-*", "sweep-backward-*")),
+    Plant("flipped sign", fast, SWEEP, in_place(times(-1.0)), ("tangent-*-dense-1-*", "sweep-backward-*")),
+    Plant("no intra term", fast, SWEEP, in_place(rule_with(intra=False)), (*DENSE_RELEASED, *sweeps(CHAINED))),
+    Plant("no clip", fast, SWEEP, in_place(rule_with(inverse_rise_clip=math.inf)), (*CLIP_ROWS, *sweeps(CLIPPED))),
+    Plant("no warm-up", fast, SWEEP, in_place(rule_with(warmup=False)), (*DENSE_RELEASED, *sweeps(WARM[:3]))),
+    Plant("wrong width", fast, SWEEP, in_place(rule_with(surrogate_width=0.21)), (*DENSE_RELEASED, *sweeps(WARM))),
+    Plant("delta[t-1]", fast, SWEEP, in_place(rolled(0)), ("tangent-*-dense-3-*", "sweep-backward-*")),
     Plant(
         "factor 1.001", fast, "psc_filter", times(FACTOR), ("term-static-gain", "sweep-psc-filter", "tangent-*-static")
     ),
     Plant("not reversed", fast, "psc_filter_adjoint", filter_not_reversed, ("adjoint-psc-filter",)),
-    Plant("input x 1.001", fast, "lif_forward", input_scaled, ("sweep-forward", "tangent-released-dense-1-*")),
+    Plant("input x 1.001", fast, "lif_forward_in_place", input_scaled, ("sweep-forward", "tangent-*-dense-1-spikes")),
+    Plant("input x 1.001", fast, "lif_forward_static", input_scaled, ("tangent-*-dense-1-static",)),
+    Plant("added twice", fast_layers, "fold", written_twice, ("adjoint-fold",)),
+    Plant("kernel turned", fast_layers, "unfold", unfold_turned, ("adjoint-fold",)),
+    Plant("kernel turned", fast_layers, "conv_forward", filters_turned, ("sweep-conv-forward", "adjoint-conv")),
     Plant(
-        "added twice", fast, "fold", written_twice, ("adjoint-fold", "sweep-conv-adjoint", "layer-conv-by-psc", *CONV)
+        "kernel turned", fast_layers, "conv_adjoint", filters_turned, ("sweep-conv-adjoint", "layer-conv-by-psc", *CONV)
     ),
-    Plant("kernel turned", fast, "unfold", unfold_turned, ("adjoint-fold", "sweep-conv-forward", "adjoint-conv")),
     # Continuous time.
     Plant("gradient x 1.001", exact, "simulate", result_with(gradients=gradients_scaled), EXACT_ROWS),
     Plant("spikes late", exact, "simulate", result_with(spike_times=times_shifted), ("exact-cases-times",)),

@@ -110,3 +110,27 @@ def test_float32_agrees_to_its_precision():
     delta = fast.tsslbp_backward(g.astype(np.float32), single, neuron, rule)
     assert delta.dtype == np.float32
     assert relative_error(delta, fast.tsslbp_backward(g, double, neuron, rule)) < 1e-5
+
+
+def test_static_input_is_the_input_at_every_step():
+    rng = np.random.default_rng(8)
+    drive, gain = rng.normal(1.0, 1.0, (3, 500)), rng.random(6)
+    u, a = np.empty((2, 6, 3, 500))
+    static = fast.lif_forward_static(drive, gain, NeuronParameters(), u, a)
+    plain = fast.lif_forward(np.multiply.outer(gain, drive), NeuronParameters())
+    assert plain.s.any()
+    assert np.array_equal(static.u, plain.u)
+    assert np.array_equal(static.a, plain.a)
+
+
+def test_single_precision_stays_near_double():
+    rng = np.random.default_rng(9)
+    I, g = rng.normal(0.6, 0.8, (12, 4, 300)), rng.normal(size=(12, 4, 300))
+    double, single = fast.lif_forward(I, NeuronParameters()), fast.lif_forward(I.astype("float32"), NeuronParameters())
+    same = (double.s == single.s).all(axis=0)
+    assert same.mean() > 0.99
+    delta = fast.tsslbp_backward(g, double, NeuronParameters(), GradientRule())
+    rounded = fast.tsslbp_backward(g.astype("float32"), single, NeuronParameters(), GradientRule())
+    assert rounded.dtype == np.float32
+    difference = np.abs(rounded - delta).max(axis=0)[same]
+    assert np.quantile(difference, 0.99) < 1e-4 * np.abs(delta).max()

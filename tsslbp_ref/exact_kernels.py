@@ -5,19 +5,16 @@ and its membrane is a sum of two exponentials. Every function here is one such c
 calls them. `tsslbp_ref.exact` checks the arguments and is what users call. The equations are derived in
 ``docs/derivations/exact-gradient.md``; its section numbers are given below. Times are in ms (any unit of time will do,
 as long as it is the same everywhere).
-
-All functions live in one file because Numba's cache does not notice a change in another file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from tsslbp_ref.compilation import compiled
 
 FloatArray = npt.NDArray[np.float64]
 IntegerArray = npt.NDArray[np.int64]
@@ -28,18 +25,6 @@ NO_CROSSING = -1.0
 MAX_ROOT_STEPS = 200
 ROOT_TOLERANCE = 2.0 * np.finfo(np.float64).eps
 FIRST_CAPACITY = 256
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with Numba, and keep the machine code on disk where a folder can be written.
-
-    Numba raises ``RuntimeError`` when neither the package's folder nor the user's cache folder can be written. The
-    function is then compiled anew in every process.
-    """
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
 
 
 # ---------------------------------------------------------------- closed forms between events (section 2)

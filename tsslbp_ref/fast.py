@@ -7,78 +7,67 @@ runs over neighbouring neurons.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks, terms
+from tsslbp_ref.compilation import compiled, term
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.trace import Trace, checked_psc_gradient, checked_weighted_input
 
 BLOCK = 128  # neurons a block: its rows of T steps stay in the first- or second-level cache
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Compilation
+# The terms, compiled
 # ---------------------------------------------------------------------------------------------------------------------
 
+TERMS: tuple[Callable[..., float], ...] = (
+    terms.membrane,
+    terms.spike,
+    terms.membrane_after_reset,
+    terms.psc,
+    terms.membrane_rise,
+    terms.weighted_input,
+    terms.leak,
+    terms.psc_by_firing_time,
+    terms.reset_by_firing_time,
+    terms.moving_average,
+)
+DIVIDING_TERMS = (terms.firing_time_by_membrane, terms.surrogate_spike_by_membrane, terms.adamw_weight)
 
-def _source_digest() -> str:
-    """A fingerprint of the sources that a compiled loop is made of."""
-    text = b"".join(Path(module).read_bytes() for module in (__file__, terms.__file__))
-    return hashlib.sha256(text).hexdigest()
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop, without the interpreter lock, and keep the machine code on disk where a folder can be written.
-
-    Numba notices an edit of the file that holds the loop, not of the file that holds the terms it calls, so its stamp
-    is replaced by a digest of both.
-    """
-    try:
-        dispatcher = numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return numba.njit(nogil=True)(function)
-    cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if cache_file is not None:
-        cache_file._source_stamp = _SOURCE_DIGEST
-    return dispatcher
+for _term in TERMS:
+    term(_term)
+for _term in DIVIDING_TERMS:
+    term(_term, error_model="numpy")  # Python's model would leave the loop to look for a zero
 
 
-_SOURCE_DIGEST = _source_digest()
-_membrane = numba.njit(terms.membrane)
-_spike = numba.njit(terms.spike)
-_membrane_after_reset = numba.njit(terms.membrane_after_reset)
-_psc = numba.njit(terms.psc)
-_membrane_rise = numba.njit(terms.membrane_rise)
-_weighted_input = numba.njit(terms.weighted_input)
-_firing_time_by_membrane = numba.njit(error_model="numpy")(terms.firing_time_by_membrane)
-_psc_by_firing_time = numba.njit(terms.psc_by_firing_time)
-_reset_by_firing_time = numba.njit(terms.reset_by_firing_time)
-_moving_average = numba.njit(terms.moving_average)
-_adamw_weight = numba.njit(error_model="numpy")(terms.adamw_weight)
-_surrogate_spike_by_membrane = numba.njit(error_model="numpy")(terms.surrogate_spike_by_membrane)
-
-
-@numba.njit
 def exponential(x: float) -> float:
-    """exp(x) = (exp(x / 256))^256, the inner one by its Taylor series to degree 8.
+    """exp(x) = (exp(x / 64))^64, the inner one by its Taylor series to degree 11.
 
     Sums and products only, so that the compiler can work on several neurons at once; the library's exp takes them one
-    by one. For |x| <= 16 the series is exact to 1e-17 and eight squarings make of a rounding error 256, so that the
-    relative error stays below 1e-13.
+    by one. For |x| <= 16 the series is exact to 1e-16, and six squarings make of an error 64.
     """
-    r = x * 0.00390625  # 1 / 256
-    series = 1.0 + r * 0.125
-    for degree in range(7, 0, -1):
-        series = 1.0 + series * r * (1.0 / degree)
-    for _ in range(8):
+    r = x * (1.0 / 64.0)
+    series = 1.0 / 3628800.0 + r * (1.0 / 39916800.0)
+    series = 1.0 / 362880.0 + r * series
+    series = 1.0 / 40320.0 + r * series
+    series = 1.0 / 5040.0 + r * series
+    series = 1.0 / 720.0 + r * series
+    series = 1.0 / 120.0 + r * series
+    series = 1.0 / 24.0 + r * series
+    series = 1.0 / 6.0 + r * series
+    series = 0.5 + r * series
+    series = 1.0 + r * series
+    series = 1.0 + r * series
+    for _ in range(6):
         series *= series
     return series
+
+
+term(exponential)
 
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -98,7 +87,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     """
     s = checks.finite_array("s", np.atleast_1d(s))
     a = np.empty_like(s, order="C")
-    _filter_sweep(_flat(s), neuron.theta_s, _flat(a))
+    _filter_sweep(_flat(s), s.dtype.type(neuron.theta_s), _flat(a))
     return a
 
 
@@ -142,7 +131,7 @@ def _filter_step(
 ) -> None:
     """F6 for a block of neurons."""
     for i in range(len(signal)):
-        filtered[i] = _psc(previous[i], signal[i], theta_s)
+        filtered[i] = terms.psc(previous[i], signal[i], theta_s)
 
 
 def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
@@ -150,47 +139,112 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
 
     Parameters, result and errors are those of `reference.lif_forward`.
     """
-    I = checked_weighted_input(I, neuron)
-    u = np.empty(I.shape, dtype=I.dtype)
-    a = np.empty(I.shape, dtype=I.dtype)
-    _lif_sweep(_flat(I), neuron.theta_m, neuron.theta_s, neuron.threshold, _flat(u), _flat(a))
+    u = np.array(checked_weighted_input(I, neuron), order="C")
+    return lif_forward_in_place(u, neuron, np.empty_like(u))
+
+
+def lif_forward_in_place(u: npt.NDArray[Any], neuron: NeuronParameters, a: npt.NDArray[Any]) -> Trace:
+    """`lif_forward` without a copy or a check: u holds the weighted input before and the membrane after.
+
+    Parameters
+    ----------
+    u : (T, B, N) array
+        Contiguous; overwritten.
+    neuron : NeuronParameters
+    a : (T, B, N) array
+        Contiguous; written.
+
+    Returns
+    -------
+    Trace
+        Of u and a.
+    """
+    _lif_sweep(_flat(u), *_neuron_constants(neuron, u.dtype), _flat(a))
     return Trace(u, a, neuron.threshold)
 
 
+def lif_forward_static(
+    drive: npt.NDArray[Any], gain: npt.NDArray[Any], neuron: NeuronParameters, u: npt.NDArray[Any], a: npt.NDArray[Any]
+) -> Trace:
+    """`lif_forward` for I[t] = c[t] drive, without a copy or a check: the weighted input is never written out.
+
+    Parameters
+    ----------
+    drive : (B, N) array
+        W x of a picture that is shown at every step.
+    gain : (T,) array
+        c.
+    neuron : NeuronParameters
+    u, a : (T, B, N) array
+        Contiguous; written.
+
+    Returns
+    -------
+    Trace
+        Of u and a.
+    """
+    _static_sweep(drive.reshape(-1), gain, *_neuron_constants(neuron, u.dtype), _flat(u), _flat(a))
+    return Trace(u, a, neuron.threshold)
+
+
+def _neuron_constants(neuron: NeuronParameters, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+    """theta_m, theta_s and V in the precision of the arrays."""
+    return dtype.type(neuron.theta_m), dtype.type(neuron.theta_s), dtype.type(neuron.threshold)
+
+
 @compiled
-def _lif_sweep(
-    I: npt.NDArray[Any],
+def _lif_sweep(u: npt.NDArray[Any], theta_m: float, theta_s: float, threshold: float, a: npt.NDArray[Any]) -> None:
+    T, M = u.shape
+    zeros = np.zeros(BLOCK, u.dtype)
+    for start in range(0, M, BLOCK):
+        block = slice(start, min(start + BLOCK, M))
+        for t in range(T):
+            u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
+            _lif_step(u_before, a_before, theta_m, theta_s, threshold, u[t, block], a[t, block])
+
+
+@compiled
+def _static_sweep(
+    drive: npt.NDArray[Any],
+    gain: npt.NDArray[Any],
     theta_m: float,
     theta_s: float,
     threshold: float,
     u: npt.NDArray[Any],
     a: npt.NDArray[Any],
 ) -> None:
-    T, M = I.shape
-    zeros = np.zeros(BLOCK, I.dtype)
+    T, M = u.shape
+    zeros = np.zeros(BLOCK, u.dtype)
     for start in range(0, M, BLOCK):
         block = slice(start, min(start + BLOCK, M))
         for t in range(T):
             u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
-            _lif_step(u_before, a_before, I[t, block], theta_m, theta_s, threshold, u[t, block], a[t, block])
+            _static_input_step(drive[block], gain[t], u[t, block])
+            _lif_step(u_before, a_before, theta_m, theta_s, threshold, u[t, block], a[t, block])
+
+
+@compiled
+def _static_input_step(drive: npt.NDArray[Any], gain: float, I: npt.NDArray[Any]) -> None:
+    """I[t] = c[t] W x for a block of neurons."""
+    for i in range(len(I)):
+        I[i] = gain * drive[i]
 
 
 @compiled
 def _lif_step(
     u_before: npt.NDArray[Any],
     a_before: npt.NDArray[Any],
-    I: npt.NDArray[Any],
     theta_m: float,
     theta_s: float,
     threshold: float,
     u: npt.NDArray[Any],
     a: npt.NDArray[Any],
 ) -> None:
-    """F3 to F6 for a block of neurons."""
-    for i in range(len(I)):
-        v_previous = _membrane_after_reset(u_before[i], _spike(u_before[i], threshold))
-        u[i] = _membrane(v_previous, I[i], theta_m)
-        a[i] = _psc(a_before[i], _spike(u[i], threshold), theta_s)
+    """F3 to F6 for a block of neurons; u comes in as the weighted input."""
+    for i in range(len(u)):
+        v_previous = terms.membrane_after_reset(u_before[i], terms.spike(u_before[i], threshold))
+        u[i] = terms.membrane(v_previous, u[i], theta_m)
+        a[i] = terms.psc(a_before[i], terms.spike(u[i], threshold), theta_s)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -208,27 +262,36 @@ def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, ru
 
     Parameters, result and errors are those of `reference.tsslbp_backward`.
     """
-    g = checked_psc_gradient(g, trace)
-    delta = np.empty(g.shape, dtype=g.dtype)
-    _backward_sweep(_flat(g), _flat(trace.u), _flat(trace.a), rule.coefficients(neuron), _flat(delta))
+    delta = np.array(checked_psc_gradient(g, trace), order="C")
+    tsslbp_backward_in_place(delta, trace, neuron, rule)
     return delta
 
 
+def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> None:
+    """`tsslbp_backward` without a copy or a check: g holds dL/da before and delta = dL/du after.
+
+    Parameters
+    ----------
+    g : (T, B, N) array
+        Contiguous; overwritten.
+    trace : Trace
+    neuron : NeuronParameters
+    rule : GradientRule
+    """
+    coefficients = RuleCoefficients(*(g.dtype.type(number) for number in rule.coefficients(neuron)))
+    _backward_sweep(_flat(g), _flat(trace.u), _flat(trace.a), coefficients)
+
+
 @compiled
-def _backward_sweep(
-    g: npt.NDArray[Any],
-    u: npt.NDArray[Any],
-    a: npt.NDArray[Any],
-    c: RuleCoefficients,
-    delta: npt.NDArray[Any],
-) -> None:
-    T, M = g.shape
-    zeros = np.zeros(BLOCK, g.dtype)
-    G = np.zeros((T + 2, BLOCK), g.dtype)  # G[-1] to G[T], each row one step further down than its time
+def _backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[Any], c: RuleCoefficients) -> None:
+    """Delta comes in as g: a block's G is summed up before the first delta of the block is written."""
+    T, M = delta.shape
+    zeros = np.zeros(BLOCK, delta.dtype)
+    G = np.zeros((T + 2, BLOCK), delta.dtype)  # G[-1] to G[T], each row one step further down than its time
     for start in range(0, M, BLOCK):
         block = slice(start, min(start + BLOCK, M))
         for t in range(T - 1, -1, -1):
-            _filter_step(G[t + 2], g[t, block], c.theta_s, G[t + 1])
+            _filter_step(G[t + 2], delta[t, block], c.theta_s, G[t + 1])
         _filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
         for t in range(T - 1, -1, -1):
             u_before = u[t - 1, block] if t > 0 else zeros
@@ -253,17 +316,17 @@ def _chain_rule_step(
 
     delta[t+1] is the delta of the next spike, leaked back to t+1, if there is a next spike, and else 0.
     """
+    one_step = terms.leak(1, c.theta_m)
     for i in range(len(u)):
-        v_previous = _membrane_after_reset(u_before[i], _spike(u_before[i], c.threshold))
+        v_previous = terms.membrane_after_reset(u_before[i], terms.spike(u_before[i], c.threshold))
         chain = c.chain * delta_after[i]
-        loss_by_time = _psc_by_firing_time(
+        loss_by_time = terms.psc_by_firing_time(
             G_after[i], G_now[i], G_before[i], c.inter_before, c.inter_now, c.inter_after
         )
-        I = _weighted_input(u[i], v_previous, c.theta_m)
-        loss_by_time += chain * _reset_by_firing_time(u[i], I, c.reset_by_u, c.reset_by_I)
-        fired = loss_by_time * _firing_time_by_membrane(_membrane_rise(u[i], v_previous), c.inverse_rise_clip)
-        silent = chain * (1.0 - c.theta_m)
-        delta[i] = fired if _spike(u[i], c.threshold) == 1.0 else silent
+        I = terms.weighted_input(u[i], v_previous, c.theta_m)
+        loss_by_time += chain * terms.reset_by_firing_time(u[i], I, c.reset_by_u, c.reset_by_I)
+        fired = loss_by_time * terms.firing_time_by_membrane(terms.membrane_rise(u[i], v_previous), c.inverse_rise_clip)
+        delta[i] = fired if terms.spike(u[i], c.threshold) > 0 else chain * one_step
 
 
 @compiled
@@ -277,104 +340,9 @@ def _warmup_step(
     """B8 for a block of neurons: where the PSC is below the gate, delta[t] becomes G[t] ds/du."""
     for i in range(len(u)):
         if a[i] < c.warmup_gate:
-            delta[i] = G[i] * _surrogate_spike_by_membrane(
+            delta[i] = G[i] * terms.surrogate_spike_by_membrane(
                 u[i], c.threshold, c.surrogate_width, c.surrogate_argument_clip, exponential
             )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Pictures: unfold and its adjoint, fold
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def unfold(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: npt.NDArray[Any]) -> None:
-    """columns[(c, i, j), m, (y, x)] = pictures[m, c, y+i-p, x+j-p], zero outside the picture.
-
-    A convolution is a matrix product with the unfolded picture. Rows of the picture are copied whole.
-
-    Parameters
-    ----------
-    pictures : (M, C, H, W) array
-    kernel_size, padding : int
-    columns : (C k k, M, H' W') array
-        Written.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
-    """
-    _check_unfolded(pictures, kernel_size, padding, columns)
-    _unfold_loop(pictures, kernel_size, padding, columns)
-
-
-def fold(columns: npt.NDArray[Any], kernel_size: int, padding: int, pictures: npt.NDArray[Any]) -> None:
-    """pictures[m, c, y+i-p, x+j-p] += columns[(c, i, j), m, (y, x)]: the adjoint of `unfold`.
-
-    Parameters
-    ----------
-    columns : (C k k, M, H' W') array
-    kernel_size, padding : int
-    pictures : (M, C, H, W) array
-        Added to.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
-    """
-    _check_unfolded(pictures, kernel_size, padding, columns)
-    _fold_loop(columns, kernel_size, padding, pictures)
-
-
-def _check_unfolded(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: npt.NDArray[Any]) -> None:
-    """Raise unless columns have the shape of the unfolded pictures: the compiled loops look no more."""
-    if pictures.ndim != 4:
-        raise ValueError(f"pictures must have shape (M, C, H, W), got {pictures.shape}")
-    M, C, H, W = pictures.shape
-    height, width = H + 2 * padding - kernel_size + 1, W + 2 * padding - kernel_size + 1
-    if min(kernel_size, height, width) < 1:
-        raise ValueError(f"kernel_size must fit the padded pictures {pictures.shape}, got {kernel_size}")
-    checks.same_shape("columns", columns, (C * kernel_size**2, M, height * width), "the unfolded pictures")
-
-
-@compiled
-def _unfold_loop(pictures: npt.NDArray[Any], kernel_size: int, padding: int, columns: npt.NDArray[Any]) -> None:
-    M, C, H, W = pictures.shape
-    height = H + 2 * padding - kernel_size + 1
-    width = W + 2 * padding - kernel_size + 1
-    columns[:] = 0.0
-    for m in range(M):
-        for c in range(C):
-            picture = pictures[m, c]
-            for i in range(kernel_size):
-                for j in range(kernel_size):
-                    row = columns[(c * kernel_size + i) * kernel_size + j, m]
-                    left, right = max(0, padding - j), min(width, W + padding - j)
-                    for y in range(max(0, padding - i), min(height, H + padding - i)):
-                        source = picture[y + i - padding, left + j - padding : right + j - padding]
-                        target = row[y * width + left : y * width + right]
-                        for x in range(len(target)):
-                            target[x] = source[x]
-
-
-@compiled
-def _fold_loop(columns: npt.NDArray[Any], kernel_size: int, padding: int, pictures: npt.NDArray[Any]) -> None:
-    M, C, H, W = pictures.shape
-    height = H + 2 * padding - kernel_size + 1
-    width = W + 2 * padding - kernel_size + 1
-    for m in range(M):
-        for c in range(C):
-            picture = pictures[m, c]
-            for i in range(kernel_size):
-                for j in range(kernel_size):
-                    row = columns[(c * kernel_size + i) * kernel_size + j, m]
-                    left, right = max(0, padding - j), min(width, W + padding - j)
-                    for y in range(max(0, padding - i), min(height, H + padding - i)):
-                        target = picture[y + i - padding, left + j - padding : right + j - padding]
-                        source = row[y * width + left : y * width + right]
-                        for x in range(len(target)):
-                            target[x] += source[x]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -400,7 +368,7 @@ def adamw_sweep(
     """One AdamW step on flat arrays, in place: scale the gradient, average, step, clamp to +- weight_clamp."""
     for i in range(len(W)):
         scaled = gradient[i] * gradient_scale
-        mean[i] = _moving_average(mean[i], scaled, beta1)
-        square[i] = _moving_average(square[i], scaled * scaled, beta2)
-        stepped = _adamw_weight(W[i], mean[i], square[i], step_size, square_correction, epsilon, decay)
+        mean[i] = terms.moving_average(mean[i], scaled, beta1)
+        square[i] = terms.moving_average(square[i], scaled * scaled, beta2)
+        stepped = terms.adamw_weight(W[i], mean[i], square[i], step_size, square_correction, epsilon, decay)
         W[i] = min(max(stepped, -weight_clamp), weight_clamp)

@@ -9,19 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, terms
-from tsslbp_ref.fast import compiled
+from tsslbp_ref import checks
+from tsslbp_ref.compilation import compiled
+from tsslbp_ref.fast import _filter_step
 from tsslbp_ref.parameters import NeuronParameters
 
 Array = npt.NDArray[Any]
 
 LOOK = 8  # inputs that are looked at together, so that a run of zeros is passed over at once
 ROWS_A_BLOCK = 512  # rows of the filtered delta that are kept at a time: they stay in the second-level cache
-_psc = numba.njit(terms.psc)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The list of events
@@ -137,7 +136,7 @@ def _find_sweep(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def weighted_input(events: Events, W: Array, neuron: NeuronParameters) -> Array:
+def weighted_input(events: Events, W: Array, neuron: NeuronParameters, out: Array | None = None) -> Array:
     """I = eps * (W s): W s[t] is the sum of the rows of W^T that belong to the events of step t, and F6 filters it.
 
     That is W a of F1, since the filter acts on time and W on neurons: W (eps * s) = eps * (W s).
@@ -150,6 +149,8 @@ def weighted_input(events: Events, W: Array, neuron: NeuronParameters) -> Array:
         float32 or float64, as the events' values.
     neuron : NeuronParameters
         Its tau_s filters.
+    out : (T, B, N) array, optional
+        Where I is written; a new array if not given.
 
     Returns
     -------
@@ -159,13 +160,15 @@ def weighted_input(events: Events, W: Array, neuron: NeuronParameters) -> Array:
     Raises
     ------
     ValueError
-        If W does not fit the events.
+        If W or out does not fit the events.
     """
     T, B, n = events.shape
     checks.same_shape("W", W, (len(W), n), "the events' inputs")
     _check_dtype("W", W, events)
     W_transposed = np.ascontiguousarray(W.T)
-    I = np.empty((T, B, len(W)), dtype=W.dtype)
+    I = np.empty((T, B, len(W)), dtype=W.dtype) if out is None else out
+    checks.same_shape("out", I, (T, B, len(W)), "the events and W")
+    _check_dtype("out", I, events)
     theta_s = W.dtype.type(neuron.theta_s)
     _weighted_input_sweep(events.starts, events.inputs, events.values, W_transposed, theta_s, I)
     return I
@@ -268,13 +271,6 @@ def _weight_gradient_sweep(
 def _copy(source: Array, target: Array) -> None:
     for i in range(len(target)):
         target[i] = source[i]
-
-
-@compiled
-def _filter_step(previous: Array, signal: Array, theta_s: float, filtered: Array) -> None:
-    """F6 for a row of neurons."""
-    for i in range(len(filtered)):
-        filtered[i] = _psc(previous[i], signal[i], theta_s)
 
 
 @compiled

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import fast
+from tsslbp_ref import fast_layers
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
-CONV_BUFFER_BYTES = 1 << 18  # unfolded pictures are made in pieces of this size, which stay in the second-level cache
+FLOAT32_BYTES = 4
 POOL_GAIN = 1.1  # the released code's factor after its 2x2 sum
 
 
@@ -37,11 +37,11 @@ class Layer(Protocol):
     def weight_shape(self) -> Shape | None:
         """Shape of the weights, None where there are none."""
 
-    def forward(self, x: Array, parameter: Array | None) -> Array:
-        """Return A x."""
+    def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
+        """Return A x, written to `out` if given."""
 
-    def adjoint(self, y: Array, parameter: Array | None) -> Array:
-        """Return A^T y."""
+    def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
+        """Return A^T y, written to `out` if given."""
 
 
 class WeightedLayer(Layer, Protocol):
@@ -77,17 +77,19 @@ class Dense:
         """(out, in)."""
         return (self.n_out, self.fan_in)
 
-    def forward(self, x: Array, parameter: Array | None) -> Array:
+    def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """I = W x."""
         assert parameter is not None
-        leading = x.shape[: x.ndim - len(self.input_shape)]
-        return (x.reshape(-1, self.fan_in) @ parameter.T).reshape(*leading, self.n_out)
+        I = _result(out, (*x.shape[: x.ndim - len(self.input_shape)], self.n_out), x.dtype)
+        np.matmul(x.reshape(-1, self.fan_in), parameter.T, out=I.reshape(-1, self.n_out))
+        return I
 
-    def adjoint(self, y: Array, parameter: Array | None) -> Array:
+    def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """g = W^T delta    (B3)."""
         assert parameter is not None
-        leading = y.shape[:-1]
-        return (y.reshape(-1, self.n_out) @ parameter).reshape(*leading, *self.input_shape)
+        g = _result(out, (*y.shape[:-1], *self.input_shape), y.dtype)
+        np.matmul(y.reshape(-1, self.n_out), parameter, out=g.reshape(-1, self.fan_in))
+        return g
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T    (B1)."""
@@ -124,52 +126,46 @@ class Conv2d:
         """H' W': where a filter stands."""
         return math.prod(self.output_shape[1:])
 
-    def forward(self, x: Array, parameter: Array | None) -> Array:
-        """I = W * x: pictures unfolded a piece at a time, then a matrix product."""
-        assert parameter is not None
-        pictures = x.reshape(-1, *self.input_shape)
-        filters = parameter.reshape(self.n_filters, self.fan_in)
-        out = np.empty((len(pictures), self.n_filters, self.n_positions), dtype=x.dtype)
-        for piece in self._pieces(pictures):
-            np.matmul(filters, self._unfold(pictures[piece]).transpose(1, 0, 2), out=out[piece])
-        return out.reshape(*x.shape[:-3], *self.output_shape)
+    @property
+    def piece(self) -> int:
+        """Pictures that are unfolded at once: as many as `fast_layers.PIECE_BYTES` holds, and at least one."""
+        numbers = (self.fan_in + self.n_filters) * self.n_positions + math.prod(self.input_shape)
+        return max(1, fast_layers.PIECE_BYTES // (numbers * FLOAT32_BYTES))
 
-    def adjoint(self, y: Array, parameter: Array | None) -> Array:
+    def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
+        """I = W * x."""
+        assert parameter is not None
+        I = _result(out, (*x.shape[:-3], *self.output_shape), x.dtype)
+        filters = np.ascontiguousarray(parameter, x.dtype).reshape(self.n_filters, self.fan_in)
+        geometry = (self.kernel_size, self.padding, self.piece)
+        fast_layers.conv_forward(self._pictures(x), filters, *geometry, self._maps(I))
+        return I
+
+    def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """g = W^T delta: the transposed product, folded back onto the picture."""
         assert parameter is not None
-        delta = y.reshape(-1, self.n_filters, self.n_positions)
-        filters = parameter.reshape(self.n_filters, self.fan_in)
-        pictures = np.zeros((len(delta), *self.input_shape), dtype=y.dtype)
-        for piece in self._pieces(pictures):
-            columns = (filters.T @ _filters_first(delta[piece])).reshape(self.fan_in, -1, self.n_positions)
-            fast.fold(columns, self.kernel_size, self.padding, pictures[piece])
-        return pictures.reshape(*y.shape[:-3], *self.input_shape)
+        g = _result(out, (*y.shape[:-3], *self.input_shape), y.dtype)
+        filters_turned = np.ascontiguousarray(parameter.reshape(self.n_filters, self.fan_in).T, y.dtype)
+        geometry = (self.kernel_size, self.padding, self.piece)
+        fast_layers.conv_adjoint(self._maps(y), filters_turned, *geometry, self._pictures(g))
+        return g
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T over pictures and positions    (B1)."""
-        pictures = x.reshape(-1, *self.input_shape)
-        flat = delta.reshape(len(pictures), self.n_filters, self.n_positions)
-        total = np.zeros((self.n_filters, self.fan_in), dtype=delta.dtype)
-        for piece in self._pieces(pictures):
-            total += _filters_first(flat[piece]) @ self._unfold(pictures[piece]).reshape(self.fan_in, -1).T
-        return total.reshape(self.weight_shape)
+        dW_turned = np.zeros((self.fan_in, self.n_filters), delta.dtype)
+        geometry = (self.kernel_size, self.padding, self.piece)
+        fast_layers.conv_weight_gradient(
+            self._maps(delta), self._pictures(x.astype(delta.dtype, copy=False)), *geometry, dW_turned
+        )
+        return np.ascontiguousarray(dW_turned.T).reshape(self.weight_shape)
 
-    def _pieces(self, pictures: Array) -> list[slice]:
-        """Split the pictures so that an unfolded piece fits CONV_BUFFER_BYTES."""
-        bytes_a_picture = self.fan_in * self.n_positions * pictures.itemsize
-        size = max(1, CONV_BUFFER_BYTES // bytes_a_picture)
-        return [slice(start, start + size) for start in range(0, len(pictures), size)]
+    def _pictures(self, x: Array) -> Array:
+        """(..., C, H, W) as (M, C, H, W)."""
+        return np.ascontiguousarray(x).reshape(-1, *self.input_shape)
 
-    def _unfold(self, pictures: Array) -> Array:
-        """The pictures as columns (C k k, M, H' W')."""
-        columns = np.empty((self.fan_in, len(pictures), self.n_positions), dtype=pictures.dtype)
-        fast.unfold(np.ascontiguousarray(pictures), self.kernel_size, self.padding, columns)
-        return columns
-
-
-def _filters_first(delta: Array) -> Array:
-    """(M, F, H' W') as a matrix (F, M H' W')."""
-    return np.ascontiguousarray(delta.transpose(1, 0, 2)).reshape(delta.shape[1], -1)
+    def _maps(self, I: Array) -> Array:
+        """(..., F, H', W') as (M, F, H' W')."""
+        return np.ascontiguousarray(I).reshape(-1, self.n_filters, self.n_positions)
 
 
 @dataclass(frozen=True)
@@ -191,27 +187,29 @@ class SumPool2d:
         C, H, W = self.input_shape
         return (C, H // self.size, W // self.size)
 
-    def forward(self, x: Array, parameter: Array | None) -> Array:
+    def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """y = gain * block sums."""
-        _, H, W = self.output_shape
-        k = self.size
-        y = np.zeros((*x.shape[:-2], H, W), dtype=x.dtype)
-        for i in range(k):
-            for j in range(k):
-                y += x[..., i : H * k : k, j : W * k : k]
-        y *= self.gain
+        y = _result(out, (*x.shape[:-3], *self.output_shape), x.dtype)
+        fast_layers.pool_forward(_maps(x), self.size, x.dtype.type(self.gain), _maps(y))
         return y
 
-    def adjoint(self, y: Array, parameter: Array | None) -> Array:
+    def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """Every input of a block gets gain times the block's gradient."""
-        _, H, W = self.output_shape
-        k = self.size
-        x = np.zeros((*y.shape[:-3], *self.input_shape), dtype=y.dtype)
-        scaled = y * y.dtype.type(self.gain)
-        for i in range(k):
-            for j in range(k):
-                x[..., i : H * k : k, j : W * k : k] = scaled
+        x = _result(out, (*y.shape[:-3], *self.input_shape), y.dtype)
+        if any(n % self.size for n in self.input_shape[1:]):
+            x[...] = 0.0  # rows and columns that fill no block
+        fast_layers.pool_adjoint(_maps(y), self.size, y.dtype.type(self.gain), _maps(x))
         return x
+
+
+def _maps(x: Array) -> Array:
+    """(..., H, W) as (M, H, W)."""
+    return np.ascontiguousarray(x).reshape(-1, *x.shape[-2:])
+
+
+def _result(out: Array | None, shape: Shape, dtype: npt.DTypeLike) -> Array:
+    """Where to write: the array handed in, or a new one."""
+    return np.empty(shape, dtype) if out is None else out.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -246,10 +244,10 @@ class Dropout:
         kept = rng.random((batch, *shape)) >= self.rate
         return (kept / (1.0 - self.rate)).astype(dtype)
 
-    def forward(self, x: Array, parameter: Array | None) -> Array:
+    def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """y = mask * x; without a mask, as in a test pass, y = x."""
-        return x if parameter is None else x * parameter
+        return x if parameter is None else np.multiply(x, parameter, out=out)
 
-    def adjoint(self, y: Array, parameter: Array | None) -> Array:
+    def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """The map is its own adjoint."""
-        return self.forward(y, parameter)
+        return self.forward(y, parameter, out)

@@ -153,6 +153,8 @@ LOSSES: dict[str, LossFunction] = {
     "spike-train": spike_train,
 }
 
+BATCH_MEANS = ("softmax",)  # the others are sums over the batch
+
 
 def value_and_gradient(
     name: str,
@@ -186,11 +188,46 @@ def value_and_gradient(
     ValueError, TypeError
         If the name is unknown (the known ones are listed), a is not finite, or a label is out of range.
     """
-    checks.one_of("loss", name, LOSSES)
     a = checks.finite_array("a", a, ndim=3)
-    if name == "spike-train":
-        target = checks.finite_array("y", y, dtype=a.dtype)
-        checks.same_shape("y", target, a.shape, "the output PSC")
-    else:
-        target = checks.labels("y", y, batch=a.shape[1], n_classes=a.shape[2])
+    target = checked_target(name, y, a.shape, a.dtype)
     return LOSSES[name](a, target, neuron, settings or LossSettings())
+
+
+def checked_target(name: str, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return what the loss compares an output PSC of the given shape and dtype with; errors as above."""
+    checks.one_of("loss", name, LOSSES)
+    if name == "spike-train":
+        target = checks.finite_array("y", y, dtype=dtype)
+        checks.same_shape("y", target, shape, "the output PSC")
+        return target
+    return checks.labels("y", y, batch=shape[1], n_classes=shape[2])
+
+
+def shard_value_and_gradient(
+    name: str,
+    a: npt.NDArray[Any],
+    target: npt.NDArray[Any],
+    shard: slice,
+    neuron: NeuronParameters,
+    settings: LossSettings,
+) -> tuple[float, npt.NDArray[Any]]:
+    """A shard's part of the batch's loss and its gradient: the parts of all shards add up to the whole.
+
+    Parameters
+    ----------
+    name : str
+    a : (T, b, n_classes) array
+        Output PSC of the shard.
+    target : array
+        Of the whole batch, from `checked_target`.
+    shard : slice
+        Of the batch.
+    neuron : NeuronParameters
+    settings : LossSettings
+    """
+    by_sample = target[:, shard] if name == "spike-train" else target[shard]
+    value, g = LOSSES[name](a, by_sample, neuron, settings)
+    if name in BATCH_MEANS:
+        share = a.shape[1] / len(target)
+        return value * share, g * a.dtype.type(share)
+    return value, g

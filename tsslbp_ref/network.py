@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, fast, losses, signals
-from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer, WeightedLayer
+from tsslbp_ref import checks, losses, passes, signals
+from tsslbp_ref.buffers import Arrays, NewArrays, Shelf
+from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer
 from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.passes import LayerFlow, Step
 from tsslbp_ref.signals import Signal
-from tsslbp_ref.spec import layers_from_spec
+from tsslbp_ref.spec import initial_weights, layers_from_spec, weighted
 from tsslbp_ref.trace import Trace
 from tsslbp_ref.workers import Workers
 
 Array = npt.NDArray[Any]
 
-
-@dataclass(frozen=True)
-class LayerFlow:
-    """What passed through one layer of neurons: forward its trace, backward g = dL/da and delta = dL/du."""
-
-    layer: WeightedLayer
-    trace: Trace
-    g: Array
-    delta: Array
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One layer of a forward pass: what it was fed, its weights or mask, and its neurons' trace if it has any."""
-
-    layer: Layer
-    parameter: Array | None
-    signal: Signal
-    trace: Trace | None
+ARRAYS_A_LAYER = 3  # membrane, PSC and gradient
+SHARD_BYTES = 1 << 28  # of one shard's arrays: long runs stay in memory, short ones are not cut
 
 
 class Network:
@@ -93,8 +77,10 @@ class Network:
         self.rule = rule
         self.dtype = checks.float_dtype("dtype", dtype)
         self.workers = Workers(n_threads)
+        self._shelf = Shelf()
         self.weights: list[Array] = [checks.finite_array("weights", W, dtype=self.dtype) for W in weights]
         self._checked_weights()
+        self._check_finite_weights()
 
     @classmethod
     def from_spec(
@@ -202,32 +188,29 @@ class Network:
             If x, or a weight, is not finite or not of the right shape.
         """
         x = self._checked_input(x)
-        shards = self.workers.shards(self._batch(x))
+        shards = self._shards(self._batch(x))
+        a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         no_masks: list[Array | None] = [None] * len(self.layers)
-        steps = self.workers.map(lambda shard: self._forward(self._part(x, shard), no_masks), shards)
-        return np.concatenate([_output(shard_steps) for shard_steps in steps], axis=1)
+
+        def pass_shard(shard: slice) -> None:
+            with self._shelf.borrow() as arrays:
+                a[:, shard] = passes.output(self._forward(self._part(x, shard), no_masks, arrays))
+
+        self.workers.map(pass_shard, shards)
+        return a
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Class of each sample: the output neuron with the largest sum_t a[t]. Arguments as for `forward`."""
         return self.forward(x).sum(axis=0).argmax(axis=1)
 
-    def _forward(self, x: Array, masks: Sequence[Array | None]) -> list[_Step]:
-        """Take one shard through all layers."""
-        signal = self._input_signal(x)
-        batch = self._batch(x)
-        weights = iter(self.weights)
-        steps = []
-        for layer, mask in zip(self.layers, masks, strict=True):
-            if layer.weight_shape is None:
-                steps.append(_Step(layer, mask, signal, None))
-                signal = signal.through(layer, mask)
-                continue
-            W = next(weights)
-            I = signal.weighted_input(cast(WeightedLayer, layer), W)
-            trace = fast.lif_forward(I.reshape(self.n_steps, batch, -1), self.neuron)
-            steps.append(_Step(layer, W, signal, trace))
-            signal = signals.PSCSignal(trace.a.reshape(self.n_steps, batch, *layer.output_shape))
-        return steps
+    def _forward(self, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
+        """Take one shard through all layers; a weight that is not finite shows in a membrane: only then is it sought."""
+        try:
+            signal, leading = self._input_signal(x), (self.n_steps, self._batch(x))
+            return passes.forward(self.layers, self.weights, masks, signal, leading, self.neuron, arrays)
+        except passes.MembraneError:
+            self._check_finite_weights()
+            raise
 
     def _input_signal(self, x: Array) -> Signal:
         if self._is_static(x):
@@ -272,8 +255,20 @@ class Network:
         ValueError, TypeError
             If x, y or a weight is not finite, not of the right shape or out of range, or the loss's name is unknown.
         """
-        value, gradients, _, _ = self.training_pass(x, y, loss, settings=settings, rng=rng)
+        value, gradients, _ = self.training_step(x, y, loss, settings=settings, rng=rng)
         return value, gradients
+
+    def training_step(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        loss: str = "kernel",
+        *,
+        settings: losses.LossSettings | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[float, list[Array], Array]:
+        """`loss_and_gradients` with the output PSC (T, B, n_classes) as a third result."""
+        return self._pass(self._checked_input(x), y, loss, settings or losses.LossSettings(), rng, None)
 
     def training_pass(
         self,
@@ -296,19 +291,46 @@ class Network:
         flows : list over shards of list over layers of LayerFlow
         """
         x = self._checked_input(x)
-        batch = self._batch(x)
-        masks = self._dropout_masks(batch, rng)
-        shards = self.workers.shards(batch)
-        forward = self.workers.map(
-            lambda shard: self._forward(self._part(x, shard), [None if m is None else m[shard] for m in masks]), shards
-        )
-        a = np.concatenate([_output(steps) for steps in forward], axis=1)
-        value, g = losses.value_and_gradient(loss, a, y, self.neuron, settings)
-        passes = self.workers.map(
-            lambda item: self._backward(item[0], g[:, item[1]]), list(zip(forward, shards, strict=True))
-        )
-        gradients = [sum(parts[1:], start=parts[0]) for parts in zip(*(dWs for dWs, _ in passes), strict=True)]
-        return value, gradients, a, [flows for _, flows in passes]
+        flows: list[list[LayerFlow]] = [[] for _ in self._shards(self._batch(x))]
+        return *self._pass(x, y, loss, settings or losses.LossSettings(), rng, flows), flows
+
+    def _pass(
+        self,
+        x: Array,
+        y: npt.ArrayLike,
+        loss: str,
+        settings: losses.LossSettings,
+        rng: np.random.Generator | None,
+        flows: list[list[LayerFlow]] | None,
+    ) -> tuple[float, list[Array], Array]:
+        """Forward, loss and backward, shard by shard; `flows`, if given, takes what every layer let through."""
+        a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
+        target = losses.checked_target(loss, y, a.shape, a.dtype)
+        masks = self._dropout_masks(self._batch(x), rng)
+        shards = self._shards(self._batch(x))
+
+        def pass_shard(k: int, arrays: Arrays) -> tuple[float, list[Array]]:
+            shard = shards[k]
+            shard_masks = [None if mask is None else mask[shard] for mask in masks]
+            steps = self._forward(self._part(x, shard), shard_masks, arrays)
+            a[:, shard] = output = passes.output(steps)
+            value, g = losses.shard_value_and_gradient(loss, output, target, shard, self.neuron, settings)
+            return value, passes.backward(steps, g, self.neuron, self.rule, arrays, None if flows is None else flows[k])
+
+        def pass_thread(first: int) -> tuple[float, list[Array]]:
+            """Every n-th shard: a thread adds up as it goes, and the same threads add up the same shards."""
+            with self._shelf.borrow() as kept:
+                arrays = kept if flows is None else NewArrays()
+                return passes.summed(pass_shard(k, arrays) for k in range(first, len(shards), self.workers.n_threads))
+
+        threads = range(min(self.workers.n_threads, len(shards)))
+        return *passes.summed(self.workers.map(pass_thread, threads)), a
+
+    def _shards(self, batch: int) -> list[slice]:
+        """One shard a thread, or more where u, a and g of all layers would take more than SHARD_BYTES."""
+        neurons = sum(math.prod(layer.output_shape) for layer in self.layers) + math.prod(self.input_shape)
+        sample_bytes = ARRAYS_A_LAYER * neurons * self.n_steps * np.dtype(self.dtype).itemsize
+        return self.workers.shards(batch, max(1, SHARD_BYTES // sample_bytes))
 
     def gradient_flow(
         self, x: npt.ArrayLike, y: npt.ArrayLike, loss: str = "kernel", settings: losses.LossSettings | None = None
@@ -326,24 +348,6 @@ class Network:
             )
             flows.append(LayerFlow(parts[0].layer, Trace(u, a, self.neuron.threshold), g, delta))
         return flows
-
-    def _backward(self, steps: list[_Step], g: Array) -> tuple[list[Array], list[LayerFlow]]:
-        """Take dL/da of the output back through one shard; the chain rule in space, B1 and B3."""
-        gradients: list[Array] = []
-        flows: list[LayerFlow] = []
-        first = next(i for i, step in enumerate(steps) if step.trace is not None)
-        for i in reversed(range(first, len(steps))):
-            step = steps[i]
-            if step.trace is not None:
-                layer = cast(WeightedLayer, step.layer)
-                psc_gradient = g.reshape(step.trace.u.shape)
-                delta = fast.tsslbp_backward(psc_gradient, step.trace, self.neuron, self.rule)
-                flows.append(LayerFlow(layer, step.trace, psc_gradient, delta))
-                g = delta.reshape(*delta.shape[:2], *layer.output_shape)
-                gradients.append(step.signal.weight_gradient(layer, g))
-            if i > first:
-                g = step.layer.adjoint(g, step.parameter)
-        return gradients[::-1], flows[::-1]
 
     def _dropout_masks(self, batch: int, rng: np.random.Generator | None) -> list[Array | None]:
         """One mask a dropout layer for the whole batch, so that the number of shards changes nothing."""
@@ -386,29 +390,10 @@ class Network:
         if len(self.weights) != len(shapes):
             raise ValueError(f"weights must be {len(shapes)} arrays, got {len(self.weights)}")
         for index, (W, shape) in enumerate(zip(self.weights, shapes, strict=True)):
-            checked = checks.finite_array(f"weights[{index}]", W, dtype=self.dtype)
+            checked = checks.real_array(f"weights[{index}]", W).astype(self.dtype, copy=False)
             checks.same_shape(f"weights[{index}]", checked, cast("tuple[int, ...]", shape), "its layer")
             self.weights[index] = checked
 
-
-def _output(steps: list[_Step]) -> Array:
-    trace = steps[-1].trace
-    assert trace is not None
-    return trace.a
-
-
-def weighted(layers: Sequence[Layer]) -> list[WeightedLayer]:
-    """The layers that have weights, and so neurons."""
-    return [cast(WeightedLayer, layer) for layer in layers if layer.weight_shape is not None]
-
-
-def initial_weights(layer: WeightedLayer, rng: np.random.Generator, scale: float) -> Array:
-    """Initial weights as in the released code, in float64.
-
-    Fully connected: normal with std sqrt(2 / fan_in); convolution: uniform in +- 1 / sqrt(fan_in); both times scale.
-    """
-    shape = cast("tuple[int, ...]", layer.weight_shape)
-    if isinstance(layer, Conv2d):
-        bound = 1.0 / math.sqrt(layer.fan_in)
-        return scale * rng.uniform(-bound, bound, shape)
-    return scale * rng.normal(0.0, math.sqrt(2.0 / layer.fan_in), shape)
+    def _check_finite_weights(self) -> None:
+        for index, W in enumerate(self.weights):
+            checks.finite_array(f"weights[{index}]", W)

@@ -96,18 +96,27 @@ class AdamW:
             min(1.0, self.clip_norm / (norm + NORM_EPSILON)),
             self.weight_clamp,
         )
-        self.workers.map(lambda parts: fast.adamw_sweep(*parts, *constants), self._parts(gradients))
+        arrays = self._flat(gradients)
+
+        def sweep(thread: int) -> None:
+            for flat in arrays:
+                runs = self.workers.shards(len(flat[0]))
+                if thread < len(runs):
+                    single = (flat[0].dtype.type(number) for number in constants)
+                    fast.adamw_sweep(*(array[runs[thread]] for array in flat), *single)
+
+        self.workers.map(sweep, range(self.workers.n_threads))
         return norm
 
-    def _parts(self, gradients: Sequence[Array]) -> list[tuple[Array, ...]]:
-        """Flat runs of (W, gradient, mean, square), one a thread and weight array."""
-        parts = []
+    def _flat(self, gradients: Sequence[Array]) -> list[list[Array]]:
+        """(W, gradient, mean, square) of every layer, flat."""
+        layers = []
         for arrays in zip(self.weights, gradients, self.means, self.squares, strict=True):
             flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
-            if not np.shares_memory(flat[0], arrays[0]):
+            if not np.may_share_memory(flat[0], arrays[0]):
                 raise ValueError(f"weights must be contiguous arrays, got strides {arrays[0].strides}")
-            parts += [tuple(array[run] for array in flat) for run in self.workers.shards(len(flat[0]))]
-        return parts
+            layers.append(flat)
+        return layers
 
 
 def gradient_norm(gradients: Sequence[Array]) -> float:

@@ -15,6 +15,7 @@ from tsslbp_ref import fast, fast_events
 from tsslbp_ref.fast_events import Events
 from tsslbp_ref.layers import Layer, WeightedLayer
 from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
 
@@ -24,11 +25,14 @@ SPARSE_DENSITY = 0.15  # up to this share of events their list wins; benchmarks/
 class Signal(Protocol):
     """A PSC over time on its way into a layer."""
 
-    def through(self, layer: Layer, parameter: Array | None) -> Signal:
-        """Pass through a map without neurons."""
+    def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> Signal:
+        """Pass through a map without neurons; a PSC over all steps is written to `out` if given."""
 
-    def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
-        """I[t] = W a[t]    (F1), shape (T, B, ...)."""
+    def weighted_input(self, layer: WeightedLayer, W: Array, out: Array | None = None) -> Array:
+        """I[t] = W a[t]    (F1), shape (T, B, ...), written to `out` if given."""
+
+    def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
+        """Feed the layer's neurons; u and a, (T, B, N), are written."""
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t delta[t] a[t]^T    (B1)."""
@@ -40,13 +44,18 @@ class PSCSignal:
 
     a: Array
 
-    def through(self, layer: Layer, parameter: Array | None) -> PSCSignal:
+    def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> PSCSignal:
         """The map at every step."""
-        return PSCSignal(layer.forward(self.a, parameter))
+        return PSCSignal(layer.forward(self.a, parameter, out))
 
-    def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
+    def weighted_input(self, layer: WeightedLayer, W: Array, out: Array | None = None) -> Array:
         """I[t] = W a[t]."""
-        return layer.forward(self.a, W)
+        return layer.forward(self.a, W, out)
+
+    def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
+        """The weighted input is written where the membrane takes its place."""
+        I = self.weighted_input(layer, W, u)
+        return fast.lif_forward_in_place(I.reshape(u.shape), neuron, a)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t delta[t] a[t]^T."""
@@ -63,13 +72,18 @@ class StaticSignal:
     x: Array
     gain: Array  # c, (T,)
 
-    def through(self, layer: Layer, parameter: Array | None) -> StaticSignal:
+    def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> StaticSignal:
         """The map, once."""
         return StaticSignal(layer.forward(self.x, parameter), self.gain)
 
-    def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
+    def weighted_input(self, layer: WeightedLayer, W: Array, out: Array | None = None) -> Array:
         """I[t] = c[t] (W x)."""
-        return np.multiply.outer(self.gain, layer.forward(self.x, W))
+        drive = layer.forward(self.x, W)
+        return np.multiply.outer(self.gain, drive, out=None if out is None else out.reshape(-1, *drive.shape))
+
+    def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
+        """The weighted input is made where it is needed, and never written out."""
+        return fast.lif_forward_static(layer.forward(self.x, W), self.gain, neuron, u, a)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = (sum_t c[t] delta[t]) x^T."""
@@ -88,18 +102,23 @@ class SparseSpikeSignal:
     events: Events
     neuron: NeuronParameters
 
-    def weighted_input(self, layer: WeightedLayer, W: Array) -> Array:
+    def weighted_input(self, layer: WeightedLayer, W: Array, out: Array | None = None) -> Array:
         """I = eps * (W s)."""
-        return fast_events.weighted_input(self.events, W, self.neuron)
+        return fast_events.weighted_input(self.events, W, self.neuron, out)
+
+    def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
+        """The weighted input is written where the membrane takes its place."""
+        I = self.weighted_input(layer, W, u)
+        return fast.lif_forward_in_place(I.reshape(u.shape), neuron, a)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t D[t] s[t]^T."""
         return fast_events.weight_gradient(self.events, delta, self.neuron)
 
-    def through(self, layer: Layer, parameter: Array | None) -> PSCSignal:
+    def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> PSCSignal:
         """Pooled or masked spikes are a PSC like any other."""
         s = self.events.dense().reshape(*self.events.shape[:2], *layer.input_shape)
-        return PSCSignal(layer.forward(fast.psc_filter(s, self.neuron), parameter))
+        return PSCSignal(layer.forward(fast.psc_filter(s, self.neuron), parameter, out))
 
 
 def static_gain(n_steps: int, neuron: NeuronParameters, dtype: npt.DTypeLike) -> Array:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dense, Dropout, Layer, Shape, SumPool2d
+from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dense, Dropout, Layer, Shape, SumPool2d, WeightedLayer
+
+Array = npt.NDArray[Any]
 
 _CONV = re.compile(r"([1-9][0-9]*)C([1-9][0-9]*)")
 _POOL = re.compile(r"P([1-9][0-9]*)")
@@ -106,3 +113,20 @@ def _layer(part: str, shape: Shape, paddings: object, pool_gain: float, spec: st
 
 def _pointing(message: str, spec: str, where: int) -> str:
     return f"spec {spec!r}, character {where + 1}: {message}"
+
+
+def weighted(layers: Sequence[Layer]) -> list[WeightedLayer]:
+    """The layers that have weights, and so neurons."""
+    return [cast(WeightedLayer, layer) for layer in layers if layer.weight_shape is not None]
+
+
+def initial_weights(layer: WeightedLayer, rng: np.random.Generator, scale: float) -> Array:
+    """Initial weights as in the released code, in float64.
+
+    Fully connected: normal with std sqrt(2 / fan_in); convolution: uniform in +- 1 / sqrt(fan_in); both times scale.
+    """
+    shape = cast("tuple[int, ...]", layer.weight_shape)
+    if isinstance(layer, Conv2d):
+        bound = 1.0 / math.sqrt(layer.fan_in)
+        return scale * rng.uniform(-bound, bound, shape)
+    return scale * rng.normal(0.0, math.sqrt(2.0 / layer.fan_in), shape)

@@ -139,10 +139,9 @@ class Trainer:
         rng = self._rng(DRAW_STREAM, state.batch)
         try:
             x, y = self.task.train_batch(indices, rng)
-            # Only the first three results: the fourth, every layer's trace, is large and goes at once.
-            value, gradients, a = self.network.training_pass(
+            value, gradients, a = self.network.training_step(
                 x, y, settings.loss, settings=settings.loss_settings, rng=rng
-            )[:3]
+            )
             self.optimiser.step(gradients)
         except ValueError as error:
             raise ValueError(f"epoch {state.epoch + 1}, batch {state.batch + 1}: {error}") from error

@@ -7,6 +7,7 @@ BLAS runs on one thread meanwhile: two pools on the same cores fight for them.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,9 +45,15 @@ class Workers:
         self._blas = ThreadpoolController()
         self._pool = ThreadPoolExecutor(self.n_threads) if self.n_threads > 1 else None
 
-    def shards(self, batch: int) -> list[slice]:
-        """Cut a batch into as many runs of neighbours as there are threads; the same cut for the same count."""
+    def shards(self, batch: int, largest: int | None = None) -> list[slice]:
+        """Cut a batch into runs of neighbours, as many as there are threads; the same cut for the same count.
+
+        Where a run would be longer than `largest`, every thread gets two, or three, and so on.
+        """
         n_shards = min(self.n_threads, batch)
+        if largest is not None:
+            rounds = math.ceil(batch / (n_shards * largest))
+            n_shards = min(n_shards * rounds, batch)
         edges = [batch * k // n_shards for k in range(n_shards + 1)]
         return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 

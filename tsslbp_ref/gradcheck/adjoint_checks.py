@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from tsslbp_ref import fast, layers
+from tsslbp_ref import fast, fast_layers, layers
 from tsslbp_ref.gradcheck.finite_differences import Array, largest
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.sweep_checks import CONVOLUTIONS, signal_case
@@ -50,7 +50,7 @@ def all_checks() -> list[Check]:
     for name, dropout in DROPOUTS.items():
         rows.append(_row(name, "<m x, y> = <x, m y>", "layers.Dropout.adjoint", partial(_dropout, dropout)))
     rows.append(_row("psc-filter", "<eps * s, g> = <s, G>", "fast.psc_filter_adjoint", _psc_filter))
-    rows.append(_row("fold", "<unfold x, y> = <x, fold y>", "fast.fold", _fold))
+    rows.append(_row("fold", "<unfold x, y> = <x, fold y>", "fast_layers.fold", _fold))
     for kind, where in (("psc", "PSCSignal"), ("static", "StaticSignal"), ("sparse", "SparseSpikeSignal")):
         rows.append(
             _row(f"signal-{kind}", "<I, d> = <W, dL/dW>", f"signals.{where}.weight_gradient", partial(_signal, kind))
@@ -124,20 +124,20 @@ def _psc_filter() -> float:
 
 def _fold() -> float:
     """Unfold and fold write into buffers, so each is wrapped to return one."""
-    return largest(dot_product_error(*_fold_pair(layer), (2, *layer.input_shape)) for layer in CONVOLUTIONS)
+    return largest(dot_product_error(*_fold_pair(layer), (*layer.input_shape, 2)) for layer in CONVOLUTIONS)
 
 
 def _fold_pair(layer: layers.Conv2d) -> tuple[LinearMap, LinearMap]:
     positions = layer.output_shape[1] * layer.output_shape[2]
 
     def unfold(x: Array) -> Array:
-        columns = np.empty((layer.fan_in, len(x), positions))
-        fast.unfold(x, layer.kernel_size, layer.padding, columns)
+        columns = np.empty((layer.fan_in, positions, x.shape[-1]))
+        fast_layers.unfold(x, layer.kernel_size, layer.padding, columns)
         return columns
 
     def fold(columns: Array) -> Array:
-        pictures = np.zeros((columns.shape[1], *layer.input_shape))
-        fast.fold(columns, layer.kernel_size, layer.padding, pictures)
+        pictures = np.zeros((*layer.input_shape, columns.shape[-1]))
+        fast_layers.fold(columns, layer.kernel_size, layer.padding, pictures)
         return pictures
 
     return unfold, fold
