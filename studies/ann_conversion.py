@@ -88,9 +88,9 @@ class ReluNetwork:
         """Class of each picture."""
         return self.activations(x)[-1].argmax(axis=1)
 
-    def training_pass(
+    def training_step(
         self, x: Array, y: Array, loss: str, *, settings: losses.LossSettings | None = None, rng: object = None
-    ) -> tuple[float, list[Array], Array, list[Any]]:
+    ) -> tuple[float, list[Array], Array]:
         """Return loss, gradients and output as a PSC of one step: dL/dW = delta x^T, g = W^T delta, by the layers."""
         outputs = self.activations(x)
         a = outputs[-1][np.newaxis]
@@ -102,7 +102,7 @@ class ReluNetwork:
             gradients.append(self.layers[index].weight_gradient(delta, below))
             if index > 0:
                 delta = self.layers[index].adjoint(delta, self.weights[index]) * (below > 0.0)
-        return value, gradients[::-1], a, []
+        return value, gradients[::-1], a
 
 
 def train_ann(row: Experiment, task: Task, epochs: int, seed: int, *, show_progress: bool) -> tuple[ReluNetwork, float]:

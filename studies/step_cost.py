@@ -91,7 +91,7 @@ def measure(row: Experiment, *, n_steps: int = 1, n_threads: int = 1, seed: int 
     optimiser = AdamW(network.weights, row.learning_rate, workers=network.workers)
 
     def step(x: Array, y: Array) -> None:
-        gradients = network.training_pass(x, y, row.loss, settings=row.loss_settings, rng=rng)[1]
+        gradients = network.training_step(x, y, row.loss, settings=row.loss_settings, rng=rng)[1]
         optimiser.step(gradients)
 
     with threadpool_limits(1, user_api="blas"):

@@ -154,14 +154,14 @@ def test_gradient_of_the_ann_is_that_of_its_loss() -> None:
     ann = ReluNetwork(network("float64"))
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(6, 1, 3, 3)), rng.integers(0, 2, 6)
-    _, gradients, _, _ = ann.training_pass(x, y, "softmax")
+    _, gradients, _ = ann.training_step(x, y, "softmax")
     start, h = [W.copy() for W in ann.weights], 1e-6
     for index, gradient in enumerate(gradients):
         direction = rng.normal(size=gradient.shape)
         values = []
         for sign in (1.0, -1.0):
             ann.weights[index] = start[index] + sign * h * direction
-            values.append(ann.training_pass(x, y, "softmax")[0])
+            values.append(ann.training_step(x, y, "softmax")[0])
         ann.weights[index] = start[index]
         assert (values[0] - values[1]) / (2 * h) == pytest.approx(np.vdot(gradient, direction), rel=1e-6)
 

@@ -48,7 +48,7 @@ def test_random_events_are_as_rare_as_those_of_a_recording() -> None:
 
 def test_a_step_is_a_pass_and_an_update_of_a_whole_batch(small: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     batches, updates = [], []
-    original_pass, original_step = Network.training_pass, AdamW.step
+    original_pass, original_step = Network.training_step, AdamW.step
 
     def counted_pass(self: Network, x: Any, y: Any, *arguments: Any, **named: Any) -> Any:
         batches.append((len(y), named["rng"] is not None))
@@ -58,7 +58,7 @@ def test_a_step_is_a_pass_and_an_update_of_a_whole_batch(small: Experiment, monk
         updates.append(len(gradients))
         original_step(self, gradients)
 
-    monkeypatch.setattr(Network, "training_pass", counted_pass)
+    monkeypatch.setattr(Network, "training_step", counted_pass)
     monkeypatch.setattr(AdamW, "step", counted_step)
     cost = step_cost.measure(small, n_steps=3)
     assert batches == [(1, True), (7, True), (7, True), (7, True)]

@@ -1,4 +1,4 @@
-"""How a loop is compiled: without the interpreter lock, in its arrays' precision, kept on disk until a source changes."""
+"""How a loop is compiled: without the interpreter lock, in its arrays' precision, on disk till a source changes."""
 
 from __future__ import annotations
 

@@ -122,11 +122,11 @@ def _filter_sweep(s: npt.NDArray[Any], theta_s: float, a: npt.NDArray[Any]) -> N
         block = slice(start, min(start + BLOCK, M))
         for t in range(T):
             a_before = a[t - 1, block] if t > 0 else zeros
-            _filter_step(a_before, s[t, block], theta_s, a[t, block])
+            filter_step(a_before, s[t, block], theta_s, a[t, block])
 
 
 @compiled
-def _filter_step(
+def filter_step(
     previous: npt.NDArray[Any], signal: npt.NDArray[Any], theta_s: float, filtered: npt.NDArray[Any]
 ) -> None:
     """F6 for a block of neurons."""
@@ -291,8 +291,8 @@ def _backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray
     for start in range(0, M, BLOCK):
         block = slice(start, min(start + BLOCK, M))
         for t in range(T - 1, -1, -1):
-            _filter_step(G[t + 2], delta[t, block], c.theta_s, G[t + 1])
-        _filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
+            filter_step(G[t + 2], delta[t, block], c.theta_s, G[t + 1])
+        filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
         for t in range(T - 1, -1, -1):
             u_before = u[t - 1, block] if t > 0 else zeros
             delta_after = delta[t + 1, block] if t < T - 1 else zeros

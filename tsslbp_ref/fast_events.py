@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks
 from tsslbp_ref.compilation import compiled
-from tsslbp_ref.fast import _filter_step
+from tsslbp_ref.fast import filter_step
 from tsslbp_ref.parameters import NeuronParameters
 
 Array = npt.NDArray[Any]
@@ -235,7 +235,7 @@ def _weighted_input_sweep(
             r = t * B + b
             Ws[:] = 0.0
             _add_rows(W_transposed, inputs, values, starts[r], starts[r + 1], Ws)
-            _filter_step(I[t - 1, b] if t > 0 else zeros, Ws, theta_s, I[t, b])
+            filter_step(I[t - 1, b] if t > 0 else zeros, Ws, theta_s, I[t, b])
 
 
 @compiled
@@ -259,7 +259,7 @@ def _weight_gradient_sweep(
         for t in range(stop - 1, start - 1, -1):
             for b in range(B):
                 r = (t - start) * B + b
-                _filter_step(D[r + B], delta[t, b], theta_s, D[r])
+                filter_step(D[r + B], delta[t, b], theta_s, D[r])
         block = starts[start * B : stop * B + 1]
         first = _sort_by_input(block, inputs, values, len(gradient), rows, sorted_values)
         for i in range(len(gradient)):

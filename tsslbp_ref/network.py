@@ -204,7 +204,7 @@ class Network:
         return self.forward(x).sum(axis=0).argmax(axis=1)
 
     def _forward(self, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
-        """Take one shard through all layers; a weight that is not finite shows in a membrane: only then is it sought."""
+        """Take one shard through all layers; a weight that is not finite shows in a membrane: sought only then."""
         try:
             signal, leading = self._input_signal(x), (self.n_steps, self._batch(x))
             return passes.forward(self.layers, self.weights, masks, signal, leading, self.neuron, arrays)
