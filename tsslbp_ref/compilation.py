@@ -40,7 +40,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return dispatcher
 
 
-def term(function: Callable[..., Any], **options: Any) -> None:
+def compiled_term(function: Callable[..., Any], **options: Any) -> None:
     """Let compiled loops call a scalar function by its name, in the precision of its arguments.
 
     NumPy takes a literal like the 1.0 of (1.0 - theta_m) in the precision of what it meets; Numba takes it for a

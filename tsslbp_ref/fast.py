@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks, terms
-from tsslbp_ref.compilation import compiled, term
+from tsslbp_ref.compilation import compiled, compiled_term
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.trace import Trace, checked_psc_gradient, checked_weighted_input
 
@@ -39,9 +39,9 @@ TERMS: tuple[Callable[..., float], ...] = (
 DIVIDING_TERMS = (terms.firing_time_by_membrane, terms.surrogate_spike_by_membrane, terms.adamw_weight)
 
 for _term in TERMS:
-    term(_term)
+    compiled_term(_term)
 for _term in DIVIDING_TERMS:
-    term(_term, error_model="numpy")  # Python's model would leave the loop to look for a zero
+    compiled_term(_term, error_model="numpy")  # Python's model would leave the loop to look for a zero
 
 
 def exponential(x: float) -> float:
@@ -67,7 +67,7 @@ def exponential(x: float) -> float:
     return series
 
 
-term(exponential)
+compiled_term(exponential)
 
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
