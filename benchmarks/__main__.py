@@ -14,7 +14,7 @@ from benchmarks.workloads import RACED, WORKLOADS
 from tsslbp_ref import checks
 
 ROUNDS, QUICK_ROUNDS = 12, 3
-STEPS_A_ROUND = 3
+STEPS_A_ROUND = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,10 @@
 
 Reads a number of steps a line from standard input, makes that many, and answers with a JSON list of seconds. The first
 answer, unasked, says how long the first step took; the last, after the input ends, how much memory the process took.
+
+Before the timed steps of a turn comes a pause, in which the idle threads of the contender before go to sleep (BLAS and
+OpenMP let them spin for a while, on a core that this one needs), and then steps that are not timed, until threads and
+caches are where they are in training: after a pause the scheduler takes tens of ms to spread threads over the cores.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ import time
 from benchmarks.contenders import CONTENDERS
 from benchmarks.workloads import WORKLOADS
 
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 2
+WARM_UP_S = 0.15
+SETTLE_S = 0.2  # OpenBLAS lets an idle thread spin for some tens of ms
 KIB = 1024
 
 
@@ -28,6 +34,14 @@ def seconds_of(step: object, n_steps: int) -> list[float]:
     return times
 
 
+def warm_up(step: object) -> None:
+    """Make at least `WARM_UP_STEPS` steps, for at least `WARM_UP_S` seconds."""
+    end = time.perf_counter() + WARM_UP_S
+    seconds_of(step, WARM_UP_STEPS)
+    while time.perf_counter() < end:
+        seconds_of(step, 1)
+
+
 def main(arguments: list[str]) -> None:
     """Answer until standard input ends."""
     workload, contender = WORKLOADS[arguments[0]], CONTENDERS[arguments[1]]
@@ -35,8 +49,9 @@ def main(arguments: list[str]) -> None:
     step = contender.training_step(workload)
     step()
     _answer({"first_step_s": time.perf_counter() - started})
-    seconds_of(step, WARM_UP_STEPS)
     for line in sys.stdin:
+        time.sleep(SETTLE_S)
+        warm_up(step)
         _answer({"seconds": seconds_of(step, int(line))})
     _answer({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB})
 

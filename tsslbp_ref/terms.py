@@ -139,7 +139,7 @@ def surrogate_spike_by_membrane(
     """
     x = min(max((u - threshold) / width, -argument_clip), argument_clip)
     e = exponential(-abs(x))
-    return e / ((1.0 + e) * (1.0 + e)) / width
+    return e / ((1.0 + e) * (1.0 + e) * width)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -43,7 +43,7 @@ class Workers:
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = available_cores() if n_threads is None else checks.positive_integer("n_threads", n_threads)
         self._blas = ThreadpoolController()
-        self._pool = ThreadPoolExecutor(self.n_threads) if self.n_threads > 1 else None
+        self._pool = ThreadPoolExecutor(self.n_threads - 1) if self.n_threads > 1 else None
 
     def shards(self, batch: int, largest: int | None = None) -> list[slice]:
         """Cut a batch into runs of neighbours, as many as there are threads; the same cut for the same count.
@@ -58,8 +58,17 @@ class Workers:
         return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Call the function on every item, in threads, and return the results in the items' order."""
+        """Call the function on every item, in threads, and return the results in the items' order.
+
+        The calling thread takes the first item itself: it is awake, and waking another takes as long as a small layer.
+        """
         with self._blas.limit(limits=1, user_api="blas"):
             if self._pool is None:
                 return [function(item) for item in items]
-            return list(self._pool.map(function, items))
+            items = list(items)
+            futures = [self._pool.submit(function, item) for item in items[1:]]
+            try:
+                results = [function(item) for item in items[:1]]
+            finally:
+                wait(futures)  # also after an error: nobody writes on into arrays that the caller may use again
+            return results + [future.result() for future in futures]
