@@ -19,11 +19,15 @@ from benchmarks.workloads import Workload
 
 ROOT = Path(__file__).parents[1]
 MILLISECONDS = 1e3
+MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender took for one workload: median of all steps in ms, memory of the whole process in bytes."""
+    """What one contender took for one workload.
+
+    Median of all steps in ms; memory in bytes, of the whole process and on top of what it held before its first step.
+    """
 
     workload: str
     contender: str
@@ -32,6 +36,7 @@ class Result:
     n_steps_timed: int
     first_step_s: float
     peak_bytes: int
+    extra_bytes: int
 
 
 class _Racer:
@@ -57,7 +62,7 @@ class _Racer:
         """End the process and sum up."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        peak = self._read()["peak_bytes"]
+        memory = self._read()
         self._process.wait()
         return Result(
             self.workload.name,
@@ -66,7 +71,8 @@ class _Racer:
             MILLISECONDS * min(self._seconds),
             len(self._seconds),
             self._first,
-            peak,
+            memory["peak_bytes"],
+            memory["extra_bytes"],
         )
 
     def _read(self) -> dict[str, Any]:
@@ -107,8 +113,8 @@ def as_text(results: list[Result]) -> str:
         lines.append(workload)
         for row in sorted(rows, key=lambda row: row.median_ms):
             ratio = "" if ours is None else f"{row.median_ms / ours:6.2f} x ours"
-            megabytes = row.peak_bytes / 2**20
-            lines.append(f"  {row.contender:<26}{row.median_ms:9.2f} ms  {ratio}  {megabytes:6.0f} MiB")
+            memory = f"{row.peak_bytes / MIB:6.0f} MiB, {row.extra_bytes / MIB:6.0f} of them in the steps"
+            lines.append(f"  {row.contender:<26}{row.median_ms:9.2f} ms  {ratio}  {memory}")
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """One contender on one workload in a process of its own: `python -m benchmarks.worker WORKLOAD CONTENDER`.
 
 Reads a number of steps a line from standard input, makes that many, and answers with a JSON list of seconds. The first
-answer, unasked, says how long the first step took; the last, after the input ends, how much memory the process took.
+answer, unasked, says how long the first step took; the last, after the input ends, how much memory the process took,
+and how much of it came on top of what it held before the first step: program, inputs, weights and optimiser.
 
 Before the timed steps of a turn comes a pause, in which the idle threads of the contender before go to sleep (BLAS and
 OpenMP let them spin for a while, on a core that this one needs), and then steps that are not timed, until threads and
@@ -14,6 +15,7 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.workloads import WORKLOADS
@@ -34,6 +36,15 @@ def seconds_of(step: object, n_steps: int) -> list[float]:
     return times
 
 
+def resident_bytes() -> int:
+    """Memory that this process holds now; where the system does not say, the most that it has held."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+    return pages * resource.getpagesize()
+
+
 def warm_up(step: object) -> None:
     """Make at least `WARM_UP_STEPS` steps, for at least `WARM_UP_S` seconds."""
     end = time.perf_counter() + WARM_UP_S
@@ -47,13 +58,15 @@ def main(arguments: list[str]) -> None:
     workload, contender = WORKLOADS[arguments[0]], CONTENDERS[arguments[1]]
     started = time.perf_counter()
     step = contender.training_step(workload)
+    held = resident_bytes()
     step()
     _answer({"first_step_s": time.perf_counter() - started})
     for line in sys.stdin:
         time.sleep(SETTLE_S)
         warm_up(step)
         _answer({"seconds": seconds_of(step, int(line))})
-    _answer({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+    _answer({"peak_bytes": peak, "extra_bytes": peak - held})
 
 
 def _answer(message: dict[str, object]) -> None:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import __main__, race
+from benchmarks import __main__, profile, race
 from benchmarks.contenders import CONTENDERS, OURS, PRODUCTS, products
 from benchmarks.race import Result
 from benchmarks.workloads import RACED, WORKLOADS
@@ -48,6 +48,7 @@ def test_the_race(smoke_results):
         assert result.n_steps_timed == 6
         assert 0 < result.fastest_ms <= result.median_ms < 1e3 * result.first_step_s + 1e3
         assert result.peak_bytes > 2**20
+        assert 0 < result.extra_bytes < result.peak_bytes
 
 
 def test_summary_and_json(smoke_results):
@@ -56,7 +57,7 @@ def test_summary_and_json(smoke_results):
     median = {result.contender: result.median_ms for result in smoke_results}
     assert row["over_products"] == pytest.approx(median[OURS] / median[PRODUCTS])
     assert "fastest_peer" not in row
-    peer = Result("smoke", "norse", 7.0 * median[OURS], 1.0, 1, 1.0, 1)
+    peer = Result("smoke", "norse", 7.0 * median[OURS], 1.0, 1, 1.0, 1, 1)
     with_peer = race.summary([*smoke_results, peer])[0]
     assert with_peer["fastest_peer"] == "norse"
     assert math.isclose(with_peer["faster_than_it"], 7.0)
@@ -95,3 +96,44 @@ def test_the_readme_states_what_was_measured():
             f"| {row['faster_than_it']:.2f} | {row['two_threads_gain']:.2f} |"
         )
         assert line in text
+
+
+def test_a_profile_adds_up_to_the_step_and_counts_the_calls():
+    parts = profile.profile(WORKLOADS["smoke"], steps=3)
+    assert sum(part.share for part in parts) == pytest.approx(1.0)
+    calls = {part.part: part.calls for part in parts}
+    assert calls == {
+        "products of dense layers": 6,  # two layers: forward, gradient of the weights, adjoint
+        "convolution": 2,  # of the first layer: no adjoint
+        "pooling": 2,
+        "membrane, spikes, PSC": 3,
+        "chain rule": 3,
+        "loss": 1,
+        "AdamW": 1,
+        profile.REST: 0,
+    }
+    assert all(part.ms >= 0 for part in parts)
+    text = profile.as_text(parts)
+    assert text.startswith("smoke: ")
+    assert all(part.part in text for part in parts)
+
+
+def test_a_profile_leaves_everything_as_it_was():
+    before = [getattr(owner, name) for functions in profile.PARTS.values() for owner, name in functions]
+    profile.profile(WORKLOADS["smoke"], steps=1)
+    assert before == [getattr(owner, name) for functions in profile.PARTS.values() for owner, name in functions]
+
+
+def test_the_profile_is_written_and_a_wrong_workload_is_one_line(tmp_path, capsys):
+    assert profile.main(["smoke", "--steps", "1", "--json", str(tmp_path / "p.json")]) == 0
+    parts = json.loads((tmp_path / "p.json").read_text())["parts"]
+    assert {part["workload"] for part in parts} == {"smoke"}
+    capsys.readouterr()
+    assert profile.main(["W9"]) == profile.main(["smoke", "--steps", "0"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 2
+
+
+def test_the_readme_shows_the_profile_that_was_measured():
+    parts = [profile.Part(**part) for part in json.loads((race.ROOT / "results" / "profile.json").read_text())["parts"]]
+    lines = (race.ROOT / "benchmarks" / "README.md").read_text().splitlines()
+    assert [line for line in profile.as_markdown(parts) if line not in lines] == []

@@ -18,6 +18,7 @@ from figures import fig20_needed_pairs as pairs_figure
 from figures import measured
 from studies import firing_sparsity, network_pictures, one_recording, trained_runs
 from tsslbp_ref import checkpoints, fast, reference
+from tsslbp_ref import network as network_module
 from tsslbp_ref.datasets.nmnist import EVENT_DTYPE
 from tsslbp_ref.experiments import experiment
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
@@ -112,6 +113,19 @@ def test_best_epoch_is_loaded_with_its_accuracy(made) -> None:
     assert run.epoch == meta["progress"]["epoch"]
     total = firing_sparsity.tally(trained_runs.pass_test_data(run, data), run.row.neuron)
     assert total.correct / N_TEST == meta["progress"]["best_accuracy"]
+
+
+def test_counts_do_not_depend_on_how_a_pass_is_cut_into_shards(made, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, folder = made
+    run = trained_runs.load_run(folder)
+    whole = firing_sparsity.tally(trained_runs.pass_test_data(run, data), run.row.neuron)
+    monkeypatch.setattr(network_module, "SHARD_BYTES", 1)
+    pieces = list(trained_runs.pass_test_data(run, data))
+    assert [len(piece.labels) for piece in pieces] == [1] * N_TEST
+    cut = firing_sparsity.tally(pieces, run.row.neuron)
+    assert cut.correct == whole.correct
+    for mine, other in zip(cut.layers, whole.layers, strict=True):
+        assert mine.summary() == pytest.approx(other.summary(), rel=1e-6)
 
 
 def test_tables_of_a_run_hold_what_its_spikes_say(made, tmp_path) -> None:
