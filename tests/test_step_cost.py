@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import replace
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_data import write_fashion
 
 from studies import one_recording, step_cost
 from tsslbp_ref.datasets import bin_events
 from tsslbp_ref.experiments import EXPERIMENTS, Experiment, experiment
 from tsslbp_ref.network import Network
 from tsslbp_ref.optim import AdamW
+from tsslbp_ref.tasks import task_of
 
 RECORDING = Path(step_cost.__file__).parents[1] / "results" / one_recording.TABLE
 DENSE, EVENTS = "fashion-mnist-400-400", "n-mnist-12c5-64c5-t30"
@@ -84,7 +87,9 @@ def test_peak_memory_is_in_bytes(small: Experiment) -> None:
 def test_command_line_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert step_cost.main([DENSE, "--steps", "2"]) == 0
     line = capsys.readouterr().out
-    assert re.fullmatch(rf"{DENSE}: batch 7, \S+ CPU s and \S+ s a step, peak \S+ GiB\n", line)
+    assert re.fullmatch(
+        rf"{DENSE}: batch 7, \S+ CPU s and \S+ s a step, peak \S+ GiB; all 100 epochs: \S+ days of one core\n", line
+    )
 
 
 @pytest.mark.usefixtures("small")
@@ -97,3 +102,35 @@ def test_bad_arguments_are_one_line(arguments: list[str], says: str, capsys: pyt
     message = capsys.readouterr().err
     assert says in message
     assert message.count("\n") == 1
+
+
+def test_a_real_batch_is_the_first_of_the_training_data(small: Experiment, tmp_path: Path) -> None:
+    write_fashion(tmp_path, 30, 10)
+    task = task_of(small, tmp_path, download=False)
+    x, y = step_cost.first_batch(task, small.batch_size, np.random.default_rng(0))
+    expected_x, expected_y = task.train_batch(np.arange(7), np.random.default_rng(0))
+    np.testing.assert_array_equal(x, expected_x)
+    np.testing.assert_array_equal(y, expected_y)
+    assert step_cost.measure(small, task=task).batch_size == 7
+
+
+def test_full_run_is_all_epochs_of_the_whole_data_set() -> None:
+    row = experiment("cifar-10-96c3-256c3-384c3-384c3-256c3-1024-1024")
+    cost = step_cost.StepCost(row.batch_size, cpu_seconds=8.64, wall_seconds=0.0, peak_bytes=0)
+    assert step_cost.full_run_days(row, cost) == pytest.approx(150 * 1000 * 8.64 / 86_400)
+
+
+@pytest.mark.usefixtures("small")
+def test_numbers_are_kept_beside_those_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_fashion(tmp_path, 30, 10)
+    table = tmp_path / "cost.json"
+    table.write_text('{"another": {"batch": 1}}')
+    assert step_cost.main([DENSE, "--real", "--data", str(tmp_path), "--json", str(table)]) == 0
+    kept = json.loads(table.read_text())
+    assert kept["another"] == {"batch": 1}
+    assert (kept[DENSE]["input"], kept[DENSE]["batch"]) == ("real", 7)
+    table.write_text("[]")
+    capsys.readouterr()
+    assert step_cost.main([DENSE, "--json", str(table)]) == step_cost.USAGE_ERROR
+    assert "must hold a JSON object" in capsys.readouterr().err
+    assert table.read_text() == "[]"
