@@ -2,9 +2,9 @@
 
 ``python -m studies.step_cost NAME`` builds the network of an experiment of the paper's table, takes one sample through
 it untimed, so that all loops are compiled, and then times training steps on a batch of the experiment's size: forward,
-backward and update, as `tsslbp_ref.training` does them. With ``--real`` the batch is the first of the training data, and
-else no data set is needed: the input is random, pictures normal and events as rare as in a recording of N-MNIST. Reading and
-augmenting data is not in the measure.
+backward and update, as `tsslbp_ref.training` does them. With ``--real`` the batch is the first of the training data.
+Without, no data set is needed: the input is random, pictures normal and events as rare as in a recording of N-MNIST.
+Reading and augmenting data is not in the measure.
 """
 
 from __future__ import annotations
