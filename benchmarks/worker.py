@@ -23,7 +23,7 @@ from benchmarks.workloads import WORKLOADS
 WARM_UP_STEPS = 2
 WARM_UP_S = 0.15
 SETTLE_S = 0.2  # OpenBLAS lets an idle thread spin for some tens of ms
-KIB = 1024
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; getrusage(2) counts in kibibytes but on macOS
 
 
 def seconds_of(step: object, n_steps: int) -> list[float]:
@@ -41,7 +41,7 @@ def resident_bytes() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
     return pages * resource.getpagesize()
 
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
         time.sleep(SETTLE_S)
         warm_up(step)
         _answer({"seconds": seconds_of(step, int(line))})
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
     _answer({"peak_bytes": peak, "extra_bytes": peak - held})
 
 

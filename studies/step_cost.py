@@ -52,7 +52,8 @@ class StepCost:
     wall_seconds : float
         Mean of a step.
     peak_bytes : int
-        The largest resident set of the process so far: network, optimiser, step, and the libraries themselves.
+        The largest resident set of the process so far: network, optimiser, step, the
+        libraries themselves and, with a task, the data set.
     """
 
     batch_size: int
@@ -77,7 +78,7 @@ def first_batch(task: Task, batch_size: int, rng: np.random.Generator) -> tuple[
 
 def full_run_days(row: Experiment, cost: StepCost) -> float:
     """Days of one core that all epochs on the whole data set would take at this cost of a step."""
-    return row.epochs * TRAINING_SAMPLES[row.dataset] / row.batch_size * cost.cpu_seconds / DAY_S
+    return row.epochs * TRAINING_SAMPLES[row.dataset] / cost.batch_size * cost.cpu_seconds / DAY_S
 
 
 def measure(

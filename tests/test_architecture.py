@@ -30,7 +30,7 @@ LEVELS = (
     {"cli"},
 )
 SAME_LEVEL_ALLOWED = {("runs", "checkpoints"), ("spec", "layers"), ("trace", "parameters")}
-IMPORTS_NUMBA = {"compilation.py"}  # everything else says "compiled" and "term"
+IMPORTS_NUMBA = {"compilation.py"}  # everything else says "compiled" and "compiled_term"
 
 
 def module_name(path: Path) -> str:

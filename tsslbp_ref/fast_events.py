@@ -89,6 +89,7 @@ def find_events(s: npt.ArrayLike, dtype: npt.DTypeLike, *, at_most: int | None =
     limit = trains.size if at_most is None else checks.positive_integer("at_most", at_most, minimum=0)
     if trains.dtype == np.bool_:
         trains = trains.view(np.uint8)  # no loop of its own
+    trains = trains.astype(trains.dtype.newbyteorder("="), copy=False)
     room = min(limit, trains.size) + n + 1  # the search stops at the end of a row; memory not written is never mapped
     starts = np.empty(T * B + 1, dtype=np.int64)
     inputs, values = np.empty(room, dtype=np.int32), np.empty(room, dtype=checks.float_dtype("dtype", dtype))

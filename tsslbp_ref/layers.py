@@ -80,6 +80,7 @@ class Dense:
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """I = W x."""
         assert parameter is not None
+        x = _floats(x)
         I = _result(out, (*x.shape[: x.ndim - len(self.input_shape)], self.n_out), x.dtype)
         np.matmul(x.reshape(-1, self.fan_in), parameter.T, out=I.reshape(-1, self.n_out))
         return I
@@ -87,6 +88,7 @@ class Dense:
     def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """g = W^T delta    (B3)."""
         assert parameter is not None
+        y = _floats(y)
         g = _result(out, (*y.shape[:-1], *self.input_shape), y.dtype)
         np.matmul(y.reshape(-1, self.n_out), parameter, out=g.reshape(-1, self.fan_in))
         return g
@@ -135,6 +137,7 @@ class Conv2d:
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """I = W * x."""
         assert parameter is not None
+        x = _floats(x)
         I = _result(out, (*x.shape[:-3], *self.output_shape), x.dtype)
         filters = np.ascontiguousarray(parameter, x.dtype).reshape(self.n_filters, self.fan_in)
         geometry = (self.kernel_size, self.padding, self.piece)
@@ -144,6 +147,7 @@ class Conv2d:
     def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """g = W^T delta: the transposed product, folded back onto the picture."""
         assert parameter is not None
+        y = _floats(y)
         g = _result(out, (*y.shape[:-3], *self.input_shape), y.dtype)
         filters_turned = np.ascontiguousarray(parameter.reshape(self.n_filters, self.fan_in).T, y.dtype)
         geometry = (self.kernel_size, self.padding, self.piece)
@@ -189,12 +193,14 @@ class SumPool2d:
 
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """y = gain * block sums."""
+        x = _floats(x)
         y = _result(out, (*x.shape[:-3], *self.output_shape), x.dtype)
         fast_layers.pool_forward(_maps(x), self.size, x.dtype.type(self.gain), _maps(y))
         return y
 
     def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """Every input of a block gets gain times the block's gradient."""
+        y = _floats(y)
         x = _result(out, (*y.shape[:-3], *self.input_shape), y.dtype)
         if any(n % self.size for n in self.input_shape[1:]):
             x[...] = 0.0  # rows and columns that fill no block
@@ -209,7 +215,16 @@ def _maps(x: Array) -> Array:
 
 def _result(out: Array | None, shape: Shape, dtype: npt.DTypeLike) -> Array:
     """Where to write: the array handed in, or a new one."""
-    return np.empty(shape, dtype) if out is None else out.reshape(shape)
+    if out is None:
+        return np.empty(shape, dtype)
+    if not out.flags.c_contiguous:  # a copy would be written in its place
+        raise ValueError(f"out must be contiguous, got strides {out.strides}")
+    return out.reshape(shape)
+
+
+def _floats(x: Array) -> Array:
+    """Integers and booleans as float64; floats as they are."""
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -192,11 +192,12 @@ class Network:
         a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         no_masks: list[Array | None] = [None] * len(self.layers)
 
-        def pass_shard(shard: slice) -> None:
+        def pass_thread(first: int) -> None:
             with self._shelf.borrow() as arrays:
-                a[:, shard] = passes.output(self._forward(self._part(x, shard), no_masks, arrays))
+                for shard in shards[first :: self.workers.n_threads]:
+                    a[:, shard] = passes.output(self._forward(self._part(x, shard), no_masks, arrays))
 
-        self.workers.map(pass_shard, shards)
+        self.workers.map(pass_thread, range(min(self.workers.n_threads, len(shards))))
         return a
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -205,8 +206,10 @@ class Network:
 
     def _forward(self, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
         """Take one shard through all layers; a weight that is not finite shows in a membrane: sought only then."""
+        signal, leading = self._input_signal(x), (self.n_steps, self._batch(x))
+        if isinstance(signal, signals.SparseSpikeSignal):  # but not that of an input without events
+            checks.finite_array("weights[0]", self.weights[0])
         try:
-            signal, leading = self._input_signal(x), (self.n_steps, self._batch(x))
             return passes.forward(self.layers, self.weights, masks, signal, leading, self.neuron, arrays)
         except passes.MembraneError:
             self._check_finite_weights()

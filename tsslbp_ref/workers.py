@@ -29,6 +29,9 @@ def available_cores() -> int:
 class Workers:
     """Threads that take shards in order.
 
+    The number of BLAS threads is the whole process's. Passes that threads of your own start at the same time may leave
+    it at one after they have ended.
+
     Parameters
     ----------
     n_threads : int, optional
