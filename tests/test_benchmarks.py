@@ -2,12 +2,13 @@
 
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__, profile, race
-from benchmarks.contenders import CONTENDERS, OURS, PRODUCTS, products
+from benchmarks.contenders import CONTENDERS, OURS, PRODUCTS, ours, products
 from benchmarks.race import Result
 from benchmarks.workloads import RACED, WORKLOADS
 
@@ -137,3 +138,14 @@ def test_the_readme_shows_the_profile_that_was_measured():
     parts = [profile.Part(**part) for part in json.loads((race.ROOT / "results" / "profile.json").read_text())["parts"]]
     lines = (race.ROOT / "benchmarks" / "README.md").read_text().splitlines()
     assert [line for line in profile.as_markdown(parts) if line not in lines] == []
+
+
+def test_a_step_of_w2_holds_less_than_64_mib():
+    """No unfolded batch: u, a and g of every layer, and pieces."""
+    tracemalloc.start()
+    step = ours.training_step(WORKLOADS["W2"], CONTENDERS[OURS])
+    step()
+    step()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 16 * 2**20 < peak < 64 * 2**20
