@@ -435,6 +435,12 @@ PLANTS = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_before_planting() -> None:
+    """Compile every loop with the right terms: a wrong one, planted before, would be compiled in, or not at all."""
+    assert gradcheck.run().passed
+
+
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: f"{plant.where()}: {plant.error}")
 def test_table_rejects(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant.into(monkeypatch)

@@ -349,4 +349,5 @@ def test_committed_picture_of_the_raster_is_nearly_the_desired_one() -> None:
         spikes.setdefault(row["raster"], set()).add((row["t"], row["neuron"]))
     wrong = {name: len(spikes[name] ^ spikes["desired"]) for name in ("before", "learned")}
     places = 38 * 7  # steps times output neurons; where the run ends differs from processor to processor by some spikes
-    assert wrong["learned"] < 0.1 * places and wrong["learned"] < wrong["before"] / 2
+    assert wrong["learned"] < 0.1 * places
+    assert wrong["learned"] < wrong["before"] / 2

@@ -132,6 +132,19 @@ def _find_sweep(
     return count
 
 
+def first_active_step(a: Array) -> int:
+    """The first step t at which an entry of a (T, ...) is not 0, or T."""
+    return int(_first_active_sweep(np.ascontiguousarray(a).reshape(-1), a[0].size))
+
+
+@compiled
+def _first_active_sweep(flat: Array, size: int) -> int:
+    for i in range(len(flat)):
+        if flat[i] != 0:
+            return i // size
+    return len(flat) // size
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Products
 # ---------------------------------------------------------------------------------------------------------------------

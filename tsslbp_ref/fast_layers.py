@@ -122,22 +122,56 @@ def _fold_loop(columns: Array, kernel_size: int, padding: int, pictures: Array) 
 
 
 @compiled
-def _turn(matrix: Array, turned: Array) -> None:
-    """turned[i, j] = matrix[j, i]: from pictures first to pictures last, or back."""
-    if turned.shape[0] > turned.shape[1] > 1:
-        for i in range(turned.shape[0]):
-            for j in range(turned.shape[1]):
-                turned[i, j] = matrix[j, i]
+def _pictures_last(rows: Array, which: npt.NDArray[np.int64], last: Array) -> None:
+    """last[i, m] = rows[which[m], i]: some pictures, a row each, as columns."""
+    size, M = last.shape
+    if size > M > 1:
+        for i in range(size):
+            for m in range(M):
+                last[i, m] = rows[which[m], i]
     else:
-        for j in range(turned.shape[1]):
-            for i in range(turned.shape[0]):
-                turned[i, j] = matrix[j, i]
+        for m in range(M):
+            row = rows[which[m]]
+            for i in range(size):
+                last[i, m] = row[i]
 
 
 @compiled
-def _piece(flat: Array, start: int, stop: int, size: int) -> Array:
-    """Pictures start .. stop - 1 of `size` numbers each, as a matrix (M, size)."""
-    return flat[start * size : stop * size].reshape(stop - start, size)
+def _pictures_first(last: Array, which: npt.NDArray[np.int64], rows: Array) -> None:
+    """rows[which[m], i] = last[i, m]: back from columns to rows."""
+    size, M = last.shape
+    if size > M > 1:
+        for i in range(size):
+            for m in range(M):
+                rows[which[m], i] = last[i, m]
+    else:
+        for m in range(M):
+            row = rows[which[m]]
+            for i in range(size):
+                row[i] = last[i, m]
+
+
+@compiled
+def live_pictures(pictures: Array) -> npt.NDArray[np.int64]:
+    """Numbers of the pictures that are not all 0, and of the last one: a filter that is not finite has to show in I.
+
+    A picture of zeros adds nothing to a convolution or to its dL/dW. A PSC is such a picture until the first spike.
+    """
+    N = len(pictures)
+    flat = pictures.reshape(N, -1)
+    live = np.empty(N, np.int64)
+    count = 0
+    for m in range(N):
+        row = flat[m]
+        some = m == N - 1
+        for i in range(len(row)):
+            if row[i] != 0:
+                some = True
+                break
+        if some:
+            live[count] = m
+            count += 1
+    return live[:count]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -165,16 +199,19 @@ def conv_forward(pictures: Array, filters: Array, kernel_size: int, padding: int
     turned = np.empty(size * piece, pictures.dtype)
     unfolded = np.empty(fan_in * positions * piece, pictures.dtype)
     product = np.empty(F * positions * piece, pictures.dtype)
-    for start in range(0, N, piece):
-        stop = min(start + piece, N)
-        M = stop - start
+    live = live_pictures(pictures)
+    if len(live) < N:
+        I[:] = 0.0
+    for start in range(0, len(live), piece):
+        which = live[start : start + piece]
+        M = len(which)
         last = turned[: size * M].reshape(size, M)
         columns = unfolded[: fan_in * positions * M].reshape(fan_in, positions * M)
         out = product[: F * positions * M].reshape(F, positions * M)
-        _turn(_piece(pictures.reshape(-1), start, stop, size), last)
+        _pictures_last(pictures.reshape(N, size), which, last)
         _unfold_loop(last.reshape(C, H, W, M), kernel_size, padding, columns.reshape(fan_in, positions, M))
         np.dot(filters, columns, out)
-        _turn(out.reshape(F * positions, M), _piece(I.reshape(-1), start, stop, F * positions))
+        _pictures_first(out.reshape(F * positions, M), which, I.reshape(N, F * positions))
 
 
 @compiled
@@ -195,17 +232,18 @@ def conv_adjoint(delta: Array, filters_turned: Array, kernel_size: int, padding:
     turned = np.empty(F * positions * piece, delta.dtype)
     unfolded = np.empty(fan_in * positions * piece, delta.dtype)
     folded = np.empty(size * piece, delta.dtype)
+    every = np.arange(N)
     for start in range(0, N, piece):
-        stop = min(start + piece, N)
-        M = stop - start
+        which = every[start : start + piece]
+        M = len(which)
         last = turned[: F * positions * M].reshape(F * positions, M)
         columns = unfolded[: fan_in * positions * M].reshape(fan_in, positions * M)
         pictures = folded[: size * M].reshape(size, M)
-        _turn(_piece(delta.reshape(-1), start, stop, F * positions), last)
+        _pictures_last(delta.reshape(N, F * positions), which, last)
         np.dot(filters_turned, last.reshape(F, positions * M), columns)
         pictures[:] = 0.0
         _fold_loop(columns.reshape(fan_in, positions, M), kernel_size, padding, pictures.reshape(C, H, W, M))
-        _turn(pictures, _piece(g.reshape(-1), start, stop, size))
+        _pictures_first(pictures, which, g.reshape(N, size))
 
 
 @compiled
@@ -231,15 +269,16 @@ def conv_weight_gradient(
     unfolded = np.empty(fan_in * positions * piece, delta.dtype)
     delta_turned = np.empty(F * positions * piece, delta.dtype)
     part = np.empty_like(dW_turned)
-    for start in range(0, N, piece):
-        stop = min(start + piece, N)
-        M = stop - start
+    live = live_pictures(pictures)
+    for start in range(0, len(live), piece):
+        which = live[start : start + piece]
+        M = len(which)
         last = turned[: size * M].reshape(size, M)
         columns = unfolded[: fan_in * positions * M].reshape(fan_in, positions * M)
         delta_last = delta_turned[: F * positions * M].reshape(F * positions, M)
-        _turn(_piece(pictures.reshape(-1), start, stop, size), last)
+        _pictures_last(pictures.reshape(N, size), which, last)
         _unfold_loop(last.reshape(C, H, W, M), kernel_size, padding, columns.reshape(fan_in, positions, M))
-        _turn(_piece(delta.reshape(-1), start, stop, F * positions), delta_last)
+        _pictures_last(delta.reshape(N, F * positions), which, delta_last)
         np.dot(columns, delta_last.reshape(F, positions * M).T, part)
         dW_turned += part
 
@@ -252,6 +291,9 @@ def conv_weight_gradient(
 @compiled
 def pool_forward(x: Array, size: int, gain: float, y: Array) -> None:
     """y[m, r, c] = gain * sum of x[m] over the size x size block at (r, c)."""
+    if size == 2:
+        _pool_pairs(x, gain, y)
+        return
     M, height, width = y.shape
     for m in range(M):
         for r in range(height):
@@ -268,8 +310,22 @@ def pool_forward(x: Array, size: int, gain: float, y: Array) -> None:
 
 
 @compiled
+def _pool_pairs(x: Array, gain: float, y: Array) -> None:
+    """`pool_forward` for blocks of 2 x 2, written out: the compiler then reads both of a pair at once."""
+    M, height, width = y.shape
+    for m in range(M):
+        for r in range(height):
+            upper, lower, out = x[m, 2 * r], x[m, 2 * r + 1], y[m, r]
+            for c in range(width):
+                out[c] = gain * ((upper[2 * c] + upper[2 * c + 1]) + (lower[2 * c] + lower[2 * c + 1]))
+
+
+@compiled
 def pool_adjoint(y: Array, size: int, gain: float, x: Array) -> None:
     """x[m, r*size+i, c*size+j] = gain * y[m, r, c] for every i, j of the block; the rest of x is left as it is."""
+    if size == 2:
+        _pool_pairs_adjoint(y, gain, x)
+        return
     M, height, width = y.shape
     for m in range(M):
         for r in range(height):
@@ -279,3 +335,18 @@ def pool_adjoint(y: Array, size: int, gain: float, x: Array) -> None:
                 for j in range(size):
                     for c in range(width):
                         row[c * size + j] = gain * source[c]
+
+
+@compiled
+def _pool_pairs_adjoint(y: Array, gain: float, x: Array) -> None:
+    """`pool_adjoint` for blocks of 2 x 2, written out: both of a pair are written at once, then the row is copied."""
+    M, height, width = y.shape
+    for m in range(M):
+        for r in range(height):
+            upper, lower, source = x[m, 2 * r], x[m, 2 * r + 1], y[m, r]
+            for c in range(width):
+                value = gain * source[c]
+                upper[2 * c] = value
+                upper[2 * c + 1] = value
+            for c in range(2 * width):
+                lower[c] = upper[c]

@@ -6,6 +6,7 @@ All three give the numbers of the plain product I[t] = W a[t]; the algebra that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,9 +41,18 @@ class Signal(Protocol):
 
 @dataclass(frozen=True)
 class PSCSignal:
-    """A PSC (T, B, ...) as a layer of neurons makes it: the plain product."""
+    """A PSC (T, B, ...) as a layer of neurons makes it: the plain product, from the first step at which anything fired.
+
+    Up to then a[t] = 0, so that W a[t] = 0 and delta[t] a[t]^T = 0. A layer deep in the network hears nothing for the
+    first steps: each layer below needs a step or more to reach its threshold.
+    """
 
     a: Array
+
+    @cached_property
+    def first(self) -> int:
+        """The first step at which some PSC is not 0, or the last step: a weight that is not finite has to show in I."""
+        return min(fast_events.first_active_step(self.a), len(self.a) - 1)
 
     def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> PSCSignal:
         """The map at every step."""
@@ -50,7 +60,11 @@ class PSCSignal:
 
     def weighted_input(self, layer: WeightedLayer, W: Array, out: Array | None = None) -> Array:
         """I[t] = W a[t]."""
-        return layer.forward(self.a, W, out)
+        shape = (*self.a.shape[:2], *layer.output_shape)
+        I = np.empty(shape, W.dtype) if out is None else out.reshape(shape)
+        I[: self.first] = 0.0
+        layer.forward(self.a[self.first :], W, I[self.first :])
+        return I
 
     def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
         """The weighted input is written where the membrane takes its place."""
@@ -59,7 +73,7 @@ class PSCSignal:
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t delta[t] a[t]^T."""
-        return layer.weight_gradient(delta, self.a)
+        return layer.weight_gradient(delta[self.first :], self.a[self.first :])
 
 
 @dataclass(frozen=True)
