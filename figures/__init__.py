@@ -42,6 +42,8 @@ FIGURES = (
     "fig25_ann_conversion",
     "fig26_surrogate_bptt",
     "fig27_ablation",
+    "fig28_network_forward",
+    "fig29_loss_geometry",
 )
 
 

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 import figures
+import tsslbp_ref as tr
+from figures import fig28_network_forward as fig28
+from figures import fig29_loss_geometry as fig29
 from figures.__main__ import main
 
 FOLDER = Path(figures.__file__).parent
@@ -154,6 +157,66 @@ def test_fig08_signs_of_the_sums(drawn: Path) -> None:
     assert column(rows, "released").sum() > 0.5
     assert column(rows, "literal").sum() < -0.1
     assert abs(column(rows, "consistent").sum()) < 1e-5
+
+
+def test_fig28_deeper_layers_start_later_and_fire_more_rarely(drawn: Path) -> None:
+    rows = read(drawn, "fig28_network_forward")
+    first_steps, spikes_a_neuron = [], []
+    for layer, n in zip(fig28.LAYERS, (24, 24, 10), strict=True):
+        mine = [row for row in rows if row["layer"] == layer]
+        assert len(mine) == 10 * n
+        fired = column(mine, "s") == 1.0
+        first_steps.append(column(mine, "t")[fired].min())
+        spikes_a_neuron.append(fired.sum() / n)
+    assert first_steps == [0, 2, 4]
+    assert spikes_a_neuron == pytest.approx([3.2, 2.4, 1.1], abs=0.05)
+
+
+def test_fig28_draws_what_the_network_does(drawn: Path) -> None:
+    rows = read(drawn, "fig28_network_forward")
+    x = fig28.picture()
+    net = tr.Network.from_spec("24-24", (1, 8, 8), 10, 10, fig28.NEURON, seed=fig28.SEED, dtype="float64", n_threads=1)
+    output = [row for row in rows if row["layer"] == fig28.LAYERS[-1]]
+    a = column(output, "a").reshape(10, 10)
+    np.testing.assert_allclose(a, net.forward(x)[:, 0], rtol=0, atol=1e-9)
+    assert a.sum(axis=0).argmax() == net.predict(x)[0] == 1
+    input_psc = column([row for row in rows if row["layer"] == "input"], "a").reshape(10, 64)
+    gain = 1 - (1 - fig28.NEURON.theta_s) ** np.arange(1, 11)
+    np.testing.assert_allclose(input_psc, gain[:, None] * x.reshape(64), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_fig28_the_late_start_is_no_luck_of_the_seed(seed: int) -> None:
+    _, layers = fig28.measure(seed)
+    first = [np.flatnonzero(np.append(s.any(axis=1), True))[0] for s, _ in layers.values()]  # silent: after the end
+    assert first[0] < first[1] < first[2]
+
+
+def test_fig29_losses_are_squared_distances_of_filtered_trains(drawn: Path) -> None:
+    rows = read(drawn, "fig29_loss_geometry")
+    trains = np.array([[float(spike) for spike in row["train"].split(",")] for row in rows])
+    assert len(np.unique(trains, axis=0)) == len(trains) == 2**5
+    kernel = np.array([[(2 / 3) ** (t - m) / 3 if t >= m else 0.0 for m in range(5)] for t in range(5)])
+    once = kernel @ np.array([0.0, 1, 1, 1, 1])
+    for name, target in (("loss_filtered_once", once), ("loss_filtered_twice", kernel @ once)):
+        by_hand = ((trains @ kernel.T - target) ** 2).sum(axis=1) / 2
+        np.testing.assert_allclose(column(rows, name), by_hand, rtol=0, atol=1e-9)
+
+
+def test_fig29_ranks_of_the_marked_trains(drawn: Path) -> None:
+    rows = read(drawn, "fig29_loss_geometry")
+    losses = column(rows, "loss_filtered_twice")
+    assert np.all(np.diff(losses) > 0)
+    assert [int(row["rank"]) for row in rows] == list(range(1, 33))
+    assert rows[0]["train"] == "0,0,1,0,1"
+    assert losses[0] > 0.02
+    rank = {row["train"]: int(row["rank"]) for row in rows}
+    assert rank["0,1,1,1,1"] == 21
+    assert rank["0,1,0,1,1"] == 4
+    assert fig29.rank_of(np.array([0.0, 1, 1, 1, 1]), fig29.measure()["trains"]) == 21
+    once = column(rows, "loss_filtered_once")
+    assert rows[int(once.argmin())]["train"] == "0,1,1,1,1"
+    assert once.min() == pytest.approx(0.0, abs=1e-15)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
