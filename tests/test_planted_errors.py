@@ -189,23 +189,22 @@ def filter_not_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
     return lambda g, neuron: fast.psc_filter(g, neuron)
 
 
-def written_twice(right: Callable[..., Any]) -> Callable[..., Any]:
+def fold_doubled(right: Callable[..., Any]) -> Callable[..., Any]:
     """A fold that adds everything twice."""
 
-    def fold(*args: Any) -> None:
-        right(*args)
-        right(*args)
+    def fold(rows: Any, kernel_size: int, padding: int, pictures: Any) -> None:
+        right(rows, kernel_size, padding, pictures)
+        pictures *= 2.0
 
     return fold
 
 
 def unfold_turned(right: Callable[..., Any]) -> Callable[..., Any]:
-    """An unfold with the kernel entries of each channel in reverse order."""
+    """An unfold with the kernel's columns in reverse order."""
 
-    def unfold(pictures: Any, kernel_size: int, padding: int, columns: Any) -> None:
-        right(pictures, kernel_size, padding, columns)
-        by_channel = columns.reshape(-1, kernel_size**2, *columns.shape[1:])
-        by_channel[:] = by_channel[:, ::-1].copy()
+    def unfold(pictures: Any, kernel_size: int, padding: int, rows: Any) -> None:
+        right(pictures, kernel_size, padding, rows)
+        rows[:] = rows[:, :, ::-1].copy()
 
     return unfold
 
@@ -358,7 +357,7 @@ PLANTS = (
     Plant("not reversed", fast, "psc_filter_adjoint", filter_not_reversed, ("adjoint-psc-filter",)),
     Plant("input x 1.001", fast, "lif_forward_in_place", input_scaled, ("sweep-forward", "tangent-*-dense-1-spikes")),
     Plant("input x 1.001", fast, "lif_forward_static", input_scaled, ("tangent-*-dense-1-static",)),
-    Plant("added twice", fast_layers, "fold", written_twice, ("adjoint-fold",)),
+    Plant("added twice", fast_layers, "fold", fold_doubled, ("adjoint-fold",)),
     Plant("kernel turned", fast_layers, "unfold", unfold_turned, ("adjoint-fold",)),
     Plant("kernel turned", fast_layers, "conv_forward", filters_turned, ("sweep-conv-forward", "adjoint-conv")),
     Plant(

@@ -1,9 +1,10 @@
 """Convolution and pooling in compiled loops: the fast twin of `reference_layers`.
 
-A convolution is a matrix product with unfolded pictures. Pictures are taken a piece at a time, so that the unfolded
-piece stays in the second-level cache, and within a piece the picture's number is the last axis, so that every copy is
-one long run. Nothing here returns to Python before the last piece: threads that share a batch do not wait for each
-other.
+A convolution is a product of its filters with the unfolded picture. It is enough to unfold along the rows: the k rows
+that the kernel covers follow one another in memory, so that every row of the output finds its columns without a copy.
+Pictures are taken a piece at a time, so that a piece stays in the second-level cache, and within a piece the picture's
+number is the last axis, so that every copy is one long run. Nothing here returns to Python before the last piece:
+threads that share a batch do not wait for each other.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ from tsslbp_ref.compilation import compiled
 Array = npt.NDArray[Any]
 
 PIECE_BYTES = 3 << 18  # what a piece takes, unfolded: three quarters of a usual second-level cache of 1 MiB
+SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS takes its operands as they lie, without packing them
+FEW_PICTURES, ENOUGH_PICTURES = 8, 16  # a piece has at least so many: one vector register, and runs worth a call
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Pictures: unfold and its adjoint, fold
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def unfold(pictures: Array, kernel_size: int, padding: int, columns: Array) -> None:
-    """columns[(c, i, j), (y, x), m] = pictures[c, y+i-p, x+j-p, m], zero outside the picture.
+def unfold(pictures: Array, kernel_size: int, padding: int, rows: Array) -> None:
+    """rows[y, c, j, x, m] = pictures[y-p, c, x+j-p, m], zero outside the picture.
 
-    A convolution is a product with the unfolded picture: I[f, (y, x), m] = sum_(c, i, j) W[f, (c, i, j)] columns.
+    A convolution is a product with it: I[y, f, x, m] = sum_(i, c, j) W[f, (i, c, j)] rows[y+i, c, j, x, m]. Rows y to
+    y+k-1 lie one after the other and are a matrix (k C k, W' M) as they are: the picture is copied k times, not k^2.
 
     Parameters
     ----------
-    pictures : (C, H, W, M) array
+    pictures : (H, C, W, M) array
     kernel_size, padding : int
-    columns : (C k k, H' W', M) array
+    rows : (H + 2 p, C, k, W', M) array
         Written.
 
     Raises
@@ -43,112 +47,103 @@ def unfold(pictures: Array, kernel_size: int, padding: int, columns: Array) -> N
     ValueError
         If the shapes do not fit.
     """
-    _check_unfolded(pictures, kernel_size, padding, columns)
-    _unfold_loop(pictures, kernel_size, padding, columns)
+    _check_unfolded(pictures, kernel_size, padding, rows)
+    _unfold_loop(pictures, kernel_size, padding, rows)
 
 
-def fold(columns: Array, kernel_size: int, padding: int, pictures: Array) -> None:
-    """pictures[c, y+i-p, x+j-p, m] += columns[(c, i, j), (y, x), m]: the adjoint of `unfold`.
+def fold(rows: Array, kernel_size: int, padding: int, pictures: Array) -> None:
+    """pictures[y-p, c, x+j-p, m] = sum of rows[y, c, j, x, m] over all j, x that meet there: the adjoint of `unfold`.
 
     Parameters
     ----------
-    columns : (C k k, H' W', M) array
+    rows : (H + 2 p, C, k, W', M) array
     kernel_size, padding : int
-    pictures : (C, H, W, M) array
-        Added to.
+    pictures : (H, C, W, M) array
+        Written.
 
     Raises
     ------
     ValueError
         If the shapes do not fit.
     """
-    _check_unfolded(pictures, kernel_size, padding, columns)
-    _fold_loop(columns, kernel_size, padding, pictures)
+    _check_unfolded(pictures, kernel_size, padding, rows)
+    _fold_loop(rows, kernel_size, padding, pictures)
 
 
-def _check_unfolded(pictures: Array, kernel_size: int, padding: int, columns: Array) -> None:
-    """Raise unless columns have the shape of the unfolded pictures: the compiled loops look no more."""
+def _check_unfolded(pictures: Array, kernel_size: int, padding: int, rows: Array) -> None:
+    """Raise unless rows have the shape of the unfolded pictures: the compiled loops look no more."""
     if pictures.ndim != 4:
-        raise ValueError(f"pictures must have shape (C, H, W, M), got {pictures.shape}")
-    C, H, W, M = pictures.shape
-    height, width = H + 2 * padding - kernel_size + 1, W + 2 * padding - kernel_size + 1
-    if min(kernel_size, height, width) < 1:
+        raise ValueError(f"pictures must have shape (H, C, W, M), got {pictures.shape}")
+    H, C, W, M = pictures.shape
+    width = W + 2 * padding - kernel_size + 1
+    if min(kernel_size, H + 2 * padding - kernel_size + 1, width) < 1:
         raise ValueError(f"kernel_size must fit the padded pictures {pictures.shape}, got {kernel_size}")
-    checks.same_shape("columns", columns, (C * kernel_size**2, height * width, M), "the unfolded pictures")
+    checks.same_shape("rows", rows, (H + 2 * padding, C, kernel_size, width, M), "the unfolded pictures")
 
 
 @compiled
-def _overlap(offset: int, size: int, out_size: int) -> tuple[int, int]:
-    """First and last + 1 of the positions y for which y + offset lies inside a picture of `size` rows."""
-    return max(0, -offset), min(out_size, size - offset)
+def _overlap(j: int, padding: int, W: int, width: int) -> tuple[int, int, int]:
+    """Where a row of a picture, moved by j - p, lies in an unfolded one: first and last + 1 place; and its own start."""
+    left = max(0, padding - j)
+    return left, min(width, W + padding - j), left + j - padding
 
 
 @compiled
-def _unfold_loop(pictures: Array, kernel_size: int, padding: int, columns: Array) -> None:
-    C, H, W, M = pictures.shape
-    height, width = H + 2 * padding - kernel_size + 1, W + 2 * padding - kernel_size + 1
-    rows_in = pictures.reshape(C, H, W * M)
-    rows_out = columns.reshape(C, kernel_size, kernel_size, height, width * M)
+def _unfold_loop(pictures: Array, kernel_size: int, padding: int, rows: Array) -> None:
+    H, C, W, M = pictures.shape
+    width = W + 2 * padding - kernel_size + 1
+    runs_in = pictures.reshape(H, C, W * M)
+    runs_out = rows.reshape(H + 2 * padding, C, kernel_size, width * M)
     if padding > 0:
-        rows_out[:] = 0.0
-    for c in range(C):
-        for i in range(kernel_size):
-            top, bottom = _overlap(i - padding, H, height)
+        runs_out[:] = 0.0
+    for y in range(H):
+        for c in range(C):
             for j in range(kernel_size):
-                left, right = _overlap(j - padding, W, width)
-                for y in range(top, bottom):
-                    source = rows_in[c, y + i - padding, (left + j - padding) * M : (right + j - padding) * M]
-                    target = rows_out[c, i, j, y, left * M : right * M]
-                    for n in range(len(target)):
-                        target[n] = source[n]
+                left, right, start = _overlap(j, padding, W, width)
+                source = runs_in[y, c, start * M : (start + right - left) * M]
+                target = runs_out[y + padding, c, j, left * M : right * M]
+                for n in range(len(target)):
+                    target[n] = source[n]
 
 
 @compiled
-def _fold_loop(columns: Array, kernel_size: int, padding: int, pictures: Array) -> None:
-    C, H, W, M = pictures.shape
-    height, width = H + 2 * padding - kernel_size + 1, W + 2 * padding - kernel_size + 1
-    rows_in = columns.reshape(C, kernel_size, kernel_size, height, width * M)
-    rows_out = pictures.reshape(C, H, W * M)
-    for c in range(C):
-        for i in range(kernel_size):
-            top, bottom = _overlap(i - padding, H, height)
+def _fold_loop(rows: Array, kernel_size: int, padding: int, pictures: Array) -> None:
+    H, C, W, M = pictures.shape
+    width = W + 2 * padding - kernel_size + 1
+    runs_in = rows.reshape(H + 2 * padding, C, kernel_size, width * M)
+    runs_out = pictures.reshape(H, C, W * M)
+    for y in range(H):
+        for c in range(C):
+            runs_out[y, c] = 0.0
             for j in range(kernel_size):
-                left, right = _overlap(j - padding, W, width)
-                for y in range(top, bottom):
-                    source = rows_in[c, i, j, y, left * M : right * M]
-                    target = rows_out[c, y + i - padding, (left + j - padding) * M : (right + j - padding) * M]
-                    for n in range(len(target)):
-                        target[n] += source[n]
+                left, right, start = _overlap(j, padding, W, width)
+                source = runs_in[y + padding, c, j, left * M : right * M]
+                target = runs_out[y, c, start * M : (start + right - left) * M]
+                for n in range(len(target)):
+                    target[n] += source[n]
 
 
 @compiled
-def _pictures_last(rows: Array, which: npt.NDArray[np.int64], last: Array) -> None:
-    """last[i, m] = rows[which[m], i]: some pictures, a row each, as columns."""
-    size, M = last.shape
-    if size > M > 1:
-        for i in range(size):
-            for m in range(M):
-                last[i, m] = rows[which[m], i]
-    else:
-        for m in range(M):
-            row = rows[which[m]]
-            for i in range(size):
-                last[i, m] = row[i]
+def _pictures_last(maps: Array, which: npt.NDArray[np.int64], last: Array) -> None:
+    """last[y, c, x, m] = maps[which[m], c, y, x]: some pictures, their number as the last axis."""
+    H, C, W, M = last.shape
+    for y in range(H):
+        for c in range(C):
+            for x in range(W):
+                for m in range(M):
+                    last[y, c, x, m] = maps[which[m], c, y, x]
 
 
 @compiled
-def _pictures_first(last: Array, which: npt.NDArray[np.int64], rows: Array) -> None:
-    """rows[which[m], i] = last[i, m]: back from columns to rows."""
-    size, M = last.shape
-    if size > M > 1:
-        for i in range(size):
+def _pictures_first(last: Array, which: npt.NDArray[np.int64], maps: Array) -> None:
+    """maps[which[m], c, y, x] = last[y, c, x, m]: back again."""
+    H, C, W, M = last.shape
+    for c in range(C):
+        for y in range(H):
             for m in range(M):
-                rows[which[m], i] = last[i, m]
-    else:
-        for m in range(M):
-            row = rows[which[m]]
-            for i in range(size):
-                row[i] = last[i, m]
+                row = maps[which[m], c, y]
+                for x in range(W):
+                    row[x] = last[y, c, x, m]
 
 
 @compiled
@@ -181,106 +176,119 @@ def live_pictures(pictures: Array) -> npt.NDArray[np.int64]:
 
 @compiled
 def conv_forward(pictures: Array, filters: Array, kernel_size: int, padding: int, piece: int, I: Array) -> None:
-    """I[m, f, (y, x)] = sum_{c, i, j} W[f, (c, i, j)] pictures[m, c, y+i-p, x+j-p]    (F1).
+    """I[m, f, y, x] = sum_{i, c, j} W[f, (i, c, j)] pictures[m, c, y+i-p, x+j-p]    (F1).
 
     Parameters
     ----------
     pictures : (N, C, H, W) array
-    filters : (F, C k k) array
+    filters : (F, k C k) array
     kernel_size, padding : int
     piece : int
         Pictures that are unfolded at once.
-    I : (N, F, H' W') array
+    I : (N, F, H', W') array
         Written.
     """
     N, C, H, W = pictures.shape
-    _, F, positions = I.shape
-    fan_in, size = filters.shape[1], C * H * W
-    turned = np.empty(size * piece, pictures.dtype)
-    unfolded = np.empty(fan_in * positions * piece, pictures.dtype)
-    product = np.empty(F * positions * piece, pictures.dtype)
+    _, F, height, width = I.shape
     live = live_pictures(pictures)
     if len(live) < N:
         I[:] = 0.0
+    piece = min(piece, len(live))
+    last_memory = np.empty(H * C * W * piece, I.dtype)
+    rows_memory = np.empty((H + 2 * padding) * C * kernel_size * width * piece, I.dtype)
+    product_memory = np.empty(height * F * width * piece, I.dtype)
     for start in range(0, len(live), piece):
         which = live[start : start + piece]
         M = len(which)
-        last = turned[: size * M].reshape(size, M)
-        columns = unfolded[: fan_in * positions * M].reshape(fan_in, positions * M)
-        out = product[: F * positions * M].reshape(F, positions * M)
-        _pictures_last(pictures.reshape(N, size), which, last)
-        _unfold_loop(last.reshape(C, H, W, M), kernel_size, padding, columns.reshape(fan_in, positions, M))
-        np.dot(filters, columns, out)
-        _pictures_first(out.reshape(F * positions, M), which, I.reshape(N, F * positions))
+        last = last_memory[: H * C * W * M].reshape(H, C, W, M)
+        rows = rows_memory[: (H + 2 * padding) * C * kernel_size * width * M].reshape(H + 2 * padding, -1, width * M)
+        product = product_memory[: height * F * width * M].reshape(height, F, width * M)
+        _pictures_last(pictures, which, last)
+        _unfold_loop(last, kernel_size, padding, rows.reshape(H + 2 * padding, C, kernel_size, width, M))
+        for y in range(height):
+            np.dot(filters, rows[y : y + kernel_size].reshape(-1, width * M), product[y])
+        _pictures_first(product.reshape(height, F, width, M), which, I)
 
 
 @compiled
 def conv_adjoint(delta: Array, filters_turned: Array, kernel_size: int, padding: int, piece: int, g: Array) -> None:
-    """g[m, c, y+i-p, x+j-p] = sum over f, i, j, y, x of W[f, (c, i, j)] delta[m, f, (y, x)]    (B3).
+    """g[m, c, y+i-p, x+j-p] = sum over f, i, j, y, x of W[f, (i, c, j)] delta[m, f, y, x]    (B3).
 
     Parameters
     ----------
-    delta : (N, F, H' W') array
-    filters_turned : (C k k, F) array
+    delta : (N, F, H', W') array
+    filters_turned : (k C k, F) array
     kernel_size, padding, piece : int
     g : (N, C, H, W) array
         Written.
     """
     N, C, H, W = g.shape
-    _, F, positions = delta.shape
-    fan_in, size = len(filters_turned), C * H * W
-    turned = np.empty(F * positions * piece, delta.dtype)
-    unfolded = np.empty(fan_in * positions * piece, delta.dtype)
-    folded = np.empty(size * piece, delta.dtype)
+    _, F, height, width = delta.shape
+    piece = min(piece, N)
+    delta_memory = np.empty(height * F * width * piece, g.dtype)
+    columns_memory = np.empty(len(filters_turned) * width * piece, g.dtype)
+    rows_memory = np.empty((H + 2 * padding) * C * kernel_size * width * piece, g.dtype)
+    last_memory = np.empty(H * C * W * piece, g.dtype)
     every = np.arange(N)
     for start in range(0, N, piece):
         which = every[start : start + piece]
         M = len(which)
-        last = turned[: F * positions * M].reshape(F * positions, M)
-        columns = unfolded[: fan_in * positions * M].reshape(fan_in, positions * M)
-        pictures = folded[: size * M].reshape(size, M)
-        _pictures_last(delta.reshape(N, F * positions), which, last)
-        np.dot(filters_turned, last.reshape(F, positions * M), columns)
-        pictures[:] = 0.0
-        _fold_loop(columns.reshape(fan_in, positions, M), kernel_size, padding, pictures.reshape(C, H, W, M))
-        _pictures_first(pictures, which, g.reshape(N, size))
+        delta_last = delta_memory[: height * F * width * M].reshape(height, F, width, M)
+        columns = columns_memory[: len(filters_turned) * width * M].reshape(len(filters_turned), width * M)
+        rows = rows_memory[: (H + 2 * padding) * C * kernel_size * width * M].reshape(H + 2 * padding, -1)
+        last = last_memory[: H * C * W * M].reshape(H, C, W, M)
+        _pictures_last(delta, which, delta_last)
+        rows[:] = 0.0
+        for y in range(height):
+            np.dot(filters_turned, delta_last[y].reshape(F, width * M), columns)
+            _add(columns.reshape(-1), rows[y : y + kernel_size].reshape(-1))
+        _fold_loop(rows.reshape(H + 2 * padding, C, kernel_size, width, M), kernel_size, padding, last)
+        _pictures_first(last, which, g)
 
 
 @compiled
 def conv_weight_gradient(
     delta: Array, pictures: Array, kernel_size: int, padding: int, piece: int, dW_turned: Array
 ) -> None:
-    """dL/dW[(c, i, j), f] = sum over m, y, x of pictures[m, c, y+i-p, x+j-p] delta[m, f, (y, x)]    (B1), turned.
+    """dL/dW[(i, c, j), f] = sum over m, y, x of pictures[m, c, y+i-p, x+j-p] delta[m, f, y, x]    (B1), turned.
 
     Turned, because BLAS takes the long axis of the unfolded pictures as it lies.
 
     Parameters
     ----------
-    delta : (N, F, H' W') array
+    delta : (N, F, H', W') array
     pictures : (N, C, H, W) array
     kernel_size, padding, piece : int
-    dW_turned : (C k k, F) array
+    dW_turned : (k C k, F) array
         Added to.
     """
-    N, C, H, W = pictures.shape
-    _, F, positions = delta.shape
-    fan_in, size = len(dW_turned), C * H * W
-    turned = np.empty(size * piece, delta.dtype)
-    unfolded = np.empty(fan_in * positions * piece, delta.dtype)
-    delta_turned = np.empty(F * positions * piece, delta.dtype)
-    part = np.empty_like(dW_turned)
+    _, C, H, W = pictures.shape
+    _, F, height, width = delta.shape
     live = live_pictures(pictures)
+    piece = min(piece, len(live))
+    last_memory = np.empty(H * C * W * piece, delta.dtype)
+    rows_memory = np.empty((H + 2 * padding) * C * kernel_size * width * piece, delta.dtype)
+    delta_memory = np.empty(height * F * width * piece, delta.dtype)
+    part = np.empty_like(dW_turned)
     for start in range(0, len(live), piece):
         which = live[start : start + piece]
         M = len(which)
-        last = turned[: size * M].reshape(size, M)
-        columns = unfolded[: fan_in * positions * M].reshape(fan_in, positions * M)
-        delta_last = delta_turned[: F * positions * M].reshape(F * positions, M)
-        _pictures_last(pictures.reshape(N, size), which, last)
-        _unfold_loop(last.reshape(C, H, W, M), kernel_size, padding, columns.reshape(fan_in, positions, M))
-        _pictures_last(delta.reshape(N, F * positions), which, delta_last)
-        np.dot(columns, delta_last.reshape(F, positions * M).T, part)
-        dW_turned += part
+        last = last_memory[: H * C * W * M].reshape(H, C, W, M)
+        rows = rows_memory[: (H + 2 * padding) * C * kernel_size * width * M].reshape(H + 2 * padding, -1, width * M)
+        delta_last = delta_memory[: height * F * width * M].reshape(height, F, width, M)
+        _pictures_last(pictures, which, last)
+        _unfold_loop(last, kernel_size, padding, rows.reshape(H + 2 * padding, C, kernel_size, width, M))
+        _pictures_last(delta, which, delta_last)
+        for y in range(height):
+            columns = rows[y : y + kernel_size].reshape(-1, width * M)
+            np.dot(columns, delta_last[y].reshape(F, width * M).T, part)
+            _add(part.reshape(-1), dW_turned.reshape(-1))
+
+
+@compiled
+def _add(source: Array, target: Array) -> None:
+    for n in range(len(target)):
+        target[n] += source[n]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -124,24 +124,27 @@ class Conv2d:
         return (self.n_filters, self.input_shape[0], self.kernel_size, self.kernel_size)
 
     @property
-    def n_positions(self) -> int:
-        """H' W': where a filter stands."""
-        return math.prod(self.output_shape[1:])
+    def piece(self) -> int:
+        """Pictures whose product is taken at once: few, where that lets BLAS take its operands as they lie."""
+        of_one = self.n_filters * self.output_shape[2] * self.fan_in
+        few = fast_layers.SMALL_PRODUCT // of_one
+        return min(few, self.piece_in_cache) if few >= fast_layers.FEW_PICTURES else fast_layers.ENOUGH_PICTURES
 
     @property
-    def piece(self) -> int:
-        """Pictures that are unfolded at once: as many as `fast_layers.PIECE_BYTES` holds, and at least one."""
-        numbers = (self.fan_in + self.n_filters) * self.n_positions + math.prod(self.input_shape)
-        return max(1, fast_layers.PIECE_BYTES // (numbers * FLOAT32_BYTES))
+    def piece_in_cache(self) -> int:
+        """Pictures that `fast_layers.PIECE_BYTES` holds, unfolded, and at least `fast_layers.ENOUGH_PICTURES`."""
+        C, H, _ = self.input_shape
+        unfolded = (H + 2 * self.padding) * C * self.kernel_size * self.output_shape[2]
+        return max(fast_layers.ENOUGH_PICTURES, fast_layers.PIECE_BYTES // (unfolded * FLOAT32_BYTES))
 
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """I = W * x."""
         assert parameter is not None
         x = _floats(x)
         I = _result(out, (*x.shape[:-3], *self.output_shape), x.dtype)
-        filters = np.ascontiguousarray(parameter, x.dtype).reshape(self.n_filters, self.fan_in)
+        filters = np.ascontiguousarray(self._by_rows(parameter), x.dtype)
         geometry = (self.kernel_size, self.padding, self.piece)
-        fast_layers.conv_forward(self._pictures(x), filters, *geometry, self._maps(I))
+        fast_layers.conv_forward(_stack(x), filters, *geometry, _stack(I))
         return I
 
     def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
@@ -149,27 +152,23 @@ class Conv2d:
         assert parameter is not None
         y = _floats(y)
         g = _result(out, (*y.shape[:-3], *self.input_shape), y.dtype)
-        filters_turned = np.ascontiguousarray(parameter.reshape(self.n_filters, self.fan_in).T, y.dtype)
+        filters_turned = np.ascontiguousarray(self._by_rows(parameter).T, y.dtype)
         geometry = (self.kernel_size, self.padding, self.piece)
-        fast_layers.conv_adjoint(self._maps(y), filters_turned, *geometry, self._pictures(g))
+        fast_layers.conv_adjoint(_stack(y), filters_turned, *geometry, _stack(g))
         return g
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T over pictures and positions    (B1)."""
-        dW_turned = np.zeros((self.fan_in, self.n_filters), delta.dtype)
-        geometry = (self.kernel_size, self.padding, self.piece)
-        fast_layers.conv_weight_gradient(
-            self._maps(delta), self._pictures(x.astype(delta.dtype, copy=False)), *geometry, dW_turned
-        )
-        return np.ascontiguousarray(dW_turned.T).reshape(self.weight_shape)
+        k, (C, _, _) = self.kernel_size, self.input_shape
+        dW_turned = np.zeros((k * C * k, self.n_filters), delta.dtype)
+        geometry = (k, self.padding, self.piece_in_cache)
+        x = x.astype(delta.dtype, copy=False)
+        fast_layers.conv_weight_gradient(_stack(delta), _stack(x), *geometry, dW_turned)
+        return np.ascontiguousarray(dW_turned.reshape(k, C, k, self.n_filters).transpose(3, 1, 0, 2))
 
-    def _pictures(self, x: Array) -> Array:
-        """(..., C, H, W) as (M, C, H, W)."""
-        return np.ascontiguousarray(x).reshape(-1, *self.input_shape)
-
-    def _maps(self, I: Array) -> Array:
-        """(..., F, H', W') as (M, F, H' W')."""
-        return np.ascontiguousarray(I).reshape(-1, self.n_filters, self.n_positions)
+    def _by_rows(self, W: Array) -> Array:
+        """Filters (F, C, k, k) as (F, k C k), the kernel's row first: the order of the unfolded pictures."""
+        return W.transpose(0, 2, 1, 3).reshape(self.n_filters, -1)
 
 
 @dataclass(frozen=True)
@@ -206,6 +205,11 @@ class SumPool2d:
             x[...] = 0.0  # rows and columns that fill no block
         fast_layers.pool_adjoint(_maps(y), self.size, y.dtype.type(self.gain), _maps(x))
         return x
+
+
+def _stack(x: Array) -> Array:
+    """(..., C, H, W) as (M, C, H, W)."""
+    return np.ascontiguousarray(x).reshape(-1, *x.shape[-3:])
 
 
 def _maps(x: Array) -> Array:

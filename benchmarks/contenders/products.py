@@ -22,7 +22,7 @@ def product_shapes(workload: Workload) -> list[tuple[int, int, int]]:
     shapes = []
     for index, layer in enumerate(weighted(layers_from_spec(workload.spec, workload.input_shape, N_CLASSES))):
         shown = workload.batch * (1 if index == 0 and workload.density is None else workload.n_steps)
-        positions = layer.n_positions if isinstance(layer, Conv2d) else 1
+        positions = math.prod(layer.output_shape[1:]) if isinstance(layer, Conv2d) else 1
         outputs = math.prod(layer.output_shape) // positions
         shapes.append((shown * positions, layer.fan_in, outputs))
     return shapes

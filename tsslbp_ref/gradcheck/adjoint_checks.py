@@ -124,20 +124,28 @@ def _psc_filter() -> float:
 
 def _fold() -> float:
     """Unfold and fold write into buffers, so each is wrapped to return one."""
-    return largest(dot_product_error(*_fold_pair(layer), (*layer.input_shape, 2)) for layer in CONVOLUTIONS)
+    return largest(
+        dot_product_error(*_fold_pair(layer), (*_rows_first(layer.input_shape), 2)) for layer in CONVOLUTIONS
+    )
+
+
+def _rows_first(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(C, H, W) as (H, C, W)."""
+    return shape[1], shape[0], shape[2]
 
 
 def _fold_pair(layer: layers.Conv2d) -> tuple[LinearMap, LinearMap]:
-    positions = layer.output_shape[1] * layer.output_shape[2]
+    H, C, W = _rows_first(layer.input_shape)
+    unfolded = (H + 2 * layer.padding, C, layer.kernel_size, layer.output_shape[2])
 
     def unfold(x: Array) -> Array:
-        columns = np.empty((layer.fan_in, positions, x.shape[-1]))
-        fast_layers.unfold(x, layer.kernel_size, layer.padding, columns)
-        return columns
+        rows = np.empty((*unfolded, x.shape[-1]))
+        fast_layers.unfold(x, layer.kernel_size, layer.padding, rows)
+        return rows
 
-    def fold(columns: Array) -> Array:
-        pictures = np.zeros((*layer.input_shape, columns.shape[-1]))
-        fast_layers.fold(columns, layer.kernel_size, layer.padding, pictures)
+    def fold(rows: Array) -> Array:
+        pictures = np.empty((H, C, W, rows.shape[-1]))
+        fast_layers.fold(rows, layer.kernel_size, layer.padding, pictures)
         return pictures
 
     return unfold, fold
