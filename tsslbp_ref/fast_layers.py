@@ -83,7 +83,7 @@ def _check_unfolded(pictures: Array, kernel_size: int, padding: int, rows: Array
 
 @compiled
 def _overlap(j: int, padding: int, W: int, width: int) -> tuple[int, int, int]:
-    """Where a row of a picture, moved by j - p, lies in an unfolded one: first and last + 1 place; and its own start."""
+    """Where a picture's row, moved by j - p, lies in an unfolded one: first and last + 1 place; and its own start."""
     left = max(0, padding - j)
     return left, min(width, W + padding - j), left + j - padding
 
