@@ -7,22 +7,57 @@ a wrong sweep is planted by wrapping the function that the network and `fast.tss
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pytest
+from wrong_versions import (
+    FACTOR,
+    Wrong,
+    adjoint_without_mask,
+    always_released,
+    argument_not_clipped,
+    channel_last,
+    coefficients_with,
+    conv_adjoint_without_padding,
+    count_without_dead_zone,
+    delta_shifted,
+    events_shifted,
+    filter_not_reversed,
+    filters_turned,
+    fold_doubled,
+    gain_from_step_zero,
+    gradient_times,
+    gradients_scaled,
+    in_place,
+    input_scaled,
+    kernel_turned,
+    later_lag,
+    pool_adjoint_without_gain,
+    result_with,
+    rolled,
+    rule_with,
+    spike_not_scaled,
+    static_gradient_without_gain,
+    summed_softmax,
+    times,
+    times_shifted,
+    unfiltered_events,
+    unfiltered_train,
+    unfold_turned,
+    value_and_gradient_times,
+    wider,
+    without_clip,
+    without_mask,
+    wrong_gate,
+)
 
 from tsslbp_ref import exact, fast, fast_events, fast_layers, gradcheck, layers, losses, signals, terms
 from tsslbp_ref.parameters import GradientRule
 
-FACTOR = 1.001
 SWEEP = "tsslbp_backward_in_place"  # what the network calls, and `fast.tsslbp_backward` after its checks
-Wrong = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @dataclass(frozen=True)
@@ -52,234 +87,6 @@ class Plant:
             monkeypatch.setattr(self.owner, self.name, self.wrong(self.planted()))
 
 
-def times(factor: float) -> Wrong:
-    """The right result times a factor."""
-    return lambda right: lambda *args, **kwargs: factor * right(*args, **kwargs)
-
-
-def in_place(wrong: Wrong) -> Wrong:
-    """A wrong version of a function that overwrites its first argument, from that of one that returns the result."""
-
-    def plant(right: Callable[..., Any]) -> Callable[..., Any]:
-        def returning(array: Any, *args: Any) -> Any:
-            result = array.copy()
-            right(result, *args)
-            return result
-
-        def overwriting(array: Any, *args: Any) -> None:
-            array[...] = wrong(returning)(array, *args)
-
-        return overwriting
-
-    return plant
-
-
-def later_lag(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The right function of the next lag: an index shifted by one."""
-    return lambda lag, *args: right(lag + 1, *args)
-
-
-def gradient_times(factor: float) -> Wrong:
-    """A loss with the right value and a gradient that is off by a factor."""
-
-    def wrong(right: Callable[..., Any]) -> Callable[..., Any]:
-        def loss(*args: Any) -> Any:
-            value, gradient = right(*args)
-            return value, factor * gradient
-
-        return loss
-
-    return wrong
-
-
-def value_and_gradient_times(factor: float) -> Wrong:
-    """A loss that is off by a factor, gradient and all: no finite difference sees that."""
-    return lambda right: lambda *args: tuple(factor * result for result in right(*args))
-
-
-def count_without_dead_zone(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The count loss whose gradient goes on past the target."""
-
-    def count(a: Any, y: Any, neuron: Any, settings: Any) -> Any:
-        value, _ = right(a, y, neuron, settings)
-        desired = np.full(a.shape[1:], settings.undesired_count)
-        desired[np.arange(len(y)), y] = settings.desired_count
-        return value, np.broadcast_to((a.sum(axis=0) - desired) / len(a), a.shape).copy()
-
-    return count
-
-
-def summed_softmax(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The softmax loss that averages its value over the batch and not its gradient."""
-
-    def softmax(a: Any, *args: Any) -> Any:
-        value, gradient = right(a, *args)
-        return value, gradient * a.shape[1]
-
-    return softmax
-
-
-def rule_with(**changes: Any) -> Wrong:
-    """The sweep with another rule than it is asked for."""
-    return lambda right: lambda g, trace, neuron, rule: right(g, trace, neuron, dataclasses.replace(rule, **changes))
-
-
-def coefficients_with(**changes: float) -> Wrong:
-    """A rule resolved to wrong numbers, for the literal and the fast loops alike."""
-    return lambda right: lambda self, neuron: right(self, neuron)._replace(**changes)
-
-
-def rolled(axis: int) -> Wrong:
-    """The right array, shifted by one along an axis."""
-    return lambda right: lambda *args: np.roll(right(*args), 1, axis=axis)
-
-
-def delta_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
-    """B1 with delta[t+1] in the place of delta[t]."""
-    return lambda self, layer, delta: right(self, layer, np.roll(delta, -1, axis=0))
-
-
-def conv_adjoint_without_padding(right: Callable[..., Any]) -> Callable[..., Any]:
-    """A convolution's adjoint that forgets that the picture was padded: all is shifted by the padding."""
-    return lambda self, y, W, out=None: np.roll(right(self, y, W), (self.padding, self.padding), axis=(-2, -1))
-
-
-def kernel_turned(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The weight gradient of a true convolution: kernel entries in reverse order."""
-    return lambda self, delta, x: right(self, delta, x)[:, :, ::-1, ::-1]
-
-
-def pool_adjoint_without_gain(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The pool's factor forgotten on the way back."""
-    return lambda self, y, parameter, out=None: right(self, y, parameter) / self.gain
-
-
-def adjoint_without_mask(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The dropout mask forgotten on the way back."""
-    return lambda self, y, mask, out=None: y
-
-
-def static_gradient_without_gain(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The static short cut with 1 in the place of c[t]."""
-    return lambda self, layer, delta: layer.weight_gradient(delta.sum(axis=0), self.x)
-
-
-def gain_from_step_zero(right: Callable[..., Any]) -> Callable[..., Any]:
-    """c[t] with the exponent t in the place of t + 1."""
-    return lambda n_steps, neuron, dtype: (1.0 - (1.0 - neuron.theta_s) ** np.arange(n_steps)).astype(dtype)
-
-
-def unfiltered_events(right: Callable[..., Any]) -> Callable[..., Any]:
-    """A product over events with tau_s = 1: no filter."""
-    return lambda events, array, neuron, *out: right(events, array, dataclasses.replace(neuron, tau_s=1.0), *out)
-
-
-def events_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The list with every event one input further on."""
-
-    def find_events(*args: Any, **kwargs: Any) -> Any:
-        events = right(*args, **kwargs)
-        return dataclasses.replace(events, inputs=(events.inputs + 1) % events.shape[2])
-
-    return find_events
-
-
-def filter_not_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter in the place of its adjoint."""
-    return lambda g, neuron: fast.psc_filter(g, neuron)
-
-
-def fold_doubled(right: Callable[..., Any]) -> Callable[..., Any]:
-    """A fold that adds everything twice."""
-
-    def fold(rows: Any, kernel_size: int, padding: int, pictures: Any) -> None:
-        right(rows, kernel_size, padding, pictures)
-        pictures *= 2.0
-
-    return fold
-
-
-def unfold_turned(right: Callable[..., Any]) -> Callable[..., Any]:
-    """An unfold with the kernel's columns in reverse order."""
-
-    def unfold(pictures: Any, kernel_size: int, padding: int, rows: Any) -> None:
-        right(pictures, kernel_size, padding, rows)
-        rows[:] = rows[:, :, ::-1].copy()
-
-    return unfold
-
-
-def filters_turned(right: Callable[..., Any]) -> Callable[..., Any]:
-    """A convolution with its filters (or, for the adjoint, their transpose) in reverse order."""
-    return lambda x, filters, *args: right(x, np.ascontiguousarray(filters[::-1, ::-1]), *args)
-
-
-def without_clip(right: Callable[..., Any]) -> Callable[..., Any]:
-    """1/rise without its bound."""
-    return lambda rise, clip: right(rise, math.inf)
-
-
-def wider(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The sigmoid with a width that is off by 1 %."""
-    return lambda u, threshold, width, *clip: right(u, threshold, 1.01 * width, *clip)
-
-
-def argument_not_clipped(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The sigmoid with its tails."""
-    return lambda u, threshold, width, clip, *more: right(u, threshold, width, math.inf, *more)
-
-
-def spike_not_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The PSC with s in the place of theta_s s."""
-    return lambda a_previous, s, theta_s: (1.0 - theta_s) * a_previous + s
-
-
-def always_released(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The released weights whatever the rule says."""
-    return lambda self, neuron: (0.0, -1.0, 0.0)
-
-
-def wrong_gate(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The warm-up below theta_s in the place of theta_s / 4, for every rule."""
-    return lambda self, neuron: neuron.theta_s
-
-
-def input_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
-    """A forward sweep that is fed 1.001 I."""
-    return lambda I, *args: right(np.multiply(I, FACTOR, out=I), *args)
-
-
-def unfiltered_train(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The desired train in the place of its PSC."""
-    return lambda train, neuron: train
-
-
-def result_with(**changes: Callable[[Any], Any]) -> Callable[..., Any]:
-    """A simulation whose result has fields changed."""
-
-    def plant(right: Callable[..., Any]) -> Callable[..., Any]:
-        def simulate(*args: Any, **keywords: Any) -> Any:
-            result = right(*args, **keywords)
-            return dataclasses.replace(
-                result, **{name: change(getattr(result, name)) for name, change in changes.items()}
-            )
-
-        return simulate
-
-    return plant
-
-
-def gradients_scaled(gradients: Any) -> Any:
-    """The first layer's gradient x 1.001; a simulation without gradients has None."""
-    return gradients and [FACTOR * gradients[0], *gradients[1:]]
-
-
-def times_shifted(spike_times: Any) -> Any:
-    """All spikes 1e-9 ms late."""
-    return [[train + 1e-9 for train in layer] for layer in spike_times]
-
-
-# What an error in a part has to trip: rows, or patterns of rows.
 CHAINED = ("released", "no-warmup", "literal", "consistent")  # rules with the intra-neuron dependency
 FIRED = (*CHAINED, "no-intra")  # rules with the firing time in them
 CLIPPED = ("released", "no-warmup", "literal", "no-intra")  # rules that clip 1/rise
@@ -401,14 +208,19 @@ PLANTS = (
         kernel_turned,
         ("*-conv-weight-gradient", "adjoint-conv-weights", "layer-conv-by-weight", *CONV),
     ),
+    Plant("channel last", layers.Dense, "forward", channel_last, ("sweep-flatten",)),
     Plant(
         "no gain",
         layers.SumPool2d,
         "adjoint",
         pool_adjoint_without_gain,
-        ("adjoint-pool", "adjoint-pool-odd", "layer-pool-by-psc", *CONV),
+        ("adjoint-pool", "adjoint-pool-odd", "layer-pool-by-psc", "sweep-pool-adjoint", *CONV),
     ),
-    Plant("shifted", layers.SumPool2d, "adjoint", rolled(-1), ("adjoint-pool*", "layer-pool-by-psc")),
+    Plant(
+        "shifted", layers.SumPool2d, "adjoint", rolled(-1), ("*-pool*-adjoint", "adjoint-pool*", "layer-pool-by-psc")
+    ),
+    Plant("shifted", layers.SumPool2d, "forward", rolled(-1), ("sweep-pool-forward", "adjoint-pool*")),
+    Plant("no mask", layers.Dropout, "forward", without_mask, ("sweep-dropout",)),
     Plant(
         "no mask",
         layers.Dropout,

@@ -1,7 +1,7 @@
-"""The convolution as its definition reads: nested loops over pictures, filters, positions and kernel entries.
+"""The maps between layers as their definitions read: nested loops over pictures, channels, positions, kernel entries.
 
-Slow on purpose, as `reference` is for the neurons. `layers.Conv2d` does the same by unfolding; the checks hold the two
-equal. Stride 1, zero padding.
+Slow on purpose, as `reference` is for the neurons. `layers` does the same with unfolded products, compiled loops and
+broadcasting; the checks hold the two equal. Convolutions have stride 1 and zero padding.
 """
 
 from __future__ import annotations
@@ -113,6 +113,144 @@ def conv2d_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike, padding: int)
     for m, f, c, y_out, x_out, i, j in _terms(delta.shape, x.shape, dW, padding):
         dW[f, c, i, j] += delta[m, f, y_out, x_out] * x[m, c, y_out + i - padding, x_out + j - padding]
     return dW
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Maps without weights
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def sum_pool2d_forward(x: npt.ArrayLike, size: int, gain: float) -> Array:
+    """y[m, c, r, q] = gain sum_{i, j} x[m, c, r size + i, q size + j], i and j from 0 to size - 1.
+
+    Parameters
+    ----------
+    x : (M, C, H, W) array_like
+        Pictures of PSCs. Rows and columns that fill no block are left out.
+    size : int
+    gain : float
+
+    Returns
+    -------
+    (M, C, H // size, W // size) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not finite or not of its kind, or no block fits.
+
+    Notes
+    -----
+    Source: the released code, with size 2 and gain 1.1.
+    """
+    x = checks.finite_array("x", x, ndim=4)
+    gain = checks.real_number("gain", gain)
+    y = np.zeros((*x.shape[:2], *_pooled_size(x.shape[2:], size)), dtype=x.dtype)
+    for m, c, r, q in np.ndindex(*y.shape):
+        for i, j in np.ndindex(size, size):
+            y[m, c, r, q] += gain * x[m, c, r * size + i, q * size + j]
+    return y
+
+
+def sum_pool2d_adjoint(y: npt.ArrayLike, size: int, gain: float, picture_size: tuple[int, int]) -> Array:
+    """x[m, c, r size + i, q size + j] = gain y[m, c, r, q] for every i, j of a block; 0 outside the blocks.
+
+    Parameters
+    ----------
+    y : (M, C, H // size, W // size) array_like
+        Gradient with respect to the pooled PSC.
+    size : int
+    gain : float
+    picture_size : (int, int)
+        H, W.
+
+    Returns
+    -------
+    (M, C, H, W) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not finite or not of its kind, or shapes do not fit.
+    """
+    y = checks.finite_array("y", y, ndim=4)
+    gain = checks.real_number("gain", gain)
+    checks.same_shape("y", y, (*y.shape[:2], *_pooled_size(picture_size, size)), "picture_size")
+    x = np.zeros((*y.shape[:2], *picture_size), dtype=y.dtype)
+    for m, c, r, q in np.ndindex(*y.shape):
+        for i, j in np.ndindex(size, size):
+            x[m, c, r * size + i, q * size + j] += gain * y[m, c, r, q]
+    return x
+
+
+def dropout(x: npt.ArrayLike, mask: npt.ArrayLike) -> Array:
+    """y[t, m, i] = mask[m, i] x[t, m, i]: one mask for all time steps; the map is its own adjoint.
+
+    Parameters
+    ----------
+    x : (T, M, N) array_like
+        PSCs, or gradients with respect to the dropped PSCs.
+    mask : (M, N) array_like
+        0, or 1 / (1 - rate) where a value is kept.
+
+    Returns
+    -------
+    (T, M, N) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not finite, or shapes do not fit.
+
+    Notes
+    -----
+    Source: the released code, which draws one mask for all steps.
+    """
+    x = checks.finite_array("x", x, ndim=3)
+    mask = checks.finite_array("mask", mask, ndim=2)
+    checks.same_shape("mask", mask, x.shape[1:], "x")
+    y = np.zeros_like(x)
+    for t, m, i in np.ndindex(*x.shape):
+        y[t, m, i] = mask[m, i] * x[t, m, i]
+    return y
+
+
+def flatten(x: npt.ArrayLike) -> Array:
+    """y[m, (c H + r) W + q] = x[m, c, r, q]: channel first, then row, then column.
+
+    Parameters
+    ----------
+    x : (M, C, H, W) array_like
+
+    Returns
+    -------
+    (M, C H W) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If x is not finite or has not four axes.
+    """
+    x = checks.finite_array("x", x, ndim=4)
+    M, C, H, W = x.shape
+    y = np.zeros((M, C * H * W), dtype=x.dtype)
+    for m, c, r, q in np.ndindex(*x.shape):
+        y[m, (c * H + r) * W + q] = x[m, c, r, q]
+    return y
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments and indices
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _pooled_size(picture_size: tuple[int, ...], size: int) -> tuple[int, int]:
+    """(H // size, W // size), at least one block."""
+    size = checks.positive_integer("size", size)
+    height, width = (extent // size for extent in picture_size)
+    if min(height, width) < 1:
+        raise ValueError(f"a block of size {size} does not fit a picture {picture_size}")
+    return height, width
 
 
 def _checked(name: str, pictures: npt.ArrayLike, W: npt.ArrayLike, *, axis: int) -> tuple[Array, Array]:

@@ -22,10 +22,16 @@ CONVOLUTIONS = tuple(
     for size, padding in ((3, 0), (3, 1), (3, 2), (2, 0), (2, 1), (1, 0))
 )
 
+POOLS = (
+    layers.SumPool2d((2, 6, 4), 2),
+    layers.SumPool2d((2, 7, 5), 2),
+    layers.SumPool2d((2, 6, 7), 3, 1.0),
+)
+
 
 def all_checks() -> list[Check]:
-    """Filter, forward, backward by rule and precision, convolutions, and the signals' short cuts."""
-    return [*_time_rows(), *_convolution_rows(), *_signal_rows()]
+    """Filter, forward, backward by rule and precision, maps between layers, and the signals' short cuts."""
+    return [*_time_rows(), *_convolution_rows(), *_unweighted_rows(), *_signal_rows()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -118,6 +124,40 @@ def _convolution_rows() -> list[Check]:
     ]
 
 
+def _unweighted_rows() -> list[Check]:
+    tolerance = TOLERANCES["float64"]
+    return [
+        Check(
+            "sweep-pool-forward",
+            "y = gain times block sums: compiled loop against nested loops",
+            "layers.SumPool2d.forward",
+            tolerance,
+            lambda: largest(_pool_forward(layer) for layer in POOLS),
+        ),
+        Check(
+            "sweep-pool-adjoint",
+            "x = gain y in every block: compiled loop against nested loops",
+            "layers.SumPool2d.adjoint",
+            tolerance,
+            lambda: largest(_pool_adjoint(layer) for layer in POOLS),
+        ),
+        Check(
+            "sweep-dropout",
+            "y = mask x at every step: broadcast product against nested loops",
+            "layers.Dropout.forward",
+            tolerance,
+            lambda: largest(_dropout(form) for form in ("unit", "row")),
+        ),
+        Check(
+            "sweep-flatten",
+            "I = W x with x channel first: product against nested loops",
+            "layers.Dense.forward",
+            tolerance,
+            _flatten,
+        ),
+    ]
+
+
 def _draw(shape: tuple[int, ...], seed: int) -> Array:
     return np.random.default_rng(seed).normal(size=shape)
 
@@ -138,6 +178,31 @@ def _convolution_weight_gradient(layer: layers.Conv2d) -> float:
     x, delta = _draw((2, *layer.input_shape), 35), _draw((2, *layer.output_shape), 36)
     expected = reference_layers.conv2d_weight_gradient(delta, x, layer.padding)
     return relative_error(layer.weight_gradient(delta, x), expected)
+
+
+def _pool_forward(layer: layers.SumPool2d) -> float:
+    x = _draw((2, *layer.input_shape), 37)
+    return relative_error(layer.forward(x, None), reference_layers.sum_pool2d_forward(x, layer.size, layer.gain))
+
+
+def _pool_adjoint(layer: layers.SumPool2d) -> float:
+    y = _draw((2, *layer.output_shape), 38)
+    size = (layer.input_shape[1], layer.input_shape[2])
+    return relative_error(layer.adjoint(y, None), reference_layers.sum_pool2d_adjoint(y, layer.size, layer.gain, size))
+
+
+def _dropout(form: str) -> float:
+    layer = layers.Dropout((2, 3, 4), 0.4, form)
+    x = _draw((3, 2, *layer.input_shape), 39)
+    mask = layer.draw_mask(2, np.random.default_rng(40), np.float64)
+    wide = np.broadcast_to(mask, x.shape[1:]).reshape(2, -1)
+    return relative_error(layer.forward(x, mask).reshape(3, 2, -1), reference_layers.dropout(x.reshape(3, 2, -1), wide))
+
+
+def _flatten() -> float:
+    layer = layers.Dense((2, 3, 4), 5)
+    x, W = _draw((2, *layer.input_shape), 41), _draw(layer.weight_shape, 42)
+    return relative_error(layer.forward(x, W), reference_layers.flatten(x) @ W.T)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
