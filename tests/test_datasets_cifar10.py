@@ -1,5 +1,7 @@
 """CIFAR-10: both versions, from folders and archives, and what damaged or hostile files give."""
 
+import errno
+import gzip
 import io
 import os
 import pickle
@@ -228,6 +230,45 @@ def test_truncated_archive(tmp_path, fraction):
     content = path.read_bytes()
     path.write_bytes(content[: int(fraction * len(content))])
     assert "not a valid tar.gz file, or truncated" in read_error(path)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 8, 9, 20])
+def test_an_archive_cut_at_its_end_is_refused(tmp_path, missing):
+    path = make_tar(tmp_path / "cifar-10-binary.tar.gz", [(f"c/{name}", content) for name, content in files("binary")])
+    path.write_bytes(path.read_bytes()[:-missing])
+    assert "not a valid tar.gz file, or truncated" in read_error(path)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("level", [0, 9])
+def test_an_archive_with_one_wrong_byte_is_refused(tmp_path, level, split):
+    """Uncompressed blocks hold the pixels themselves: nothing but the checksum at the end notices."""
+    path = make_tar(tmp_path / "cifar-10-binary.tar.gz", [(f"c/{name}", content) for name, content in files("binary")])
+    packed = bytearray(gzip.compress(gzip.decompress(path.read_bytes()), level))
+    packed[len(packed) // 3] ^= 1
+    path.write_bytes(packed)
+    assert "not a valid tar.gz file, or truncated" in read_error(path, split)
+
+
+@pytest.mark.parametrize(("place", "message"), [(-8, "CRC check failed"), (-4, "Incorrect length")])
+def test_the_checksum_and_the_length_at_the_end_of_an_archive_are_compared(tmp_path, place, message):
+    path = make_tar(tmp_path / "cifar-10-binary.tar.gz", [("c/test_batch.bin", binary(*TEST))])
+    packed = bytearray(path.read_bytes())
+    packed[place] ^= 1
+    path.write_bytes(packed)
+    assert message in read_error(path, "test")
+
+
+def test_an_archive_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = make_tar(tmp_path / "cifar-10-binary.tar.gz", [("c/test_batch.bin", binary(*TEST))])
+
+    def deny(*arguments, **keywords):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", deny)  # root may read everything
+    with pytest.raises(PermissionError, match=r"Permission denied: '.*cifar-10-binary\.tar\.gz'") as caught:
+        cifar10.read_split(path, "test")
+    assert "not a valid" not in str(caught.value)
 
 
 def test_archive_that_is_none(tmp_path):

@@ -82,6 +82,21 @@ def test_damaged_pictures(tmp_path, name, content, message):
     assert "\n" not in text
 
 
+def test_a_gz_file_is_read_to_its_checksum_and_length(tmp_path, pictures):
+    packed = gzip.compress(images_content(pictures), 0)  # level 0 stores the pixels as they are
+    path = tmp_path / "images.gz"
+    for missing in (1, 8, 9, 20):
+        path.write_bytes(packed[:-missing])
+        with pytest.raises(DataError, match=r"images\.gz: truncated gzip file"):
+            idx.read_images(path)
+    for place, reason in ((len(packed) // 2, "CRC check failed"), (-8, "CRC check failed"), (-4, "Incorrect length")):
+        damaged = bytearray(packed)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"images\.gz: not a valid gzip file \({reason}"):
+            idx.read_images(path)
+
+
 def test_damaged_labels(tmp_path):
     with pytest.raises(DataError, match=r"labels must lie in 0 \.\. 9, got 10 at index 2"):
         idx.read_labels(write(tmp_path / "labels", labels_content([1, 2, 10])))

@@ -178,6 +178,18 @@ def test_listing(root):
     assert len({path for path, _ in recordings}) == len(recordings)
 
 
+def test_hidden_files_are_no_recordings(root):
+    """MacOS puts a file ._X beside every X on disks that are not its own."""
+    folder = root / "n-mnist-made" / "Train" / "3"
+    before = NMNIST(root, "train").paths
+    (folder / "._00000.bin").write_bytes(b"resource fork")
+    assert NMNIST(root, "train").paths == before
+    for path in folder.glob("0*.bin"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"Train/3: the class folder is empty, no \*\.bin file in it"):
+        NMNIST(root, "train")
+
+
 def test_found_from_the_parent_and_the_environment(root, monkeypatch):
     assert NMNIST(root, "test").source == str(root / "n-mnist-made" / "Test")
     monkeypatch.setenv("TSSLBP_DATA", str(root))

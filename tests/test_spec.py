@@ -31,15 +31,22 @@ def test_an_empty_spec_is_the_output_layer_alone():
 @pytest.mark.parametrize(
     ("spec", "character", "part"),
     [
-        ("15X5", 1, "15X5"),
-        ("15C5-P-300", 6, "P"),
+        ("15X5", 3, "15X5"),
+        ("15C5-P2-40X5", 11, "40X5"),
+        ("15C5-P2-4OC5-P2-300", 10, "4OC5"),
+        ("15C5-P-300", 7, "P"),
         ("15C5--300", 6, ""),
-        ("15C5-P2-30O", 9, "30O"),
-        ("15c5", 1, "15c5"),
+        ("15C5-P2-30O", 11, "30O"),
+        ("15c5", 3, "15c5"),
+        ("15C", 4, "15C"),
+        ("15C0", 4, "15C0"),
+        ("15C5C5", 5, "15C5C5"),
+        ("P2x", 3, "P2x"),
         ("0C5", 1, "0C5"),
+        ("X", 1, "X"),
         ("15C5-P2-", 9, ""),
-        ("15C5 -P2", 1, "15C5 "),
-        ("300\n", 1, "300\n"),
+        ("15C5 -P2", 5, "15C5 "),
+        ("300\n", 4, "300\n"),
         ("٣٠", 1, "٣٠"),
     ],
 )
@@ -49,8 +56,13 @@ def test_a_typo_is_pointed_at(spec, character, part):
     message = str(error.value)
     assert message == f"spec {spec!r}, character {character}: cannot read {part!r}: a part is like 15C5, P2 or 300"
     assert "\n" not in message
-    # The character is where the part begins.
-    assert spec[character - 1 :].startswith(part)
+
+
+def test_every_part_is_read_before_paddings_are_counted_or_shapes_compared():
+    with pytest.raises(ValueError, match=r"character 10: cannot read '4OC5'"):
+        layers_from_spec("15C5-P2-4OC5-P2-300", (1, 28, 28), 10, padding=(0, 0))
+    with pytest.raises(ValueError, match=r"character 6: cannot read '15X5'"):
+        layers_from_spec("P2-15X5", (12,), 10)  # P2 does not fit the shape (12,) either
 
 
 @pytest.mark.parametrize(
@@ -74,6 +86,9 @@ def test_a_part_that_does_not_fit_is_pointed_at(spec, shape, message):
         ({"spec": 300}, "spec must be a string such as '15C5-P2-300', got 300"),
         ({"n_classes": 0}, "n_classes must be at least 1, got 0"),
         ({"input_shape": (0, 8, 8)}, "input_shape must be at least 1, got 0"),
+        ({"input_shape": 28}, "input_shape must be a sequence of integers such as (1, 28, 28), got 28"),
+        ({"input_shape": None}, "input_shape must be a sequence of integers such as (1, 28, 28), got None"),
+        ({"input_shape": (1, 8.0, 8)}, "input_shape must be an integer, got 8.0"),
         ({"padding": (1, 1)}, "padding must have one entry a convolution, 1, got [1, 1]"),
         ({"padding": -1}, "padding must be at least 0, got -1"),
         ({"dropout": 1.0}, "dropout must be below 1, got 1"),

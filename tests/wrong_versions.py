@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tsslbp_ref import fast
+
 FACTOR = 1.001
 Wrong = Callable[[Callable[..., Any]], Callable[..., Any]]
 

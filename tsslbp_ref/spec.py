@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 _CONV = re.compile(r"([1-9][0-9]*)C([1-9][0-9]*)")
 _POOL = re.compile(r"P([1-9][0-9]*)")
 _DENSE = re.compile(r"[1-9][0-9]*")
+_BEGINNING = re.compile(r"(?:[1-9][0-9]*(?:C(?:[1-9][0-9]*)?)?|P(?:[1-9][0-9]*)?)?")  # of any of the three
 DROPOUT_FORMS = ("unit", "row")
 
 
@@ -57,21 +58,21 @@ def layers_from_spec(
     Raises
     ------
     ValueError, TypeError
-        If a part cannot be read (the error points at it) or does not fit the shape before it.
+        If a part cannot be read (the error points at the first character that fits no part) or does not fit the
+        shape before it, or an argument is out of range.
     """
     if not isinstance(spec, str):
         raise TypeError(f"spec must be a string such as '15C5-P2-300', got {spec!r}")
-    shape = tuple(checks.positive_integer("input_shape", size) for size in input_shape)
+    parts = _parts(spec)
+    shape = _input_shape(input_shape)
     rate = checks.real_number("dropout", dropout, minimum=0.0)
     if rate >= 1.0:
         raise ValueError(f"dropout must be below 1, got {rate:g}")
     checks.one_of("dropout_form", dropout_form, DROPOUT_FORMS)
     pool_gain = checks.real_number("pool_gain", pool_gain, above=0.0)
-    parts = spec.split("-") if spec else []
     paddings = iter(_paddings(padding, parts))
     layers: list[Layer] = []
-    for index, part in enumerate(parts):
-        where = sum(len(previous) + 1 for previous in parts[:index])
+    for part, where in parts:
         layer = _layer(part, shape, paddings, pool_gain, spec, where)
         layers.append(layer)
         shape = layer.output_shape
@@ -81,9 +82,34 @@ def layers_from_spec(
     return layers
 
 
-def _paddings(padding: int | Sequence[int], parts: list[str]) -> list[int]:
+def _parts(spec: str) -> list[tuple[str, int]]:
+    """Split a spec into its parts, each with the index of its first character; all of them can be read."""
+    parts = []
+    where = 0
+    for part in spec.split("-") if spec else []:
+        if not any(kind.fullmatch(part) for kind in (_CONV, _POOL, _DENSE)):
+            match = _BEGINNING.match(part)
+            assert match is not None  # it matches the empty text too
+            raise ValueError(
+                _pointing(f"cannot read {part!r}: a part is like 15C5, P2 or 300", spec, where + match.end())
+            )
+        parts.append((part, where))
+        where += len(part) + 1
+    return parts
+
+
+def _input_shape(input_shape: Sequence[int]) -> Shape:
+    try:
+        sizes = tuple(input_shape)
+    except TypeError as error:
+        message = f"input_shape must be a sequence of integers such as (1, 28, 28), got {input_shape!r}"
+        raise TypeError(message) from error
+    return tuple(checks.positive_integer("input_shape", size) for size in sizes)
+
+
+def _paddings(padding: int | Sequence[int], parts: list[tuple[str, int]]) -> list[int]:
     """One padding a convolution."""
-    n_convolutions = sum(_CONV.fullmatch(part) is not None for part in parts)
+    n_convolutions = sum(_CONV.fullmatch(part) is not None for part, _ in parts)
     if isinstance(padding, Sequence):
         if len(padding) != n_convolutions:
             raise ValueError(f"padding must have one entry a convolution, {n_convolutions}, got {list(padding)}")
@@ -92,12 +118,10 @@ def _paddings(padding: int | Sequence[int], parts: list[str]) -> list[int]:
 
 
 def _layer(part: str, shape: Shape, paddings: object, pool_gain: float, spec: str, where: int) -> Layer:
-    """Read one part of the spec that starts at character `where`."""
+    """Build the layer of one readable part of the spec, which starts at character `where`."""
     if _DENSE.fullmatch(part):
         return Dense(shape, int(part))
     conv, pool = _CONV.fullmatch(part), _POOL.fullmatch(part)
-    if conv is None and pool is None:
-        raise ValueError(_pointing(f"cannot read {part!r}: a part is like 15C5, P2 or 300", spec, where))
     if len(shape) != 3:
         raise ValueError(_pointing(f"{part!r} needs an input of shape (C, H, W), got {shape}", spec, where))
     layer: Layer

@@ -12,6 +12,7 @@ extracted, and an archive with a member whose path would climb out of a folder i
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import re
@@ -30,6 +31,7 @@ from tsslbp_ref.datasets.errors import DataError, MissingSplitError
 N_CLASSES = 10
 SHAPE = (3, 32, 32)  # channels, rows, columns of a picture
 PIXELS = 3 * 32 * 32
+CHUNK = 1 << 20  # bytes
 RECORD_SIZE = 1 + PIXELS  # bytes of a record of the binary version: label, then pixels
 SPLITS = ("train", "test")
 VERSIONS = ("binary", "python")
@@ -64,6 +66,8 @@ def read_split(path: str | Path, split: str) -> Batch:
         If CIFAR-10 is there, but not this split.
     DataError
         If a file or the archive is damaged, or the archive is unsafe.
+    PermissionError
+        If the folder or a file may not be read.
     """
     path = Path(path)
     checks.one_of("split", split, SPLITS)
@@ -109,22 +113,35 @@ def _folder_contents(folder: Path, split: str) -> dict[str, bytes]:
 
 
 def _tar_contents(path: Path, split: str) -> dict[str, bytes]:
-    """Return name and bytes of each batch file of a split in a tar.gz; every member's path is checked first."""
-    contents: dict[str, bytes] = {}
+    """Return name and bytes of each batch file of a split in a tar.gz; every member's path is checked first.
+
+    A tar ends before its gzip stream does, whose last bytes are checksum and length of the content. They are compared
+    when the end is reached, so everything is read.
+    """
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = _safe_name(member, path)
-                if not _is_batch(name, split):
-                    continue
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream is None:
-                    raise DataError(f"{path}: member {member.name!r} is no regular file")
-                if name in contents:
-                    raise DataError(f"{path}: more than one member is called {name!r}")
-                contents[name] = stream.read()
+        with gzip.open(path, "rb") as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
+            contents = _member_contents(archive, path, split)
+            while unpacked.read(CHUNK):
+                pass
+    except PermissionError:
+        raise
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{path}: not a valid tar.gz file, or truncated ({_one_line(error)})") from error
+    return contents
+
+
+def _member_contents(archive: tarfile.TarFile, path: Path, split: str) -> dict[str, bytes]:
+    contents: dict[str, bytes] = {}
+    for member in archive:
+        name = _safe_name(member, path)
+        if not _is_batch(name, split):
+            continue
+        stream = archive.extractfile(member) if member.isfile() else None
+        if stream is None:
+            raise DataError(f"{path}: member {member.name!r} is no regular file")
+        if name in contents:
+            raise DataError(f"{path}: more than one member is called {name!r}")
+        contents[name] = stream.read()
     return contents
 
 

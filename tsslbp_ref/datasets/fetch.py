@@ -119,18 +119,36 @@ BY_HAND = {
 }
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether a folder is there; one that may not be read is an error, while glob would find it empty.
+
+    Raises
+    ------
+    OSError
+        If there is a folder, or something on the way to it, that cannot be read.
+    """
+    try:
+        with os.scandir(os.path.join(path, os.curdir)):  # the dot asks for the permission to reach the entries too
+            return True
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name that a file can have
+        return False
+    except OSError as error:
+        raise OSError(error.errno, f"cannot read the folder {path}: {error.strerror}") from error
+
+
 def find_in(name: str, folder: str | Path) -> Path | None:
     """Return the folder that holds the set: a subfolder named after it, or `folder` itself; None if neither.
 
     MNIST and Fashion-MNIST have the same file names, so a folder that is named after another set is never taken.
+    A folder that cannot be read is an ``OSError``.
     """
     layout = LAYOUTS[checks.one_of("data set", name, LAYOUTS)]
     folder = Path(folder)
-    if folder.is_file() and name == "cifar-10" and folder.name.endswith(".tar.gz"):  # an archive named directly
+    if name == "cifar-10" and folder.name.endswith(".tar.gz") and folder.is_file():  # an archive named directly
         return folder
-    if not folder.is_dir():
+    if not is_folder(folder):
         return None
-    candidates = [entry for entry in sorted(folder.glob(layout.folder_pattern)) if entry.is_dir()]
+    candidates = [entry for entry in sorted(folder.glob(layout.folder_pattern)) if is_folder(entry)]
     if not _named_after_another(name, folder):
         candidates.append(folder)
     return next((entry for entry in candidates if any(any(entry.glob(mark)) for mark in layout.marks)), None)
@@ -173,6 +191,11 @@ def available(name: str, data_dir: str | Path | None = None) -> Path | None:
     -----
     A folder that holds a part of the set is returned, so that reading it can say what is missing. The cache counts only
     if it is complete, because a download can complete it.
+
+    Raises
+    ------
+    OSError
+        If a folder to look in is there but cannot be read.
     """
     checks.one_of("data set", name, LAYOUTS)
     for folder in (data_dir,) if data_dir is not None else search_folders(name):
@@ -222,6 +245,8 @@ def find_or_download(
         If the download fails, does not match the checksum, or pooch is not installed.
     DataError
         If the cache is damaged and must not be renewed.
+    OSError
+        If a folder to look in is there but cannot be read.
     """
     checks.one_of("data set", name, LAYOUTS)
     folders = (Path(data_dir),) if data_dir is not None else search_folders(name)

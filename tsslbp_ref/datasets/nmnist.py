@@ -235,12 +235,14 @@ class NMNIST:
         If ``Train`` or ``Test``, or a class folder in it, is missing.
     DataError
         If a class folder holds no recording.
+    OSError
+        If a folder is there but cannot be read.
     """
 
     def __init__(self, root: str | Path | None, split: str) -> None:
         name = SPLIT_FOLDERS[checks.one_of("split", split, SPLIT_FOLDERS)]
         folder = fetch.find_or_download("n-mnist", split, root, download=False) / name
-        if not folder.is_dir():
+        if not fetch.is_folder(folder):
             raise MissingSplitError(f"{folder.parent}: the {split} split is missing, no folder {name}")
         paths: list[Path] = []
         counts: list[int] = []
@@ -319,10 +321,10 @@ class NMNIST:
 
 
 def _recordings(folder: Path) -> list[Path]:
-    """Return the recordings of a class folder by name."""
-    if not folder.is_dir():
+    """Return the recordings of a class folder by name, without hidden files such as the ._* that macOS adds."""
+    if not fetch.is_folder(folder):
         raise MissingSplitError(f"{folder.parent}: the class folder {folder.name} is missing")
-    found = sorted(folder.glob(RECORDING_PATTERN))
+    found = sorted(path for path in folder.glob(RECORDING_PATTERN) if not path.name.startswith("."))
     if not found:
         raise DataError(f"{folder}: the class folder is empty, no {RECORDING_PATTERN} file in it")
     return found
