@@ -141,6 +141,15 @@ def test_meta_data_that_is_no_json_object_is_refused(tmp_path, text, monkeypatch
         checkpoints.load(path)
 
 
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "{", "", "nought"])
+def test_text_that_is_no_json_for_python_is_a_value_error_of_one_line(text):
+    for kind in (text, text.encode()):
+        with pytest.raises(ValueError, match=r"its brackets are nested too deeply|Expecting") as error:
+            checkpoints.parse_json(kind)
+        assert one_line(error)
+    assert checkpoints.parse_json('{"a": [1, 2.5]}') == {"a": [1, 2.5]}
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04", b"\x80\x04K\x01."])
 def test_what_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "x.npz"

@@ -227,6 +227,9 @@ def tampered(path):
         (LAST, lambda path: path.write_bytes(path.read_bytes()[:1000]), "is truncated or no checkpoint"),
         (LAST, tampered, "checkpoint-last.npz is truncated or no checkpoint"),
         (LAST, pickled, "Object arrays cannot be loaded"),
+        (BEST, lambda path: path.write_bytes(path.read_bytes()[:1000]), "checkpoint-best.npz is truncated"),
+        (BEST, lambda path: path.unlink(), "checkpoint-best.npz is missing"),
+        (CONFIG, lambda path: path.write_text("[" * 200_000), "config.json is no JSON: its brackets are nested"),
         (CONFIG, lambda path: path.write_text(path.read_text()[:100]), "config.json is no JSON"),
         (METRICS, lambda path: path.write_text(""), "does not hold the 1 epochs"),
     ],
@@ -238,12 +241,26 @@ def test_a_damaged_run_folder_is_not_resumed_and_stays_as_it_is(capsys, data, ru
     assert content(run_folder) == before
 
 
-def test_results_prints_the_table_and_writes_the_csv(capsys, tmp_path, run_folder):
-    assert cli.main(["results", "--csv", "all.csv"]) == 0
+def test_fewer_epochs_than_a_run_has_are_refused_and_as_many_are_told_to_be_done(capsys, data, run_folder):
+    longer = ["train", NAME, "--quiet", "--data", str(data), "--resume", "--epochs"]
+    assert cli.main([*longer, "3"]) == 0
+    capsys.readouterr()
+    before = content(run_folder)
+    assert "has finished 3 epochs already: --epochs must be at least 3, got 2" in refused(capsys, *longer, "2")
+    assert content(run_folder) == before
+    assert cli.main([*longer, "3"]) == 0
+    assert capsys.readouterr().out == f"{NAME} released seed 0  all 3 epochs are done already\n"
+    assert content(run_folder) == before
+
+
+def test_results_prints_the_table_and_writes_the_csv_and_the_plot(capsys, tmp_path, run_folder):
+    assert cli.main(["results", "--csv", "all.csv", "--plot", "curves.png"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0].startswith("experiment")
+    assert "200/60" in out.splitlines()[1]
     assert "89.75 +- 0.03, best 89.92" in out.splitlines()[1]
     assert (tmp_path / "all.csv").read_text().startswith("experiment,rule,run,epoch,train_loss,")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_results_that_cannot_be_read_or_written(capsys, tmp_path, run_folder):
@@ -251,6 +268,15 @@ def test_results_that_cannot_be_read_or_written(capsys, tmp_path, run_folder):
     (tmp_path / "file").write_text("")
     assert cli.main(["results", "--csv", "file/x.csv"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+    assert "must be a file name that ends in .png" in refused(capsys, "results", "--plot", "x.doc")
+    assert "cannot write file/x.png" in refused(capsys, "results", "--plot", "file/x.png")
+    assert sorted(os.listdir(tmp_path)) == ["file", "runs"]
+    (run_folder / METRICS).write_text(
+        (run_folder / METRICS).read_text().replace('accuracy": 0.', 'accuracy": NaN, "x": 0.')
+    )
+    assert f"{METRICS}, line 1 must hold the finite numbers" in refused(capsys, "results")
+    (run_folder / CONFIG).write_text("[" * 200_000)
+    assert f"{CONFIG} is no JSON: its brackets are nested too deeply" in refused(capsys, "results")
     (run_folder / CONFIG).write_text("{}")
     assert f"{CONFIG} holds no settings of a run" in refused(capsys, "results")
 

@@ -11,15 +11,18 @@ from made_data import BLOBS, BlobTask, blob_network
 from tsslbp_ref import GradientRule, results, rule_by_name
 from tsslbp_ref.checkpoints import CheckpointError
 from tsslbp_ref.experiments import EXPERIMENTS
+from tsslbp_ref.results import FULL_SIZES
 from tsslbp_ref.runs import CONFIG, METRIC_NAMES, METRICS, Run
 
 NAME = "fashion-mnist-400-400"
 
+FULL = FULL_SIZES["fashion-mnist"]
 
-def made_run(folder, accuracies, *, title=NAME, rule=None, loss="kernel"):
+
+def made_run(folder, accuracies, *, title=NAME, rule=None, loss="kernel", sizes=FULL):
     """A run folder of real settings with made accuracies."""
     network = blob_network(rule=rule)
-    Run(folder, network, BlobTask(), dataclasses.replace(BLOBS, loss=loss), title=title)
+    Run(folder, network, BlobTask(*sizes), dataclasses.replace(BLOBS, loss=loss), title=title)
     rows = [dict.fromkeys(METRIC_NAMES, 0.5) | {"epoch": k + 1, "test_accuracy": a} for k, a in enumerate(accuracies)]
     (folder / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -39,6 +42,7 @@ def test_the_table_has_mean_and_std_of_best_and_final_epochs_beside_the_papers(m
     assert released.best == pytest.approx([90.0, 70.0])
     assert released.final == pytest.approx([80.0, 60.0])
     assert released.epochs == [3, 2]
+    assert released.curves == [pytest.approx([50.0, 90.0, 80.0]), pytest.approx([70.0, 60.0])]
     assert released.paper == EXPERIMENTS[NAME].paper
     head, first, second = results.as_text([literal, released]).splitlines()
     assert " ".join(head.split()) == "experiment rule seeds epochs best epoch best run final epoch paper"
@@ -75,6 +79,35 @@ def test_a_run_without_a_finished_epoch_is_left_out(made_runs):
     assert [summary.variant for summary in results.collect(made_runs)] == ["literal", "released"]
 
 
+def test_runs_on_a_part_of_the_data_are_marked_and_kept_apart_from_those_on_all(made_runs):
+    made_run(made_runs / "part" / "a" / "seed0", [0.4, 0.3], sizes=(2000, 500))
+    made_run(made_runs / "part" / "a" / "seed1", [0.2], sizes=(2000, 500))
+    made_run(made_runs / "part" / "b" / "seed0", [0.6], sizes=(2000, FULL[1]))
+    table = results.collect(made_runs)
+    assert [(summary.variant, summary.part, summary.best) for summary in table] == [
+        ("literal", None, [10.0]),
+        ("released", None, [90.0, 70.0]),
+        ("released", (2000, 500), [40.0, 20.0]),
+        ("released", (2000, 10000), [60.0]),
+    ]
+    head, *lines = results.as_text(table).splitlines()
+    assert " ".join(head.split()).startswith("experiment rule train/test samples seeds epochs")
+    assert [line.split()[2] for line in lines] == ["all", "all", "2000/500", "2000/10000"]
+    assert all(line.index(line.split()[2]) == head.index("train/test samples") for line in lines)
+
+
+def test_every_experiment_has_the_size_of_its_data_set():
+    assert {row.dataset for row in EXPERIMENTS.values()} == set(FULL_SIZES)
+
+
+def test_a_run_of_the_first_format_which_does_not_note_its_size_has_no_mark(made_runs):
+    path = made_runs / NAME / "literal" / "seed0" / CONFIG
+    config = json.loads(path.read_text())
+    del config["task"]
+    path.write_text(json.dumps(config))
+    assert "samples" not in results.as_text(results.collect(made_runs))
+
+
 def test_csv_has_every_epoch_of_every_run(made_runs):
     path = made_runs / "all.csv"
     results.write_csv(made_runs, path)
@@ -106,7 +139,41 @@ def test_no_runs_and_no_finished_epochs_are_errors(tmp_path):
     assert not (tmp_path / "x.csv").exists()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"title": "x", "rule": 3}', '{"title": "x", "rule": {}}'])
+@pytest.mark.parametrize("name", ["test_accuracy", "train_loss"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400])
+def test_a_metric_that_is_no_finite_number_is_named_by_its_line(made_runs, name, number):
+    path = made_runs / NAME / "literal" / "seed0" / METRICS
+    path.write_text(path.read_text() * 2)
+    row = json.loads(path.read_text().splitlines()[0])
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row | {name: "?"}).replace('"?"', number) + "\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2 must hold the finite numbers epoch") as error:
+        results.collect(made_runs)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000])
+@pytest.mark.parametrize("name", [CONFIG, METRICS])
+def test_a_file_of_brackets_alone_is_named(made_runs, name, text):
+    path = made_runs / NAME / "released" / "seed1" / name
+    path.write_text(text + "\n")
+    with pytest.raises(CheckpointError, match="is no JSON: its brackets are nested too deeply") as error:
+        results.collect(made_runs)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+NO_SETTINGS = (
+    "{",
+    "[]",
+    "{}",
+    '{"title": "x", "rule": 3}',
+    '{"title": "x", "rule": {}}',
+    '{"title": "x", "rule": {}, "settings": {"loss": "kernel"}, "task": 3}',
+    '{"title": "x", "rule": {}, "settings": {"loss": "kernel"}, "task": {"n_train": "all", "n_test": 1}}',
+)
+
+
+@pytest.mark.parametrize("text", NO_SETTINGS)
 def test_a_config_that_is_none_is_named(made_runs, text):
     path = made_runs / NAME / "released" / "seed1" / CONFIG
     path.write_text(text)

@@ -12,37 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_data import BLOBS, BlobTask, blob_network, blob_run, state_of, train_in, without_time
+from made_data import BLOBS, BlobTask, blob_network, blob_run, train_in
+from made_runs import EPOCHS, content, finished, outcome
 
-from tsslbp_ref import GradientRule, checkpoints, runs
-from tsslbp_ref.checkpoints import CheckpointError
-from tsslbp_ref.runs import BEST, CONFIG, LAST, METRICS, InterruptedRunError, Run, read_metrics
-
-EPOCHS = 3
-FILES = [BEST, LAST, CONFIG, METRICS]
-
-
-def finished(folder, epochs=EPOCHS, resume=True):
-    """Run to the end; return all that must be the same however often the run was stopped."""
-    run = blob_run(folder, epochs=epochs, resume=resume)
-    for _ in run.run():
-        pass
-    return outcome(folder, run)
-
-
-def outcome(folder, run):
-    best, _ = checkpoints.load(folder / BEST)
-    assert sorted(os.listdir(folder)) == sorted(FILES)
-    return state_of(run.trainer), without_time(read_metrics(folder)), {k: v.tobytes() for k, v in best.items()}
+from tsslbp_ref import checkpoints, fast
+from tsslbp_ref.datasets import DataError
+from tsslbp_ref.runs import BEST, CONFIG, LAST, InterruptedRunError, Run, read_metrics
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     return finished(tmp_path_factory.mktemp("unbroken") / "run", resume=False)
-
-
-def content(folder):
-    return {name: (folder / name).read_bytes() for name in os.listdir(folder)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -115,6 +95,71 @@ def test_checkpoints_within_an_epoch_change_nothing(tmp_path, unbroken, monkeypa
     assert outcome(tmp_path / "run", run) == unbroken
 
 
+class DamagedAt(BlobTask):
+    """Blobs that cannot be read at one moment: before that batch of training, or of the test, from 0."""
+
+    def __init__(self, *, train: int | None = None, test: int | None = None) -> None:
+        super().__init__()
+        self.train, self.test = train, test
+
+    def train_batch(self, indices, rng):
+        if len(self.batches_drawn) == self.train:
+            raise DataError("x.bin: damaged")
+        return super().train_batch(indices, rng)
+
+    def test_batches(self):
+        for number, batch in enumerate(super().test_batches()):
+            if number == self.test:
+                raise DataError("x.bin: damaged")
+            yield batch
+
+
+@pytest.mark.parametrize("place", [{"train": 0}, {"train": 3}, {"train": 7}, {"test": 0}, {"test": 2}])
+def test_data_that_cannot_be_read_costs_no_batch_that_was_trained(tmp_path, unbroken, place):
+    task = DamagedAt(**place)
+    run = Run(tmp_path / "run", blob_network(), task, BLOBS)
+    with pytest.raises(ValueError, match=r"x\.bin: damaged"):
+        list(run.run())
+    _, meta = checkpoints.load(tmp_path / "run" / LAST)
+    assert meta["optimiser_steps"] == place.get("train", 5)
+    resumed = blob_run(tmp_path / "run", resume=True)
+    for _ in resumed.run():
+        pass
+    assert len(resumed.trainer.task.batches_drawn) == 5 * EPOCHS - meta["optimiser_steps"]
+    assert outcome(tmp_path / "run", resumed) == unbroken
+
+
+def test_an_error_within_an_update_saves_nothing_of_it(tmp_path, unbroken, monkeypatch):
+    finished(tmp_path / "run", epochs=1)
+    run = blob_run(tmp_path / "run", resume=True)
+    sweeps = []
+
+    def broken(*arrays):
+        sweeps.append(arrays)
+        arrays[0][...] = 0.0
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr(fast, "adamw_sweep", broken)
+    before = content(tmp_path / "run")
+    with pytest.raises(MemoryError, match="no memory left"):
+        list(run.run())
+    monkeypatch.undo()
+    assert len(sweeps) == 1
+    assert content(tmp_path / "run") == before
+    assert finished(tmp_path / "run") == unbroken
+
+
+def test_a_full_disk_does_not_hide_the_damaged_data(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run", blob_network(), DamagedAt(train=2), BLOBS)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ValueError, match=r"epoch 1, batch 3: x\.bin: damaged"):
+        list(run.run())
+
+
 @pytest.fixture
 def children(monkeypatch):
     """Make processes quickly: one server loads the package and its compiled loops, its children are forks of it."""
@@ -165,6 +210,15 @@ def test_more_epochs_may_be_asked_for_later(tmp_path, unbroken):
     assert finished(tmp_path / "run") == unbroken  # there is nothing left to do
 
 
+def test_a_run_is_finished_when_it_has_all_its_epochs(tmp_path):
+    run = blob_run(tmp_path / "run", epochs=1)
+    assert not run.finished
+    list(run.run())
+    assert run.finished
+    assert blob_run(tmp_path / "run", epochs=1, resume=True).finished
+    assert not blob_run(tmp_path / "run", epochs=2, resume=True).finished
+
+
 def test_a_run_of_the_first_format_goes_on(tmp_path, unbroken):
     finished(tmp_path / "run", epochs=1)
     arrays, meta = checkpoints.load(tmp_path / "run" / LAST)
@@ -172,156 +226,3 @@ def test_a_run_of_the_first_format_goes_on(tmp_path, unbroken):
     checkpoints.save(tmp_path / "run" / LAST, arrays, meta)
     (tmp_path / "run" / CONFIG).write_text(json.dumps(meta["config"]))
     assert finished(tmp_path / "run") == unbroken
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Folders that cannot be used
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def one_epoch(tmp_path):
-    finished(tmp_path / "run", epochs=1)
-    return tmp_path / "run"
-
-
-def refused(folder, error_type, message, **changes):
-    """Resuming is refused in one line, and the folder stays as it is."""
-    before = content(folder)
-    settings = {"network": blob_network(), "task": BlobTask(), "settings": BLOBS, "resume": True} | changes
-    with pytest.raises(error_type, match=message) as error:
-        Run(folder, **settings)
-    assert "\n" not in str(error.value)
-    assert content(folder) == before
-
-
-@pytest.mark.parametrize("kept", FILES)
-def test_a_folder_that_holds_any_file_of_a_run_is_not_trained_in_without_resume(one_epoch, kept):
-    for name in FILES:
-        if name != kept:
-            (one_epoch / name).unlink()
-    refused(one_epoch, FileExistsError, f"run holds a run already .{kept}.: --resume goes on", resume=False)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"network": blob_network(spec="3C3-P2-11")}, "is of another run: its layers is"),
-        ({"network": blob_network(rule=GradientRule(intra=False))}, "its rule.intra is True, here it is False"),
-        ({"network": blob_network(n_threads=2)}, "its n_threads is 1, here it is 2"),
-        ({"network": blob_network(dropout=0.3)}, "its factors is"),
-        ({"network": blob_network(pool_gain=1.0)}, "its factors is"),
-        ({"network": blob_network(dtype="float64")}, "its dtype is float32, here it is float64"),
-        ({"task": BlobTask(n_train=40)}, "its task.n_train is 36, here it is 40"),
-        ({"settings": runs.TrainingSettings(3, 8, 2e-2)}, "its settings.learning_rate is 0.01, here it is 0.02"),
-    ],
-)
-@pytest.mark.parametrize("without_config", [False, True])
-def test_a_checkpoint_of_another_run_is_refused(one_epoch, changes, message, without_config):
-    if without_config:  # the checkpoint holds the settings, too
-        (one_epoch / CONFIG).unlink()
-    refused(one_epoch, CheckpointError, message, **changes)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [('{"title": "x', r"config\.json is no JSON"), ("[]", "must hold a JSON object"), ("{}", "its neuron is None")],
-)
-def test_a_config_that_cannot_be_read_is_refused(one_epoch, text, message):
-    (one_epoch / CONFIG).write_text(text)
-    refused(one_epoch, CheckpointError, message)
-
-
-def test_a_truncated_checkpoint_is_refused(one_epoch):
-    (one_epoch / LAST).write_bytes((one_epoch / LAST).read_bytes()[:-50])
-    refused(one_epoch, CheckpointError, f"{LAST} is truncated or no checkpoint")
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda arrays, meta: arrays.pop("weight1"), "is of another network: it has"),
-        (lambda arrays, meta: arrays.update(mean0=np.zeros(())), "is of another network: it has"),
-        (lambda arrays, meta: arrays.pop("square2"), "is of another network: it has"),
-        (lambda arrays, meta: meta.pop("optimiser_steps"), "lacks the counters of a run"),
-        (lambda arrays, meta: meta["progress"].update(depth=1), "lacks the counters of a run"),
-        (lambda arrays, meta: meta.update(progress=7), "lacks the counters of a run"),
-        (lambda arrays, meta: meta.pop("config"), "holds no settings of a run, but NoneType"),
-    ],
-)
-def test_a_checkpoint_with_a_right_digest_but_wrong_content_is_refused(one_epoch, damage, message):
-    arrays, meta = checkpoints.load(one_epoch / LAST)
-    damage(arrays, meta)
-    checkpoints.save(one_epoch / LAST, arrays, meta)
-    refused(one_epoch, CheckpointError, message)
-
-
-def test_a_metrics_file_cut_short_by_a_kill_does_not_stop_a_resume(tmp_path, unbroken):
-    finished(tmp_path / "run", epochs=2)
-    with (tmp_path / "run" / METRICS).open("a") as file:
-        file.write('{"epoch": 3, "train_lo')
-    assert len(read_metrics(tmp_path / "run")) == 2
-    assert finished(tmp_path / "run") == unbroken
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "does not hold the 1 epochs of checkpoint-last.npz"),
-        ("oops\n{}\n", "line 1 is no JSON"),
-        ("\xff\xfe\n{}\n", "line 1 is no JSON"),
-        ("{}\n", "line 1 must hold the numbers epoch, train_loss"),
-        ("3\n", "line 1 must hold the numbers"),
-    ],
-)
-def test_a_metrics_file_that_lacks_epochs_is_refused(one_epoch, text, message):
-    (one_epoch / METRICS).write_text(text, encoding="latin-1")
-    refused(one_epoch, CheckpointError, message)
-
-
-def test_epochs_without_their_checkpoint_are_not_trained_over(tmp_path):
-    finished(tmp_path / "run", epochs=2)
-    (tmp_path / "run" / LAST).unlink()
-    refused(tmp_path / "run", CheckpointError, "holds 2 epochs, but checkpoint-last.npz has 0")
-
-
-def test_a_folder_in_which_another_trains_is_refused(tmp_path):
-    epochs = blob_run(tmp_path / "run").run()
-    next(epochs)
-    refused(tmp_path / "run", BlockingIOError, "run is in use by another process")
-    epochs.close()
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="file/run"):
-        blob_run(tmp_path / "file" / "run")
-
-
-@pytest.mark.parametrize("full_from", [0, 1, 3, 5])
-def test_a_full_disk_during_an_epochs_end_loses_nothing_that_was_saved(tmp_path, unbroken, monkeypatch, full_from):
-    finished(tmp_path / "run", epochs=1)
-    run = blob_run(tmp_path / "run", resume=True)
-    calls = []
-    plain = os.fsync
-
-    def fsync(handle):
-        calls.append(handle)
-        if len(calls) > full_from:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        plain(handle)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match=r"cannot write .*run/.*: No space left on device"):
-        list(run.run())
-    monkeypatch.undo()
-    checkpoints.load(tmp_path / "run" / LAST)
-    assert finished(tmp_path / "run") == unbroken
-
-
-def test_metrics_that_json_cannot_hold_are_refused(tmp_path):
-    run = blob_run(tmp_path / "run")
-    run.trainer.run_epoch = lambda _: {"epoch": 1, "train_loss": float("nan"), "test_accuracy": 0.5}
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        list(run.run())
-    assert read_metrics(tmp_path / "run") == []

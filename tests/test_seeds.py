@@ -1,8 +1,10 @@
 """Several seeds: in processes or on a cluster, the same bits as each seed alone; stopping one stops and saves all."""
 
+import contextlib
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 from made_data import environment, run_cli, start_cli, without_time, write_fashion
 
-from tsslbp_ref import checkpoints, seeds
+from tsslbp_ref import checkpoints, seeds, tasks
+from tsslbp_ref.datasets import DataError
 from tsslbp_ref.runs import BEST, LAST, read_metrics
 from tsslbp_ref.seeds import Plan
 
@@ -77,6 +80,79 @@ def test_ctrl_c_stops_and_saves_all_seeds_and_starts_no_more(plan, data, tmp_pat
         _, meta = checkpoints.load(plan.folder(seed) / LAST)
         assert meta["optimiser_steps"] > 0
     assert sorted(os.listdir(plan.runs)) == [NAME]
+
+
+def test_seeds_whose_parent_is_killed_outright_save_and_end_and_go_on_as_if_never_stopped(plan, data, tmp_path):
+    arguments = ["--epochs", 300, "--threads", 1, "--data", data, "--runs", plan.runs]
+    process = start_cli(tmp_path, "train", NAME, "--seeds", "0-1", *arguments)
+    try:
+        process.stdout.readline()
+        process.kill()
+        _, err = process.communicate(timeout=100)  # until no process holds the pipes any more
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    begun = [seed for seed in (0, 1) if plan.folder(seed).exists()]
+    told = [line for line in err.splitlines() if line.startswith("tsslbp-ref: ")]
+    assert sorted(told) == [
+        f"tsslbp-ref: stopped by SIGHUP; the state is saved in {plan.folder(seed)}, --resume goes on" for seed in begun
+    ]
+    assert "Traceback" not in err
+    for seed in begun:
+        _, meta = checkpoints.load(plan.folder(seed) / LAST)
+        assert meta["optimiser_steps"] > 0
+        epochs = meta["progress"]["epoch"] + 1
+        assert epochs < 300
+        longer = dataclasses.replace(plan, epochs=epochs, resume=True)
+        assert seeds.train(longer, [seed]) == 0
+        assert bits(plan.folder(seed)) == alone(longer, seed, tmp_path / "alone")
+
+
+IDLE_POOL = """
+import os, time
+from tsslbp_ref import seeds
+with seeds._pool(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(300)
+"""
+
+
+def test_a_process_of_the_pool_without_a_seed_ends_with_its_parent_too(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", IDLE_POOL], env=environment(tmp_path), stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert int(process.stdout.readline()) != process.pid
+        process.kill()
+        process.communicate(timeout=100)  # until no process holds the pipe any more
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_finished_seed_that_is_resumed_says_so_in_one_line(plan, capsys):
+    assert seeds.train(plan, [0]) == 0
+    before = bits(plan.folder(0))
+    capsys.readouterr()
+    assert seeds.train(dataclasses.replace(plan, resume=True), [0]) == 0
+    assert capsys.readouterr().out == f"{NAME} released seed 0  all 2 epochs are done already\n"
+    assert bits(plan.folder(0)) == before
+
+
+def test_data_that_is_damaged_in_the_midst_of_an_epoch_costs_none_of_it(plan, tmp_path, monkeypatch):
+    def damaged(*_):
+        raise DataError("x.bin: damaged")
+
+    single = dataclasses.replace(plan, epochs=1, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.ImageTask, "test_batches", damaged)
+        with pytest.raises(DataError, match="damaged"):
+            seeds.train(single, [0])
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.ImageTask, "train_batch", damaged)  # there is nothing left to train
+        assert seeds.train(single, [0]) == 0
+    assert bits(plan.folder(0)) == alone(single, 0, tmp_path / "alone")
 
 
 def test_a_resumed_seed_keeps_its_own_number_of_threads(plan, capsys):

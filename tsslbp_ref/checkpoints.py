@@ -53,6 +53,14 @@ class CheckpointError(ValueError):
     """A checkpoint, or another file of a run, that cannot be used; the message names the file and says why."""
 
 
+def parse_json(text: str | bytes) -> Any:
+    """`json.loads`, for which brackets nested too deeply for Python are a ValueError as every other bad text is."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Files that are written whole or not at all
 # ---------------------------------------------------------------------------------------------------------------------
@@ -181,7 +189,7 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     if _digest(arrays, text) != digest:
         raise CheckpointError(f"{path} was changed after it was written: its sha256 does not fit its content")
     try:
-        meta = json.loads(text)
+        meta = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{path} is no checkpoint of this project: its meta text is no JSON ({error})") from error
     if not isinstance(meta, dict):

@@ -89,15 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(train)
     train.set_defaults(command=_train)
 
-    results = commands.add_parser("results", help="mean, std and best of the runs beside the paper's numbers")
-    results.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
-    results.add_argument("--csv", type=Path, help="write every epoch of every run to this file, too")
-    results.set_defaults(command=_results)
+    _add_results(commands.add_parser("results", help="mean, std and best of the runs beside the paper's numbers"))
 
     explore = commands.add_parser("explore", help="a window in which one neuron's spikes and phi follow sliders")
     explore.add_argument("--rule", default="released", help="gradient rule of phi (default %(default)s)")
     explore.set_defaults(command=_explore)
     return parser
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
+    parser.add_argument("--csv", type=Path, help="write every epoch of every run to this file, too")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the learning curves into this file, too")
+    parser.set_defaults(command=_results)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -219,6 +223,10 @@ def _results(options: argparse.Namespace) -> int:
     from tsslbp_ref import results
 
     table = results.collect(options.runs)
+    if options.plot is not None:
+        from tsslbp_ref import curves
+
+        curves.write_plot(table, options.plot)
     print(results.as_text(table))
     if options.csv is not None:
         results.write_csv(options.runs, options.csv)

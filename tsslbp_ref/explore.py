@@ -1,6 +1,6 @@
 """`tsslbp-ref explore`: a window in which a neuron's input, weight and constants move, and its spikes and phi follow.
 
-This is the only module of the package that imports matplotlib; the command line loads it when it is asked for.
+It imports matplotlib, as only `curves` does beside it; the command line loads it when it is asked for.
 """
 
 from __future__ import annotations

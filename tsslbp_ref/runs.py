@@ -8,13 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import reprlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,13 @@ from tsslbp_ref import checkpoints
 from tsslbp_ref.checkpoints import CheckpointError
 from tsslbp_ref.layers import Dropout, SumPool2d
 from tsslbp_ref.network import Network
+from tsslbp_ref.run_files import BEST, CONFIG, LAST, METRICS, is_count, is_finite_number, read_config, read_metrics
+from tsslbp_ref.run_files import METRIC_NAMES as METRIC_NAMES  # readers of a run's files know them by this module
+from tsslbp_ref.run_files import refuse_occupied as refuse_occupied
+from tsslbp_ref.stopping import asked_to_stop, signals_noted
 from tsslbp_ref.tasks import Task
 from tsslbp_ref.training import Progress, Trainer, TrainingSettings
 
-CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "checkpoint-last.npz", "checkpoint-best.npz"
-METRIC_NAMES = ("epoch", "train_loss", "train_accuracy", "test_accuracy", "seconds", "samples_per_second")
 SAME_IN_A_RESUMED_RUN = ("neuron", "rule", "layers", "n_steps", "dtype", "n_threads", "settings")
 SAME_IF_NOTED = ("factors", "task")  # the first runs' configs do not have these
 SAVE_EVERY_S = 600.0  # within an epoch, so that kill -9 costs minutes even where an epoch takes hours
@@ -62,7 +63,10 @@ class Run:
     FileExistsError
         If the folder holds a run and `resume` is not asked for: nothing is overwritten.
     CheckpointError
-        If a file of the run cannot be read or belongs to another network or other settings: nothing is changed.
+        If a file of the run is missing, cannot be read or belongs to another network or other settings: nothing is
+        changed.
+    ValueError
+        If the run has trained more epochs than the settings ask for: nothing is changed.
     OSError
         If the folder cannot be written, or another process trains in it.
     """
@@ -86,6 +90,7 @@ class Run:
         with checkpoints.locked(self.folder):
             # All reading comes before any writing: a folder that cannot be resumed stays as it is.
             rows = self._restored_metrics()
+            self._refuse_fewer_epochs()
             for name in (CONFIG, METRICS, LAST, BEST):
                 checkpoints.remove_parts(self.folder / name)
             self._write(CONFIG, json.dumps(self.config, indent=2) + "\n")
@@ -111,6 +116,8 @@ class Run:
             After SIGINT or SIGTERM, once the state is saved.
         OSError
             If the disk is full, or another process trains in the folder; the last checkpoint survives.
+        Exception
+            Whatever the task or the network raises, once the batches before it are saved: a resumed run goes on there.
         """
         progress, epochs = self.trainer.progress, self.trainer.settings.epochs
         with checkpoints.locked(self.folder), signals_noted() as noted:
@@ -132,7 +139,13 @@ class Run:
             in_test = trainer.progress.seen >= trainer.task.n_train  # a test that is cut off begins anew, so let it be
             return asked_to_stop(noted, stop) or (time.monotonic() > due and not in_test)
 
-        metrics = trainer.run_epoch(pause)
+        try:
+            metrics = trainer.run_epoch(pause)
+        except Exception:
+            if trainer.between_batches:
+                with suppress(OSError):  # a disk in trouble must not hide what went wrong first
+                    self._save(LAST)
+            raise
         if metrics is not None:
             # Metrics first: a kill between the two leaves a line too many, which a resumed run drops.
             self._append(metrics)
@@ -140,6 +153,11 @@ class Run:
                 self._save(BEST)
         self._save(LAST)
         return metrics
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no epoch left to train."""
+        return self.trainer.progress.epoch >= self.trainer.settings.epochs
 
     def metrics(self) -> list[dict[str, Any]]:
         """All epochs so far, from disk."""
@@ -153,11 +171,29 @@ class Run:
             restore(self.trainer, self.folder / LAST)
         n_done = self.trainer.progress.epoch
         rows = read_metrics(self.folder)
-        if [row["epoch"] for row in rows[:n_done]] != list(range(1, n_done + 1)):
+        if len(rows) < n_done or any(row["epoch"] != number for number, row in enumerate(rows[:n_done], start=1)):
             raise CheckpointError(f"{self.folder / METRICS} does not hold the {n_done} epochs of {LAST}")
         if len(rows) > n_done + 1:  # a kill leaves one line too many, not two
             raise CheckpointError(f"{self.folder / METRICS} holds {len(rows)} epochs, but {LAST} has {n_done}")
+        self._check_best(n_done)
         return rows[:n_done]
+
+    def _check_best(self, n_done: int) -> None:
+        """Raise unless the checkpoint of the best epoch is there, once an epoch is done, and is sound."""
+        path = self.folder / BEST
+        if path.exists():
+            _sound_state(self.trainer, path)
+        elif n_done:
+            remedy = f"put it back, or copy {LAST} to it to go on without them"
+            raise CheckpointError(f"{path} is missing, and with it the weights of the best epoch: {remedy}")
+
+    def _refuse_fewer_epochs(self) -> None:
+        """Raise if the run has trained more epochs than it is to have."""
+        progress, epochs = self.trainer.progress, self.trainer.settings.epochs
+        least = progress.epoch + (progress.batch > 0)
+        if epochs < least:
+            done = f"is in epoch {least}" if progress.batch else f"has finished {least} epochs"
+            raise ValueError(f"{self.folder} {done} already: --epochs must be at least {least}, got {epochs}")
 
     def _save(self, name: str) -> None:
         trainer = self.trainer
@@ -189,13 +225,6 @@ class Run:
 # ---------------------------------------------------------------------------------------------------------------------
 # What must agree
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def refuse_occupied(folder: Path, *, resume: bool) -> None:
-    """Raise FileExistsError if a folder holds any file of a run and `resume` is not asked for."""
-    held = [name for name in (CONFIG, METRICS, LAST, BEST) if (folder / name).exists()]
-    if held and not resume:
-        raise FileExistsError(f"{folder} holds a run already ({held[0]}): --resume goes on, or choose another folder")
 
 
 def _config(network: Network, task: Task, settings: TrainingSettings, title: str) -> dict[str, Any]:
@@ -255,35 +284,62 @@ def restore(trainer: Trainer, path: Path) -> None:
     CheckpointError
         If the checkpoint cannot be read or belongs to another network or other settings; the trainer is unchanged.
     """
-    arrays, meta = checkpoints.load(path)
-    _same_run(_config(trainer.network, trainer.task, trainer.settings, ""), meta.get("config"), path)
-    progress, n_steps = _counters(meta, path)
+    arrays, progress, n_steps = _sound_state(trainer, path)
     optimiser = trainer.optimiser
-    _fit({"mean": optimiser.means, "square": optimiser.squares}, arrays, path)
-    load_weights(trainer.network, arrays, path)
-    for i in range(len(trainer.network.weights)):
+    for i, W in enumerate(trainer.network.weights):
+        W[...] = arrays[f"weight{i}"]
         optimiser.means[i][...] = arrays[f"mean{i}"]
         optimiser.squares[i][...] = arrays[f"square{i}"]
     optimiser.n_steps = n_steps
     trainer.progress = progress
 
 
-def _counters(meta: dict[str, Any], path: Path) -> tuple[Progress, int]:
+def _sound_state(trainer: Trainer, path: Path) -> tuple[dict[str, np.ndarray], Progress, int]:
+    """A checkpoint's arrays, progress and number of updates, once all of them are known to fit the trainer."""
+    arrays, meta = checkpoints.load(path)
+    _same_run(_config(trainer.network, trainer.task, trainer.settings, ""), meta.get("config"), path)
+    progress, n_steps = _counters(meta, trainer.task.n_train, path)
+    optimiser = trainer.optimiser
+    _fit({"mean": optimiser.means, "square": optimiser.squares, "weight": trainer.network.weights}, arrays, path)
+    return arrays, progress, n_steps
+
+
+def _counters(meta: dict[str, Any], n_train: int, path: Path) -> tuple[Progress, int]:
     """The progress and the number of updates that a checkpoint's meta data holds."""
     try:
-        progress, n_steps = Progress(**meta["progress"]), int(meta["optimiser_steps"])
-    except (KeyError, TypeError, ValueError) as error:
+        progress, n_steps = Progress(**meta["progress"]), meta["optimiser_steps"]
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} lacks the counters of a run: {type(error).__name__} {error}") from error
+    values = dataclasses.asdict(progress)
+    wrong = [name for name in ("epoch", "batch", "correct", "seen") if not is_count(values[name])]
+    wrong += [name for name in ("loss", "seconds", "best_accuracy") if not is_finite_number(values[name])]
+    if wrong:
+        raise CheckpointError(f"{path} holds no counters of a run: its {wrong[0]} is {reprlib.repr(values[wrong[0]])}")
+    if not is_count(n_steps):
+        raise CheckpointError(f"{path} holds no counters of a run: its optimiser_steps is {reprlib.repr(n_steps)}")
+    if progress.seen > n_train:
+        raise CheckpointError(f"{path} holds no counters of a run: it has seen {progress.seen} samples of {n_train}")
     return progress, n_steps
 
 
 def _fit(wanted: dict[str, list[np.ndarray]], arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Raise unless the checkpoint's arrays of each name have the numbers and shapes of the wanted ones."""
+    """Raise unless the checkpoint's arrays of each name have the number, type and shapes of the wanted ones.
+
+    Their numbers must be finite: training ends before others are reached.
+    """
     for name, group in wanted.items():
-        shapes = {f"{name}{i}": array.shape for i, array in enumerate(group)}
-        found = {key: array.shape for key, array in arrays.items() if key.startswith(name)}
-        if shapes != found:
-            raise CheckpointError(f"{path} is of another network: it has {found}, here it is {shapes}")
+        forms = {f"{name}{i}": _form(array) for i, array in enumerate(group)}
+        found = {key: _form(array) for key, array in arrays.items() if key.startswith(name)}
+        if forms != found:
+            raise CheckpointError(f"{path} is of another network: it has {found}, here it is {forms}")
+        for key in forms:
+            if not np.isfinite(arrays[key]).all():
+                raise CheckpointError(f"{path} holds numbers that are not finite, in {key}")
+
+
+def _form(array: np.ndarray) -> str:
+    """Type and shape, such as "float32 (10, 400)"; the order of a number's bytes does not matter."""
+    return f"{array.dtype.name} {array.shape}"
 
 
 def load_weights(network: Network, arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -291,89 +347,3 @@ def load_weights(network: Network, arrays: dict[str, np.ndarray], path: Path) ->
     _fit({"weight": network.weights}, arrays, path)
     for i, W in enumerate(network.weights):
         W[...] = arrays[f"weight{i}"]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Reading a folder
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The settings of the run in a folder, from config.json.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is no JSON object; the message names it.
-    """
-    path = folder / CONFIG
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got {type(found).__name__}")
-    return found
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line cut short by a kill is left out.
-
-    Raises
-    ------
-    ValueError
-        If another line is not an epoch's metrics.
-    """
-    path = folder / METRICS
-    if not path.exists():
-        return []
-    rows = []
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise CheckpointError(f"{path}, line {number} is no JSON: {error}") from error
-        if not isinstance(row, dict) or not all(_is_number(row.get(name)) for name in METRIC_NAMES):
-            raise CheckpointError(f"{path}, line {number} must hold the numbers {', '.join(METRIC_NAMES)}")
-        rows.append(row)
-    return rows
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Stopping
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def asked_to_stop(noted: list[int], stop: Callable[[], int]) -> bool:
-    """Whether a signal was noted; what `stop` says counts as one."""
-    signum = stop()
-    if signum and not noted:
-        noted.append(signum)
-    return bool(noted)
-
-
-@contextmanager
-def signals_noted() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list instead of dying of them; a second SIGINT kills as ever."""
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # the main thread alone gets signals
-        yield noted
-        return
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        noted.append(signum)
-        signal.signal(signum, signal.SIG_DFL)
-
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

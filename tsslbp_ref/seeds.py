@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import secrets
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from tsslbp_ref.checkpoints import write_atomically
 from tsslbp_ref.experiments import experiment
 from tsslbp_ref.parameters import rule_by_name
-from tsslbp_ref.runs import CONFIG, InterruptedRunError, Run, read_config, read_metrics, refuse_occupied, signals_noted
+from tsslbp_ref.run_files import CONFIG, read_config, read_metrics, refuse_occupied
+from tsslbp_ref.runs import InterruptedRunError, Run
+from tsslbp_ref.stopping import signals_noted
 from tsslbp_ref.tasks import task_of
 from tsslbp_ref.training import TrainingSettings, epoch_line
 from tsslbp_ref.workers import available_cores
@@ -27,7 +32,12 @@ from tsslbp_ref.workers import available_cores
 BAD_INPUT, SIGNAL_BASE = 2, 128
 POLL_S = 0.2
 CONNECT_S = 10.0
+# What a run in a pool is stopped by when the process that started it has gone; Windows has no such signal.
+PARENT_GONE = getattr(signal, "SIGHUP", signal.SIGTERM)
 KNOWN_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, CancelledError)
+
+_parent_gone = threading.Event()
+_at_work: AbstractContextManager[Any] = nullcontext()  # in a process of the pool, a lock
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,9 @@ class Plan:
         )
 
     def stop(self) -> int:
-        """The number of the signal in the stop file, 0 while there is none."""
+        """The number of the signal in the stop file, or SIGHUP if this process has outlived its parent; else 0."""
+        if _parent_gone.is_set():
+            return int(PARENT_GONE)
         if self.stop_file is None or not self.stop_file.exists():
             return 0
         return int(self.stop_file.read_text())
@@ -100,6 +112,8 @@ def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
     task = task_of(row, plan.data, download=plan.download)
     settings = plan.settings(seed)
     run = Run(folder, network, task, settings, title=plan.experiment, resume=plan.resume, show_progress=show_progress)
+    if run.finished:
+        print(f"{plan.experiment} {plan.rule} seed {seed}  all {settings.epochs} epochs are done already", flush=True)
     try:
         for metrics in run.run(plan.stop):
             print(f"{plan.experiment} {plan.rule} seed {seed}  {epoch_line(metrics)}", flush=True)
@@ -119,12 +133,34 @@ def _threads(plan: Plan, folder: Path) -> int | None:
 
 def run_seed_apart(plan: Plan, seed: int, default_threads: int) -> int:
     """`run_seed` in a process of a pool or a cluster, where several runs share the cores."""
-    if plan.stop():  # a seed that was waiting when the others were stopped
-        return SIGNAL_BASE + plan.stop()
-    # For good, not for the length of the run: another run may be in this process at the same time.
-    threadpool_limits(1, user_api="blas")
-    threads = _threads(plan, plan.folder(seed)) or default_threads
-    return run_seed(replace(plan, threads=threads), seed, show_progress=False)
+    with _at_work:
+        if plan.stop():  # a seed that was waiting when the others were stopped
+            return SIGNAL_BASE + plan.stop()
+        # For good, not for the length of the run: another run may be in this process at the same time.
+        threadpool_limits(1, user_api="blas")
+        threads = _threads(plan, plan.folder(seed)) or default_threads
+        return run_seed(replace(plan, threads=threads), seed, show_progress=False)
+
+
+def _pool(n_processes: int) -> ProcessPoolExecutor:
+    """Processes that are spawned, not forked: a fork in a process that has threads may hang."""
+    return ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn"), _end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let this process of a pool end if its parent is killed outright, once the seed at work has saved its state."""
+    global _at_work
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    lock = _at_work = threading.Lock()
+
+    def watch() -> None:
+        parent.join()
+        _parent_gone.set()
+        with lock:  # free when no seed is at work; then nobody is there to give it another
+            os._exit(SIGNAL_BASE + PARENT_GONE)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -169,8 +205,7 @@ def train(plan: Plan, seeds: Sequence[int], *, show_progress: bool = False, dask
     task_of(experiment(plan.experiment), plan.data, download=plan.download)  # once, not by every process at a time
     n_processes = min(len(seeds), available_cores())
     threads = max(1, available_cores() // n_processes)
-    # Processes are spawned, not forked: a fork in a process that has threads may hang.
-    with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with _pool(n_processes) as pool:
         return run_on(pool, plan, seeds, at_once=n_processes, threads=threads)
 
 

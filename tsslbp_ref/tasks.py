@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import datasets
+from tsslbp_ref.datasets.nmnist import EVENT_BYTES
 from tsslbp_ref.experiments import Experiment
 
 Array = npt.NDArray[Any]
@@ -78,11 +79,19 @@ class ImageTask:
 
 
 class EventTask:
-    """N-MNIST recordings, read and binned as they are needed."""
+    """N-MNIST recordings, read and binned as they are needed.
+
+    The sizes of all files are looked at once, at the start: a truncated one should not end a run hours later.
+    """
 
     def __init__(self, experiment: Experiment, data_dir: str | Path | None = None) -> None:
         self._train = datasets.NMNIST(data_dir, "train")
         self._test = datasets.NMNIST(data_dir, "test")
+        for path in (*self._train.paths, *self._test.paths):
+            size = path.stat().st_size
+            if not size or size % EVENT_BYTES:
+                found = f"the size of an event file must be a multiple of {EVENT_BYTES} bytes, got {size} bytes"
+                raise datasets.DataError(f"{path}: {found}")
         self._experiment = experiment
         self.source = self._train.source
 

@@ -100,6 +100,12 @@ class Trainer:
         self.show_progress = show_progress
         self.optimiser = AdamW(network.weights, settings.learning_rate, workers=network.workers)
         self.progress = Progress()
+        self._n_updates_counted = 0
+
+    @property
+    def between_batches(self) -> bool:
+        """Whether weights, averages and counters are of the same batch; not so after an error within an update."""
+        return self.optimiser.n_steps == self._n_updates_counted
 
     def run_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
         """Train to the end of the current epoch, test, and return the epoch's metrics.
@@ -121,6 +127,7 @@ class Trainer:
             If the gradients stop being finite or the task hands out what the network cannot take; the message says in
             which batch.
         """
+        self._n_updates_counted = self.optimiser.n_steps
         order = self._rng(ORDER_STREAM).permutation(self.task.n_train)
         # The optimiser's and the loss's sums are BLAS calls, too, and their last bits depend on BLAS's own threads.
         with threadpool_limits(1, user_api="blas"):
@@ -151,6 +158,7 @@ class Trainer:
         state.seen += len(y)
         state.batch += 1
         state.seconds += time.perf_counter() - started
+        self._n_updates_counted = self.optimiser.n_steps
 
     def _finish_epoch(self, test_accuracy: float) -> dict[str, Any]:
         state = self.progress

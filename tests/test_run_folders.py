@@ -1,0 +1,254 @@
+"""Folders of runs that cannot be used: each is refused in one line that names the file, and stays as it is."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from made_data import BLOBS, BlobTask, blob_network, blob_run
+from made_runs import FILES, content, finished
+
+from tsslbp_ref import GradientRule, checkpoints, runs
+from tsslbp_ref.checkpoints import CheckpointError
+from tsslbp_ref.runs import BEST, CONFIG, LAST, METRICS, InterruptedRunError, Run, read_metrics
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    return finished(tmp_path_factory.mktemp("unbroken") / "run", resume=False)
+
+
+@pytest.fixture
+def one_epoch(tmp_path):
+    finished(tmp_path / "run", epochs=1)
+    return tmp_path / "run"
+
+
+def refused(folder, error_type, message, **changes):
+    """Resuming is refused in one line, and the folder stays as it is."""
+    before = content(folder)
+    settings = {"network": blob_network(), "task": BlobTask(), "settings": BLOBS, "resume": True} | changes
+    with pytest.raises(error_type, match=message) as error:
+        Run(folder, **settings)
+    assert "\n" not in str(error.value)
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("kept", FILES)
+def test_a_folder_that_holds_any_file_of_a_run_is_not_trained_in_without_resume(one_epoch, kept):
+    for name in FILES:
+        if name != kept:
+            (one_epoch / name).unlink()
+    refused(one_epoch, FileExistsError, f"run holds a run already .{kept}.: --resume goes on", resume=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": blob_network(spec="3C3-P2-11")}, "is of another run: its layers is"),
+        ({"network": blob_network(rule=GradientRule(intra=False))}, "its rule.intra is True, here it is False"),
+        ({"network": blob_network(n_threads=2)}, "its n_threads is 1, here it is 2"),
+        ({"network": blob_network(dropout=0.3)}, "its factors is"),
+        ({"network": blob_network(pool_gain=1.0)}, "its factors is"),
+        ({"network": blob_network(dtype="float64")}, "its dtype is float32, here it is float64"),
+        ({"task": BlobTask(n_train=40)}, "its task.n_train is 36, here it is 40"),
+        ({"settings": runs.TrainingSettings(3, 8, 2e-2)}, "its settings.learning_rate is 0.01, here it is 0.02"),
+    ],
+)
+@pytest.mark.parametrize("without_config", [False, True])
+def test_a_checkpoint_of_another_run_is_refused(one_epoch, changes, message, without_config):
+    if without_config:  # the checkpoint holds the settings, too
+        (one_epoch / CONFIG).unlink()
+    refused(one_epoch, CheckpointError, message, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"title": "x', r"config\.json is no JSON"),
+        ("[" * 200_000, r"config\.json is no JSON: its brackets are nested too deeply"),
+        ('{"neuron": ' + "[" * 400 + "]" * 400 + "}", r"config\.json is of another run: its neuron is "),
+        ("[]", "must hold a JSON object"),
+        ("{}", "its neuron is None"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_refused(one_epoch, text, message):
+    (one_epoch / CONFIG).write_text(text)
+    refused(one_epoch, CheckpointError, message)
+
+
+def test_a_truncated_checkpoint_is_refused(one_epoch):
+    (one_epoch / LAST).write_bytes((one_epoch / LAST).read_bytes()[:-50])
+    refused(one_epoch, CheckpointError, f"{LAST} is truncated or no checkpoint")
+
+
+def cast(name, dtype):
+    return lambda arrays, meta: arrays.update({name: arrays[name].astype(dtype)})
+
+
+def counter(name, value):
+    return lambda arrays, meta: meta["progress"].update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda arrays, meta: arrays.pop("weight1"), "is of another network: it has"),
+        (lambda arrays, meta: arrays.update(mean0=np.zeros(())), "is of another network: it has"),
+        (lambda arrays, meta: arrays.pop("square2"), "is of another network: it has"),
+        (lambda arrays, meta: meta.pop("optimiser_steps"), "lacks the counters of a run"),
+        (lambda arrays, meta: meta["progress"].update(depth=1), "lacks the counters of a run"),
+        (lambda arrays, meta: meta.update(progress=7), "lacks the counters of a run"),
+        (cast("weight0", "complex64"), "is of another network: it has .*'weight0': 'complex64 "),
+        (cast("weight1", "float64"), "is of another network: it has .*'weight1': 'float64 "),
+        (cast("weight0", "U32"), "is of another network: it has .*'weight0': 'str1024 "),
+        (cast("mean1", "int32"), "is of another network: it has .*'mean1': 'int32 "),
+        (cast("square0", "bool"), "is of another network: it has .*'square0': 'bool "),
+        (lambda arrays, meta: arrays["weight1"].fill(np.nan), "holds numbers that are not finite, in weight1"),
+        (lambda arrays, meta: arrays["mean0"].fill(np.inf), "holds numbers that are not finite, in mean0"),
+        (counter("epoch", "x"), "holds no counters of a run: its epoch is 'x'"),
+        (counter("epoch", 10**400), "holds no counters of a run: its epoch is 1000"),
+        (counter("epoch", 10**12), "does not hold the 1000000000000 epochs"),
+        (counter("batch", 1.5), "holds no counters of a run: its batch is 1.5"),
+        (counter("seen", -8), "holds no counters of a run: its seen is -8"),
+        (counter("seen", 37), "holds no counters of a run: it has seen 37 samples of 36"),
+        (counter("correct", True), "holds no counters of a run: its correct is True"),
+        (counter("loss", float("nan")), "holds no counters of a run: its loss is nan"),
+        (counter("seconds", None), "holds no counters of a run: its seconds is None"),
+        (counter("best_accuracy", "z" * 10**6), "holds no counters of a run: its best_accuracy is 'zzz"),
+        (lambda arrays, meta: meta.update(optimiser_steps="5"), "no counters of a run: its optimiser_steps is '5'"),
+        (lambda arrays, meta: meta.update(optimiser_steps=-1), "no counters of a run: its optimiser_steps is -1"),
+        (lambda arrays, meta: meta.pop("config"), "holds no settings of a run, but NoneType"),
+    ],
+)
+@pytest.mark.parametrize("name", [LAST, BEST])
+@pytest.mark.filterwarnings("error")
+def test_a_checkpoint_with_a_right_digest_but_wrong_content_is_refused(one_epoch, name, damage, message):
+    arrays, meta = checkpoints.load(one_epoch / name)
+    damage(arrays, meta)
+    checkpoints.save(one_epoch / name, arrays, meta)
+    if name == BEST and message.startswith("does not hold"):  # which epoch was the best one is its own affair
+        assert blob_run(one_epoch, resume=True).trainer.progress.epoch == 1
+        return
+    file = METRICS if message.startswith("does not hold") else name
+    refused(one_epoch, CheckpointError, f"{file}.*{message}")
+
+
+def test_a_checkpoint_that_is_no_json_for_python_is_refused(one_epoch, monkeypatch):
+    arrays, _ = checkpoints.load(one_epoch / LAST)
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: "[" * 200_000)
+    checkpoints.save(one_epoch / LAST, arrays, {})
+    monkeypatch.undo()
+    refused(one_epoch, CheckpointError, f"{LAST} .*its brackets are nested too deeply")
+
+
+def test_a_checkpoint_from_a_machine_of_the_other_byte_order_goes_on(tmp_path, unbroken):
+    finished(tmp_path / "run", epochs=1)
+    for name in (LAST, BEST):
+        arrays, meta = checkpoints.load(tmp_path / "run" / name)
+        swapped = {key: array.astype(array.dtype.newbyteorder()) for key, array in arrays.items()}
+        checkpoints.save(tmp_path / "run" / name, swapped, meta)
+    _, rows, _ = finished(tmp_path / "run")
+    assert rows == unbroken[1]
+
+
+def test_a_truncated_checkpoint_of_the_best_epoch_is_refused(one_epoch):
+    (one_epoch / BEST).write_bytes((one_epoch / BEST).read_bytes()[:-50])
+    refused(one_epoch, CheckpointError, f"{BEST} is truncated or no checkpoint")
+
+
+def test_a_missing_checkpoint_of_the_best_epoch_is_told_with_what_to_do(one_epoch):
+    (one_epoch / BEST).unlink()
+    message = f"{BEST} is missing, and with it the weights of the best epoch: put it back, or copy {LAST} to it"
+    refused(one_epoch, CheckpointError, message)
+    (one_epoch / BEST).write_bytes((one_epoch / LAST).read_bytes())
+    assert blob_run(one_epoch, resume=True).trainer.progress.epoch == 1
+
+
+def test_a_metrics_file_cut_short_by_a_kill_does_not_stop_a_resume(tmp_path, unbroken):
+    finished(tmp_path / "run", epochs=2)
+    with (tmp_path / "run" / METRICS).open("a") as file:
+        file.write('{"epoch": 3, "train_lo')
+    assert len(read_metrics(tmp_path / "run")) == 2
+    assert finished(tmp_path / "run") == unbroken
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "does not hold the 1 epochs of checkpoint-last.npz"),
+        ("oops\n{}\n", "line 1 is no JSON"),
+        ("\xff\xfe\n{}\n", "line 1 is no JSON"),
+        ("{}\n", "line 1 must hold the finite numbers epoch, train_loss"),
+        ("3\n", "line 1 must hold the finite numbers"),
+    ],
+)
+def test_a_metrics_file_that_lacks_epochs_is_refused(one_epoch, text, message):
+    (one_epoch / METRICS).write_text(text, encoding="latin-1")
+    refused(one_epoch, CheckpointError, message)
+
+
+def test_epochs_without_their_checkpoint_are_not_trained_over(tmp_path):
+    finished(tmp_path / "run", epochs=2)
+    (tmp_path / "run" / LAST).unlink()
+    refused(tmp_path / "run", CheckpointError, "holds 2 epochs, but checkpoint-last.npz has 0")
+
+
+def test_fewer_epochs_than_are_done_are_refused(tmp_path):
+    finished(tmp_path / "run", epochs=3)
+    message = "run has finished 3 epochs already: --epochs must be at least 3, got 2"
+    refused(tmp_path / "run", ValueError, message, settings=dataclasses.replace(BLOBS, epochs=2))
+
+
+def test_fewer_epochs_than_are_begun_are_refused(tmp_path):
+    asked = []
+    with pytest.raises(InterruptedRunError):
+        list(blob_run(tmp_path / "run").run(lambda: asked.append(0) or signal.SIGTERM * (len(asked) == 10)))
+    message = "run is in epoch 2 already: --epochs must be at least 2, got 1"
+    refused(tmp_path / "run", ValueError, message, settings=dataclasses.replace(BLOBS, epochs=1))
+    assert len(finished(tmp_path / "run", epochs=2)[1]) == 2
+
+
+def test_a_folder_in_which_another_trains_is_refused(tmp_path):
+    epochs = blob_run(tmp_path / "run").run()
+    next(epochs)
+    refused(tmp_path / "run", BlockingIOError, "run is in use by another process")
+    epochs.close()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="file/run"):
+        blob_run(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("full_from", [0, 1, 3, 5])
+def test_a_full_disk_during_an_epochs_end_loses_nothing_that_was_saved(tmp_path, unbroken, monkeypatch, full_from):
+    finished(tmp_path / "run", epochs=1)
+    run = blob_run(tmp_path / "run", resume=True)
+    calls = []
+    plain = os.fsync
+
+    def fsync(handle):
+        calls.append(handle)
+        if len(calls) > full_from:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=r"cannot write .*run/.*: No space left on device"):
+        list(run.run())
+    monkeypatch.undo()
+    checkpoints.load(tmp_path / "run" / LAST)
+    assert finished(tmp_path / "run") == unbroken
+
+
+def test_metrics_that_json_cannot_hold_are_refused(tmp_path):
+    run = blob_run(tmp_path / "run")
+    run.trainer.run_epoch = lambda _: {"epoch": 1, "train_loss": float("nan"), "test_accuracy": 0.5}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        list(run.run())
+    assert read_metrics(tmp_path / "run") == []
