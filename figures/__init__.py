@@ -44,6 +44,7 @@ FIGURES = (
     "fig27_ablation",
     "fig28_network_forward",
     "fig29_loss_geometry",
+    "fig30_target_trains",
 )
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from figures import fig27_ablation as figure
+from figures import fig30_target_trains as targets
+from figures import measured
 from studies import ablation
 from tsslbp_ref.runs import METRIC_NAMES
 
@@ -214,3 +216,23 @@ def test_figure_draws_every_seed_and_its_means(table: Path, tmp_path: Path, monk
     assert best["released", "mean"] == pytest.approx(88.5)
     assert best["released", "low"] < 88.0 < 89.0 < best["released", "high"]
     assert path.stat().st_size > 10_000
+
+
+def test_fig30_the_printed_target_is_better_in_every_seed() -> None:
+    curves = targets.measure()
+    released, printed = (curves[name] for name in (targets.RELEASED, targets.PRINTED))
+    assert released.shape == printed.shape == (5, 100)
+    assert (printed.max(axis=1) > released.max(axis=1)).all()
+    assert (printed[:, -1] > released[:, -1]).all()
+    assert released.max(axis=1).mean() < 89.75 < printed.max(axis=1).mean()
+
+
+def test_fig30_compares_the_same_seeds_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for (table, rule), run in zip(targets.TABLES.values(), ("seed0", "seed1"), strict=True):
+        with (tmp_path / table).open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow((*ablation.KEY, *METRIC_NAMES))
+            writer.writerow((targets.EXPERIMENT, rule, run, 1, 1.0, 0.5, 0.5, 4.0, 250.0))
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    with pytest.raises(ValueError, match="both tables must have the same seeds"):
+        targets.measure()
