@@ -130,7 +130,7 @@ def weight_changes(pre: Array, drive: Array, desired: Array, rule: GradientRule 
     _, g = losses.value_and_gradient("spike-train", trace.a, desired[:, :, np.newaxis], NEURON)
     delta = fast.tsslbp_backward(g, trace, NEURON, rule)
     a_pre = fast.psc_filter(pre, NEURON)
-    changes = [-SYNAPSE.weight_gradient(delta[:, b], a_pre[:, b]).item() for b in range(pre.shape[1])]
+    changes = [-SYNAPSE.weight_gradient(delta[:, b], a_pre[:, b, np.newaxis]).item() for b in range(pre.shape[1])]
     return np.array(changes), trace.s[:, :, 0]
 
 

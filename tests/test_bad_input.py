@@ -1,5 +1,6 @@
 """Wrong arguments of the Python API: a ValueError or TypeError that names the argument and says what was found."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +11,14 @@ from tsslbp_ref import fast, losses, reference
 from tsslbp_ref.optim import AdamW
 
 NEURON, RULE = tr.NeuronParameters(), tr.GradientRule()
+LITERAL_FORWARD = (reference.lif_forward, reference.psc_filter)
+BACKWARD = (
+    lambda trace, neuron, rule: fast.tsslbp_backward(np.ones((5, 2, 3)), trace, neuron, rule),
+    lambda trace, neuron, rule: reference.tsslbp_backward(np.ones((5, 2, 3)), trace, neuron, rule),
+    reference.dependency_matrix,
+    reference.dependency_parts,
+)
+BACKWARD_NAMES = ("fast", "reference", "dependency_matrix", "dependency_parts")
 
 
 @pytest.mark.parametrize("field", ["tau_m", "tau_s", "threshold"])
@@ -35,6 +44,9 @@ def test_a_time_constant_below_one_step(field, value):
         ("warmup", None),
         ("inverse_rise_clip", 0.0),
         ("inverse_rise_clip", math.nan),
+        ("inverse_rise_clip", -math.inf),
+        ("inverse_rise_clip", np.array([1.0, 2.0])),
+        ("inverse_rise_clip", [[1.0], [2.0, 3.0]]),
         ("surrogate_width", -0.2),
         ("surrogate_argument_clip", math.inf),
         ("warmup_gate", -1.0),
@@ -43,6 +55,11 @@ def test_a_time_constant_below_one_step(field, value):
 def test_gradient_rule(field, value):
     with pytest.raises((ValueError, TypeError), match=field):
         tr.GradientRule(**{field: value})
+
+
+def test_a_rule_without_a_clip():
+    for infinity in (math.inf, np.float32(math.inf)):
+        assert tr.GradientRule(inverse_rise_clip=infinity).coefficients(NEURON).inverse_rise_clip == math.inf
 
 
 def test_an_unknown_rule_lists_the_known_ones_and_the_nearest():
@@ -81,9 +98,75 @@ def test_psc_gradient(twin):
         twin.tsslbp_backward(np.ones((5, 2, 3)), np.ones((5, 2, 3)), NEURON, RULE)
 
 
-def test_a_neuron_of_the_wrong_kind():
+def changed(trace, **fields):
+    return dataclasses.replace(trace, **fields)
+
+
+@pytest.mark.parametrize("backward", BACKWARD, ids=BACKWARD_NAMES)
+def test_a_trace_whose_arrays_do_not_belong_together(backward):
+    trace = tr.lif_forward(np.ones((5, 2, 3)), NEURON)
+    with pytest.raises(ValueError, match=r"trace.a must have shape \(5, 2, 3\) to match trace.u, got \(2, 2, 3\)"):
+        backward(changed(trace, a=trace.a[:2].copy()), NEURON, RULE)
+    with pytest.raises(ValueError, match=r"trace.u must have 3 axes, got 2 \(shape \(5, 6\)\)"):
+        backward(changed(trace, u=trace.u.reshape(5, 6)), NEURON, RULE)
+    for name in "ua":
+        with pytest.raises(ValueError, match=rf"trace\.{name} must be finite, got nan"):
+            backward(changed(trace, **{name: np.full((5, 2, 3), np.nan)}), NEURON, RULE)
+        with pytest.raises(TypeError, match=rf"trace\.{name} must hold real numbers"):
+            backward(changed(trace, **{name: None}), NEURON, RULE)
+
+
+@pytest.mark.parametrize("backward", BACKWARD, ids=BACKWARD_NAMES)
+def test_a_trace_of_other_neurons(backward):
+    trace = tr.lif_forward(np.ones((5, 2, 3)), NEURON)
+    with pytest.raises(ValueError, match=r"trace.threshold must be neuron.threshold = 2.0, got 1.0"):
+        backward(trace, tr.NeuronParameters(5.0, 3.0, 2.0), RULE)
+
+
+@pytest.mark.parametrize("backward", BACKWARD, ids=BACKWARD_NAMES)
+def test_a_neuron_or_a_rule_of_the_wrong_kind(backward):
+    trace = tr.lif_forward(np.ones((5, 2, 3)), NEURON)
+    with pytest.raises(TypeError, match="rule must be a GradientRule, got str"):
+        backward(trace, NEURON, "released")
+    with pytest.raises(TypeError, match="neuron must be a NeuronParameters, got NoneType"):
+        backward(trace, None, RULE)
+
+
+@pytest.mark.parametrize("function", [tr.lif_forward, tr.psc_filter, tr.psc_filter_adjoint, *LITERAL_FORWARD])
+def test_a_forward_function_without_a_neuron(function):
+    with pytest.raises(TypeError, match="neuron must be a NeuronParameters, got NoneType"):
+        function(np.ones((5, 2, 3)), None)
     with pytest.raises(TypeError, match="neuron must be a NeuronParameters, got tuple"):
-        tr.lif_forward(np.ones((5, 2, 3)), (5.0, 3.0))
+        function(np.ones((5, 2, 3)), (5.0, 3.0))
+
+
+@pytest.mark.parametrize("function", [fast.psc_filter, reference.psc_filter, fast.psc_filter_adjoint])
+def test_a_ragged_signal(function):
+    with pytest.raises(ValueError, match=r"[sg] must be a rectangular array of numbers"):
+        function([[1.0], [2.0, 3.0]], NEURON)
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">i2"])
+def test_arrays_in_the_other_byte_order_are_taken(dtype):
+    foreign = (np.arange(30).reshape(5, 2, 3) / 5).astype(dtype)
+    I = foreign.astype(foreign.dtype.newbyteorder("="))
+    trace = tr.lif_forward(I, NEURON)
+    assert np.array_equal(tr.lif_forward(foreign, NEURON).u, trace.u)
+    assert np.array_equal(tr.psc_filter(foreign, NEURON), tr.psc_filter(I, NEURON))
+    assert np.array_equal(tr.psc_filter_adjoint(foreign, NEURON), tr.psc_filter_adjoint(I, NEURON))
+    swapped = changed(trace, u=trace.u.astype(trace.u.dtype.newbyteorder(">")))
+    delta = tr.tsslbp_backward(I, trace, NEURON, RULE)
+    assert np.array_equal(tr.tsslbp_backward(foreign, swapped, NEURON, RULE), delta)
+    network, x = small_network(n_steps=3), foreign[:4, :1, :1].reshape(1, 1, 2, 2)
+    assert np.array_equal(network.forward(x), network.forward(x.tolist()))
+
+
+@pytest.mark.parametrize("twin", [fast, reference], ids=["fast", "reference"])
+@pytest.mark.parametrize(("value", "dtype"), [(-1.7e308, "float64"), (-3.4e38, "float32")])
+@pytest.mark.filterwarnings("error")
+def test_a_membrane_that_overflows(twin, value, dtype):
+    with pytest.raises(ValueError, match="I is too large: the membranes must be finite, got -inf at the last step"):
+        twin.lif_forward(np.full((5, 1, 1), value, dtype), NEURON)
 
 
 @pytest.mark.parametrize(
@@ -93,11 +176,21 @@ def test_a_neuron_of_the_wrong_kind():
         ([0, -1], "y must lie in 0 .. 2, got -1"),
         ([0], r"y must have shape \(2,\)"),
         ([0.0, 1.0], "y must hold integer class labels"),
+        ([[0], [0, 1]], "y must be a rectangular array"),
     ],
 )
 def test_labels(y, message):
     with pytest.raises((ValueError, TypeError), match=message):
         losses.value_and_gradient("kernel", np.zeros((5, 2, 3)), y, NEURON)
+
+
+@pytest.mark.parametrize("loss", ["kernel", "count", "softmax"])
+def test_a_loss_without_a_neuron_or_with_other_settings(loss):
+    with pytest.raises(TypeError, match="neuron must be a NeuronParameters, got NoneType"):
+        losses.value_and_gradient(loss, np.zeros((5, 2, 3)), [0, 1], None)
+    for settings in ("abc", 0, ()):
+        with pytest.raises(TypeError, match=f"settings must be a LossSettings, got {type(settings).__name__}"):
+            losses.value_and_gradient(loss, np.zeros((5, 2, 3)), [0, 1], NEURON, settings)
 
 
 def test_an_unknown_loss_lists_the_known_ones():
@@ -144,6 +237,11 @@ def test_network_input(x, message):
         ({"n_threads": 0}, "n_threads must be at least 1"),
         ({"neuron": 5.0}, "neuron must be a NeuronParameters, got float"),
         ({"rule": "released"}, "rule must be a GradientRule, got str"),
+        ({"neuron": 0}, "neuron must be a NeuronParameters, got int"),
+        ({"rule": 0}, "rule must be a GradientRule, got int"),
+        ({"dtype": None}, "dtype must be one of float32, float64, got None"),
+        ({"weight_scale": (1, 2, 3)}, r"weight_scale must be a number or a pair of numbers, got \(1, 2, 3\)"),
+        ({"weight_scale": (1, "2")}, "weight_scale must be a real number, got '2'"),
     ],
 )
 def test_network_settings(keywords, message):
@@ -163,6 +261,63 @@ def test_network_weights():
     network.weights = network.weights[1:]
     with pytest.raises(ValueError, match="weights must be 2 arrays, got 1"):
         network.forward(x)
+
+
+def test_network_weights_that_are_no_sequence():
+    network = small_network()
+    for weights in (None, 1.0, "weights"):
+        with pytest.raises(TypeError, match=f"weights must be a sequence, got {weights!r}"):
+            network.weights = weights
+    assert len(network.weights) == 2
+
+
+def test_network_weights_may_be_any_sequence():
+    network = small_network()
+    x = np.random.default_rng(0).normal(size=(2, 1, 2, 2))
+    a = network.forward(x)
+    network.weights = tuple(W.tolist() for W in network.weights)
+    assert isinstance(network.weights, list)
+    assert np.array_equal(network.forward(x), a)
+    network.weights[1] = np.zeros((3, 6))
+    assert not network.forward(x).any()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("loss", ["kernel", "count"])
+def test_settings_and_rng_of_a_training_step(loss, dropout):
+    network, x = small_network(dropout=dropout), np.zeros((2, 1, 2, 2))
+    for settings in ("abc", (), 0):
+        with pytest.raises(TypeError, match=f"settings must be a LossSettings, got {type(settings).__name__}"):
+            network.loss_and_gradients(x, [0, 1], loss, settings=settings)
+        with pytest.raises(TypeError, match="settings must be a LossSettings"):
+            network.gradient_flow(x, [0, 1], loss, settings)
+    with pytest.raises(TypeError, match="rng must be a Generator, got int"):
+        network.loss_and_gradients(x, [0, 1], loss, rng=0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e300, 3e38])
+def test_an_input_too_large_for_single_precision_is_an_error_and_no_warning(scale):
+    network, x = small_network(dtype="float32"), scale * np.ones((2, 1, 2, 2))
+    network.weights = [10.0 * W for W in network.weights]
+    message = r"x must be finite in float32, got 1e\+300 at index \[0, 0, 0, 0\]|membranes of layer 0 are not finite"
+    with pytest.raises(ValueError, match=message):
+        network.forward(x)
+    with pytest.raises(ValueError, match=message):
+        network.loss_and_gradients(x, [0, 1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_weight_too_large_for_single_precision_is_an_error_and_no_warning():
+    network = small_network(dtype="float32")
+    network.weights[1] = np.full((3, 6), 1e300)
+    with pytest.raises(ValueError, match=r"weights\[1\] must be finite"):
+        network.forward(np.ones((2, 1, 2, 2)))
+
+
+def test_the_rows_of_the_check_table():
+    with pytest.raises(TypeError, match="names must be a sequence, got 5"):
+        tr.gradcheck.run(5)
 
 
 def test_optimiser():

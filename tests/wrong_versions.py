@@ -122,7 +122,7 @@ def channel_last(right: Callable[..., Any]) -> Callable[..., Any]:
 
     def forward(self: Any, x: Any, W: Any, out: Any = None) -> Any:
         pictures = len(self.input_shape) == 3
-        return right(self, np.ascontiguousarray(np.moveaxis(x, -3, -1)) if pictures else x, W, out)
+        return right(self, np.moveaxis(x, -3, -1).reshape(x.shape) if pictures else x, W, out)
 
     return forward
 

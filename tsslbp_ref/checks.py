@@ -9,23 +9,57 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 FLOAT_NAMES = ("float32", "float64")
 
+Kind = TypeVar("Kind")
+
+
+def instance_of(name: str, value: Any, kind: type[Kind]) -> Kind:
+    """Return ``value`` if it is a `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def instance_or_default(name: str, value: Any, kind: type[Kind]) -> Kind:
+    """Return ``value`` if it is a `kind`, and a `kind` with its defaults if it is None."""
+    return kind() if value is None else instance_of(name, value, kind)
+
+
+def listed(name: str, value: Any) -> list[Any]:
+    """Return ``value`` as a list, a list as it is; text and what cannot be gone through are errors."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence, got {value!r}")
+    return list(value)
+
 
 def float_dtype(name: str, value: Any) -> np.dtype[Any]:
-    """Return ``value`` as the dtype float32 or float64; anything else is an error."""
+    """Return ``value`` as the dtype float32 or float64, in this machine's byte order; anything else is an error."""
+    wanted = f"{name} must be one of {', '.join(FLOAT_NAMES)}"
+    if value is None:  # which NumPy takes for float64
+        raise TypeError(f"{wanted}, got None")
     try:
         dtype = np.dtype(value)
     except TypeError as error:
-        raise TypeError(f"{name} must be one of {', '.join(FLOAT_NAMES)}, got {value!r}") from error
+        raise TypeError(f"{wanted}, got {value!r}") from error
     if dtype.name not in FLOAT_NAMES:
-        raise ValueError(f"{name} must be one of {', '.join(FLOAT_NAMES)}, got {dtype.name}")
-    return dtype
+        raise ValueError(f"{wanted}, got {dtype.name}")
+    return dtype.newbyteorder("=")
+
+
+def converted(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return the array in the dtype; what is too large for it becomes infinite, without a warning."""
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def finite_array(
@@ -49,13 +83,13 @@ def finite_array(
     TypeError
         If the values are not real numbers.
     ValueError
-        If the number of axes is wrong, the array is empty, or a value is NaN or infinite.
+        If the number of axes is wrong, the array is empty, or a value is NaN, infinite or too large for the dtype.
     """
-    array = real_array(name, value)
+    array = given = real_array(name, value)
     if dtype is not None:
-        array = array.astype(float_dtype("dtype", dtype), copy=False)
-    elif array.dtype.name not in FLOAT_NAMES:
-        array = array.astype(np.float64)
+        array = converted(given, float_dtype("dtype", dtype))
+    elif given.dtype.name not in FLOAT_NAMES:
+        array = converted(given, np.float64)
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, got {array.ndim} (shape {array.shape})")
     if array.size == 0:
@@ -63,19 +97,60 @@ def finite_array(
     if not all_finite(array):
         first = np.argwhere(~np.isfinite(array))[0]
         index = ", ".join(str(i) for i in first)
-        raise ValueError(f"{name} must be finite, got {array[tuple(first)]} at index [{index}]")
+        found = given[tuple(first)]
+        lost = f" in {array.dtype}" if np.isfinite(found) else ""
+        raise ValueError(f"{name} must be finite{lost}, got {found} at index [{index}]")
     return array
 
 
-def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return ``value`` as an array of real numbers, of any shape."""
+def rectangular_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return ``value`` as an array of whatever it holds, in this machine's byte order, which the loops ask for."""
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return ``value`` as an array of real numbers, of any shape."""
+    array = rectangular_array(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return array
+
+
+def pictures_or_trains(
+    name: str, value: npt.ArrayLike, sample_shape: tuple[int, ...], n_steps: int, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    """Return static pictures (B, ...) or spike trains (T, B, ...) in the dtype; trains that are no floats as they are.
+
+    Parameters
+    ----------
+    name : str
+    value : array_like
+    sample_shape : tuple of int
+        Shape of one sample at one step.
+    n_steps : int
+        T.
+    dtype : dtype
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shape is neither, the array is empty, or a value is not finite.
+    """
+    array = real_array(name, value)
+    axes = array.ndim - len(sample_shape)
+    if axes not in (1, 2) or array.shape[axes:] != sample_shape:
+        raise ValueError(f"{name} must have shape (B, *{sample_shape}) or (T, B, *{sample_shape}), got {array.shape}")
+    if axes == 2 and array.shape[0] != n_steps:
+        raise ValueError(f"{name} must have T = {n_steps} steps, got {array.shape[0]} (shape {array.shape})")
+    if array.size == 0:
+        raise ValueError(f"{name} must not be empty, got shape {array.shape}")
+    if axes == 2 and array.dtype.kind != "f":
+        return array
+    return finite_array(name, array, dtype=dtype)
 
 
 def all_finite(array: npt.NDArray[Any]) -> bool:
@@ -105,21 +180,32 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
     return number
 
 
-def real_number(name: str, value: Any, *, above: float | None = None, minimum: float | None = None) -> float:
-    """Return ``value`` as a finite float, above `above` and at least `minimum` where these are given."""
-    if isinstance(value, (bool, str)) or np.ndim(value) != 0:
+def real_number(
+    name: str, value: Any, *, above: float | None = None, minimum: float | None = None, or_infinite: bool = False
+) -> float:
+    """Return ``value`` as a finite float, or +infinity if allowed, above `above` and at least `minimum` if given."""
+    if isinstance(value, (bool, str)) or getattr(value, "ndim", 0) != 0:
         raise TypeError(f"{name} must be a real number, got {value!r}")
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a real number, got {value!r}") from error
-    if not np.isfinite(number):
+    if not (np.isfinite(number) or (or_infinite and number == np.inf)):
         raise ValueError(f"{name} must be finite, got {number}")
     if above is not None and not number > above:
         raise ValueError(f"{name} must be greater than {above:g}, got {number:g}")
     if minimum is not None and not number >= minimum:
         raise ValueError(f"{name} must be at least {minimum:g}, got {number:g}")
     return number
+
+
+def number_or_pair(name: str, value: Any, *, above: float) -> tuple[float, float]:
+    """Return two finite floats above `above`: those of the pair ``value``, or the number ``value`` twice."""
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be a number or a pair of numbers, got {value!r}")
+    first, second = (real_number(name, number, above=above) for number in pair)
+    return first, second
 
 
 def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
@@ -135,7 +221,7 @@ def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
 
 def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.NDArray[np.int64]:
     """Return ``value`` as (batch,) class labels 0 .. n_classes - 1."""
-    array = np.asarray(value)
+    array = rectangular_array(name, value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integer class labels, got dtype {array.dtype}")
     same_shape(name, array, (batch,), "the batch")

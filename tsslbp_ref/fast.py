@@ -13,10 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, terms
+from tsslbp_ref import terms
 from tsslbp_ref.compilation import compiled, compiled_term
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
-from tsslbp_ref.trace import Trace, checked_psc_gradient, checked_weighted_input
+from tsslbp_ref.trace import (
+    Trace,
+    checked_membranes,
+    checked_psc_gradient,
+    checked_signal,
+    checked_trace,
+    checked_weighted_input,
+)
 
 BLOCK = 128  # neurons a block: its rows of T steps stay in the first- or second-level cache
 
@@ -85,7 +92,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
 
     Parameters, result and errors are those of `reference.psc_filter`.
     """
-    s = checks.finite_array("s", np.atleast_1d(s))
+    s = checked_signal("s", s, neuron)
     a = np.empty_like(s, order="C")
     _filter_sweep(_flat(s), s.dtype.type(neuron.theta_s), _flat(a))
     return a
@@ -108,9 +115,9 @@ def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArra
     Raises
     ------
     ValueError, TypeError
-        If g is not a finite array with a time axis.
+        If g is not a finite array with a time axis, or neuron is not of its kind.
     """
-    g = checks.finite_array("g", np.atleast_1d(g))
+    g = checked_signal("g", g, neuron)
     return np.ascontiguousarray(psc_filter(g[::-1], neuron)[::-1])
 
 
@@ -140,7 +147,7 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
     Parameters, result and errors are those of `reference.lif_forward`.
     """
     u = np.array(checked_weighted_input(I, neuron), order="C")
-    return lif_forward_in_place(u, neuron, np.empty_like(u))
+    return checked_membranes(lif_forward_in_place(u, neuron, np.empty_like(u)))
 
 
 def lif_forward_in_place(u: npt.NDArray[Any], neuron: NeuronParameters, a: npt.NDArray[Any]) -> Trace:
@@ -262,6 +269,7 @@ def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, ru
 
     Parameters, result and errors are those of `reference.tsslbp_backward`.
     """
+    trace = checked_trace(trace, neuron, rule)
     delta = np.array(checked_psc_gradient(g, trace), order="C")
     tsslbp_backward_in_place(delta, trace, neuron, rule)
     return delta

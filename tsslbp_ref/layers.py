@@ -7,21 +7,24 @@ dropout mask, are handed in as `parameter`. Neurons follow a map that has weight
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import fast_layers
+from tsslbp_ref import checks, fast_layers
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 FLOAT32_BYTES = 4
 POOL_GAIN = 1.1  # the released code's factor after its 2x2 sum
+DROPOUT_FORMS = ("unit", "row")
 
 
+@runtime_checkable
 class Layer(Protocol):
     """A linear map y = A x, its adjoint, and the gradient of its weights."""
 
@@ -62,6 +65,10 @@ class Dense:
     input_shape: Shape
     n_out: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", _sizes(self.input_shape))
+        checks.positive_integer("n_out", self.n_out)
+
     @property
     def output_shape(self) -> Shape:
         """(n_out,)."""
@@ -79,22 +86,23 @@ class Dense:
 
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """I = W x."""
-        assert parameter is not None
-        x = _floats(x)
+        W = _weights(self, parameter)
+        x = _floats(_ending("x", x, self.input_shape))
         I = _result(out, (*x.shape[: x.ndim - len(self.input_shape)], self.n_out), x.dtype)
-        np.matmul(x.reshape(-1, self.fan_in), parameter.T, out=I.reshape(-1, self.n_out))
+        np.matmul(x.reshape(-1, self.fan_in), W.T, out=I.reshape(-1, self.n_out))
         return I
 
     def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """g = W^T delta    (B3)."""
-        assert parameter is not None
-        y = _floats(y)
+        W = _weights(self, parameter)
+        y = _floats(_ending("y", y, self.output_shape))
         g = _result(out, (*y.shape[:-1], *self.input_shape), y.dtype)
-        np.matmul(y.reshape(-1, self.n_out), parameter, out=g.reshape(-1, self.fan_in))
+        np.matmul(y.reshape(-1, self.n_out), W, out=g.reshape(-1, self.fan_in))
         return g
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T    (B1)."""
+        _pair(self, delta, x)
         return delta.reshape(-1, self.n_out).T @ x.reshape(-1, self.fan_in)
 
 
@@ -106,6 +114,12 @@ class Conv2d:
     n_filters: int
     kernel_size: int
     padding: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", _sizes(self.input_shape, n_axes=3))
+        checks.positive_integer("n_filters", self.n_filters)
+        checks.positive_integer("kernel_size", self.kernel_size)
+        checks.positive_integer("padding", self.padding, minimum=0)
 
     @property
     def output_shape(self) -> Shape:
@@ -139,26 +153,27 @@ class Conv2d:
 
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """I = W * x."""
-        assert parameter is not None
-        x = _floats(x)
+        W = _weights(self, parameter)
+        x = _floats(_ending("x", x, self.input_shape))
         I = _result(out, (*x.shape[:-3], *self.output_shape), x.dtype)
-        filters = np.ascontiguousarray(self._by_rows(parameter), x.dtype)
+        filters = np.ascontiguousarray(self._by_rows(W), x.dtype)
         geometry = (self.kernel_size, self.padding, self.piece)
         fast_layers.conv_forward(_stack(x), filters, *geometry, _stack(I))
         return I
 
     def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """g = W^T delta: the transposed product, folded back onto the picture."""
-        assert parameter is not None
-        y = _floats(y)
+        W = _weights(self, parameter)
+        y = _floats(_ending("y", y, self.output_shape))
         g = _result(out, (*y.shape[:-3], *self.input_shape), y.dtype)
-        filters_turned = np.ascontiguousarray(self._by_rows(parameter).T, y.dtype)
+        filters_turned = np.ascontiguousarray(self._by_rows(W).T, y.dtype)
         geometry = (self.kernel_size, self.padding, self.piece)
         fast_layers.conv_adjoint(_stack(y), filters_turned, *geometry, _stack(g))
         return g
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T over pictures and positions    (B1)."""
+        _pair(self, delta, x)
         k, (C, _, _) = self.kernel_size, self.input_shape
         dW_turned = np.zeros((k * C * k, self.n_filters), delta.dtype)
         geometry = (k, self.padding, self.piece_in_cache)
@@ -184,6 +199,11 @@ class SumPool2d:
 
     weight_shape = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", _sizes(self.input_shape, n_axes=3))
+        checks.positive_integer("size", self.size)
+        checks.real_number("gain", self.gain)
+
     @property
     def output_shape(self) -> Shape:
         """(C, H // size, W // size)."""
@@ -192,19 +212,53 @@ class SumPool2d:
 
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """y = gain * block sums."""
-        x = _floats(x)
+        x = _floats(_ending("x", x, self.input_shape))
         y = _result(out, (*x.shape[:-3], *self.output_shape), x.dtype)
         fast_layers.pool_forward(_maps(x), self.size, x.dtype.type(self.gain), _maps(y))
         return y
 
     def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """Every input of a block gets gain times the block's gradient."""
-        y = _floats(y)
+        y = _floats(_ending("y", y, self.output_shape))
         x = _result(out, (*y.shape[:-3], *self.input_shape), y.dtype)
         if any(n % self.size for n in self.input_shape[1:]):
             x[...] = 0.0  # rows and columns that fill no block
         fast_layers.pool_adjoint(_maps(y), self.size, y.dtype.type(self.gain), _maps(x))
         return x
+
+
+def _sizes(input_shape: Sequence[int], n_axes: int | None = None) -> Shape:
+    """Return the shape of a layer's input as a tuple of sizes from 1 on, (C, H, W) if `n_axes` is 3."""
+    sizes = tuple(checks.positive_integer("input_shape", size) for size in checks.listed("input_shape", input_shape))
+    if not sizes or n_axes not in (None, len(sizes)):
+        raise ValueError(f"input_shape must be {'(C, H, W)' if n_axes else 'a size or more'}, got {sizes}")
+    return sizes
+
+
+def _ending(name: str, array: Array, shape: Shape) -> Array:
+    """Return the array if its last axes are those of the shape."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be an array, got {type(array).__name__}")
+    if array.shape[array.ndim - len(shape) :] != shape:
+        raise ValueError(f"{name} must have the last axes {shape}, got shape {array.shape}")
+    return array
+
+
+def _weights(layer: Dense | Conv2d, parameter: Array | None) -> Array:
+    """Return the parameter of a map that has weights."""
+    if not isinstance(parameter, np.ndarray):
+        raise TypeError(f"parameter must be the array of the layer's weights, got {type(parameter).__name__}")
+    checks.same_shape("parameter", parameter, layer.weight_shape, "the layer's weights")
+    return parameter
+
+
+def _pair(layer: Dense | Conv2d, delta: Array, x: Array) -> None:
+    """Raise ``ValueError`` unless delta and x lie behind and before the map, with the same leading axes."""
+    _ending("delta", delta, layer.output_shape)
+    _ending("x", x, layer.input_shape)
+    leading, x_leading = delta.shape[: -len(layer.output_shape)], x.shape[: -len(layer.input_shape)]
+    if x_leading != leading:
+        raise ValueError(f"x must have the first axes of delta, {leading}, got {x_leading}")
 
 
 def _stack(x: Array) -> Array:
@@ -223,7 +277,17 @@ def _result(out: Array | None, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return np.empty(shape, dtype)
     if not out.flags.c_contiguous:  # a copy would be written in its place
         raise ValueError(f"out must be contiguous, got strides {out.strides}")
+    if out.size != math.prod(shape):
+        raise ValueError(f"out must hold an array of shape {shape}, got shape {out.shape}")
     return out.reshape(shape)
+
+
+def _broadcasts(shape: Shape, to: Shape) -> bool:
+    """Say whether an array of the one shape is spread over one of the other, without making that larger."""
+    if len(shape) > len(to):
+        return False
+    last = to[len(to) - len(shape) :]
+    return shape == last or all(n in (1, size) for n, size in zip(shape, last, strict=True))
 
 
 def _floats(x: Array) -> Array:
@@ -242,6 +306,11 @@ class Dropout:
         Probability of a zero.
     form : {"unit", "row"}
         "unit" draws for every neuron; "row" draws once for a whole row of a feature map, as the released code does.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the rate is not in [0, 1) or the form is unknown.
     """
 
     input_shape: Shape
@@ -250,6 +319,12 @@ class Dropout:
 
     weight_shape = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", _sizes(self.input_shape))
+        if checks.real_number("rate", self.rate, minimum=0.0) >= 1.0:
+            raise ValueError(f"rate must be below 1, got {self.rate:g}")
+        checks.one_of("form", self.form, DROPOUT_FORMS)
+
     @property
     def output_shape(self) -> Shape:
         """The input's shape."""
@@ -257,6 +332,7 @@ class Dropout:
 
     def draw_mask(self, batch: int, rng: np.random.Generator, dtype: npt.DTypeLike) -> Array:
         """Draw the (batch, ...) mask of a forward pass: 0 or 1 / (1 - rate)."""
+        checks.instance_of("rng", rng, np.random.Generator)
         shape: Shape = self.input_shape
         if self.form == "row" and len(shape) > 1:
             shape = (*shape[:-1], 1)
@@ -265,8 +341,44 @@ class Dropout:
 
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """y = mask * x; without a mask, as in a test pass, y = x."""
-        return x if parameter is None else np.multiply(x, parameter, out=out)
+        _ending("x", x, self.input_shape)
+        if parameter is None:
+            return x
+        if not isinstance(parameter, np.ndarray):
+            raise TypeError(f"parameter must be a mask, an array, or None, got {type(parameter).__name__}")
+        if not _broadcasts(parameter.shape, x.shape):
+            raise ValueError(f"parameter must be a mask that fits x of shape {x.shape}, got shape {parameter.shape}")
+        return np.multiply(x, parameter, out=out)
 
     def adjoint(self, y: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """The map is its own adjoint."""
         return self.forward(y, parameter, out)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Layers in a row
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def fitting_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers as a new list, if there are any, each takes what the one before makes, and neurons end them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one does not fit, or is no layer; the error names it.
+    """
+    checked = list(checks.listed("layers", layers))
+    if not checked:
+        raise ValueError("layers must hold at least one layer, got none")
+    for i, layer in enumerate(checked):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers[{i}] must be a layer, got {type(layer).__name__}")
+        if i > 0 and layer.input_shape != checked[i - 1].output_shape:
+            before = f"layers[{i - 1}], {checked[i - 1]}, with output {checked[i - 1].output_shape}"
+            raise ValueError(f"layers[{i}] must take the output of {before}, got {layer}")
+        if min(layer.output_shape) < 1:
+            raise ValueError(f"layers[{i}] must leave something of its input, got {layer}")
+    if checked[-1].weight_shape is None:
+        raise ValueError(f"layers must end with one that has weights, and so neurons, got {checked[-1]}")
+    return checked

@@ -186,11 +186,14 @@ def value_and_gradient(
     Raises
     ------
     ValueError, TypeError
-        If the name is unknown (the known ones are listed), a is not finite, or a label is out of range.
+        If the name is unknown (the known ones are listed), a is not finite, a label is out of range, or neuron or
+        settings are not of their kind.
     """
+    checks.instance_of("neuron", neuron, NeuronParameters)
+    settings = checks.instance_or_default("settings", settings, LossSettings)
     a = checks.finite_array("a", a, ndim=3)
     target = checked_target(name, y, a.shape, a.dtype)
-    return LOSSES[name](a, target, neuron, settings or LossSettings())
+    return LOSSES[name](a, target, neuron, settings)
 
 
 def checked_target(name: str, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

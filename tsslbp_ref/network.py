@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks, losses, passes, signals
 from tsslbp_ref.buffers import Arrays, NewArrays, Shelf
-from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer
+from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer, fitting_layers
 from tsslbp_ref.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.passes import LayerFlow, Step
 from tsslbp_ref.signals import Signal
@@ -67,18 +67,14 @@ class Network:
         dtype: str = "float32",
         n_threads: int | None = None,
     ) -> None:
-        if not isinstance(neuron, NeuronParameters):
-            raise TypeError(f"neuron must be a NeuronParameters, got {type(neuron).__name__}")
-        if not isinstance(rule, GradientRule):
-            raise TypeError(f"rule must be a GradientRule, got {type(rule).__name__}")
-        self.layers = list(layers)
+        self.layers = fitting_layers(layers)
         self.n_steps = checks.positive_integer("n_steps", n_steps)
-        self.neuron = neuron
-        self.rule = rule
+        self.neuron = checks.instance_of("neuron", neuron, NeuronParameters)
+        self.rule = checks.instance_of("rule", rule, GradientRule)
         self.dtype = checks.float_dtype("dtype", dtype)
         self.workers = Workers(n_threads)
         self._shelf = Shelf()
-        self.weights: list[Array] = [checks.finite_array("weights", W, dtype=self.dtype) for W in weights]
+        self.weights = list(checks.listed("weights", weights))
         self._checked_weights()
         self._check_finite_weights()
 
@@ -139,22 +135,25 @@ class Network:
             pool_gain=pool_gain,
         )
         rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
-        conv_scale, dense_scale = weight_scale if isinstance(weight_scale, tuple) else (weight_scale, weight_scale)
-        conv_scale = checks.real_number("weight_scale", conv_scale, above=0.0)
-        dense_scale = checks.real_number("weight_scale", dense_scale, above=0.0)
-        weights = [
-            initial_weights(layer, rng, conv_scale if isinstance(layer, Conv2d) else dense_scale)
-            for layer in weighted(layers)
-        ]
+        conv, dense = checks.number_or_pair("weight_scale", weight_scale, above=0.0)
         return cls(
             layers,
-            weights,
+            [initial_weights(layer, rng, conv if isinstance(layer, Conv2d) else dense) for layer in weighted(layers)],
             n_steps=n_steps,
-            neuron=neuron or NeuronParameters(),
-            rule=rule or GradientRule(),
+            neuron=checks.instance_or_default("neuron", neuron, NeuronParameters),
+            rule=checks.instance_or_default("rule", rule, GradientRule),
             dtype=dtype,
             n_threads=n_threads,
         )
+
+    @property
+    def weights(self) -> list[Array]:
+        """One array a layer that has weights, in order."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, arrays: Sequence[npt.ArrayLike]) -> None:
+        self._weights: list[Array] = checks.listed("weights", arrays)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -210,7 +209,8 @@ class Network:
         if isinstance(signal, signals.SparseSpikeSignal):  # but not that of an input without events
             checks.finite_array("weights[0]", self.weights[0])
         try:
-            return passes.forward(self.layers, self.weights, masks, signal, leading, self.neuron, arrays)
+            with np.errstate(over="ignore", invalid="ignore"):
+                return passes.forward(self.layers, self.weights, masks, signal, leading, self.neuron, arrays)
         except passes.MembraneError:
             self._check_finite_weights()
             raise
@@ -271,7 +271,7 @@ class Network:
         rng: np.random.Generator | None = None,
     ) -> tuple[float, list[Array], Array]:
         """`loss_and_gradients` with the output PSC (T, B, n_classes) as a third result."""
-        return self._pass(self._checked_input(x), y, loss, settings or losses.LossSettings(), rng, None)
+        return self._pass(self._checked_input(x), y, loss, settings, rng, None)
 
     def training_pass(
         self,
@@ -295,18 +295,19 @@ class Network:
         """
         x = self._checked_input(x)
         flows: list[list[LayerFlow]] = [[] for _ in self._shards(self._batch(x))]
-        return *self._pass(x, y, loss, settings or losses.LossSettings(), rng, flows), flows
+        return *self._pass(x, y, loss, settings, rng, flows), flows
 
     def _pass(
         self,
         x: Array,
         y: npt.ArrayLike,
         loss: str,
-        settings: losses.LossSettings,
+        settings: losses.LossSettings | None,
         rng: np.random.Generator | None,
         flows: list[list[LayerFlow]] | None,
     ) -> tuple[float, list[Array], Array]:
         """Forward, loss and backward, shard by shard; `flows`, if given, takes what every layer let through."""
+        settings = checks.instance_or_default("settings", settings, losses.LossSettings)
         a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         target = losses.checked_target(loss, y, a.shape, a.dtype)
         masks = self._dropout_masks(self._batch(x), rng)
@@ -354,9 +355,11 @@ class Network:
 
     def _dropout_masks(self, batch: int, rng: np.random.Generator | None) -> list[Array | None]:
         """One mask a dropout layer for the whole batch, so that the number of shards changes nothing."""
+        if rng is None:
+            return [None] * len(self.layers)
+        checks.instance_of("rng", rng, np.random.Generator)
         return [
-            layer.draw_mask(batch, rng, self.dtype) if isinstance(layer, Dropout) and rng is not None else None
-            for layer in self.layers
+            layer.draw_mask(batch, rng, self.dtype) if isinstance(layer, Dropout) else None for layer in self.layers
         ]
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -375,25 +378,14 @@ class Network:
     def _checked_input(self, x: npt.ArrayLike) -> Array:
         """Return x as a finite array: static in the network's dtype, integer spike trains as they are."""
         self._checked_weights()
-        array = checks.real_array("x", x)
-        static = (*self.input_shape,)
-        axes = array.ndim - len(static)
-        if axes not in (1, 2) or array.shape[axes:] != static:
-            raise ValueError(f"x must have shape (B, *{static}) or (T, B, *{static}), got {array.shape}")
-        if axes == 2 and array.shape[0] != self.n_steps:
-            raise ValueError(f"x must have T = {self.n_steps} steps, got {array.shape[0]} (shape {array.shape})")
-        if array.size == 0:
-            raise ValueError(f"x must not be empty, got shape {array.shape}")
-        if axes == 2 and array.dtype.kind != "f":
-            return array
-        return checks.finite_array("x", array, dtype=self.dtype)
+        return checks.pictures_or_trains("x", x, self.input_shape, self.n_steps, self.dtype)
 
     def _checked_weights(self) -> None:
         shapes = [layer.weight_shape for layer in weighted(self.layers)]
         if len(self.weights) != len(shapes):
             raise ValueError(f"weights must be {len(shapes)} arrays, got {len(self.weights)}")
         for index, (W, shape) in enumerate(zip(self.weights, shapes, strict=True)):
-            checked = checks.real_array(f"weights[{index}]", W).astype(self.dtype, copy=False)
+            checked = checks.converted(checks.real_array(f"weights[{index}]", W), self.dtype)
             checks.same_shape(f"weights[{index}]", checked, cast("tuple[int, ...]", shape), "its layer")
             self.weights[index] = checked
 

@@ -130,8 +130,7 @@ class GradientRule:
         checks.one_of("inter", self.inter, INTER_RULES)
         checks.one_of("intra", self.intra, INTRA_RULES)
         checks.one_of("warmup", self.warmup, (True, False))
-        if self.inverse_rise_clip != math.inf:
-            checks.real_number("inverse_rise_clip", self.inverse_rise_clip, above=0.0)
+        checks.real_number("inverse_rise_clip", self.inverse_rise_clip, above=0.0, or_infinite=True)
         checks.real_number("surrogate_width", self.surrogate_width, above=0.0)
         checks.real_number("surrogate_argument_clip", self.surrogate_argument_clip, above=0.0)
         checks.real_number("warmup_gate", self.warmup_gate, minimum=0.0)

@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, terms
+from tsslbp_ref import terms
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
-from tsslbp_ref.trace import Trace, checked_psc_gradient, checked_weighted_input
+from tsslbp_ref.trace import (
+    Trace,
+    checked_membranes,
+    checked_psc_gradient,
+    checked_signal,
+    checked_trace,
+    checked_weighted_input,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Forward: PSC and membrane
@@ -36,9 +43,9 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     Raises
     ------
     ValueError, TypeError
-        If s is not a finite array with a time axis.
+        If s is not a finite array with a time axis, or neuron is not of its kind.
     """
-    s = checks.finite_array("s", np.atleast_1d(s))
+    s = checked_signal("s", s, neuron)
     a = np.zeros_like(s)
     for t_k in range(len(s)):
         for t_m in range(t_k + 1):
@@ -46,6 +53,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     return a
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a membrane that overflows is an error, at the end
 def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
     """u, s, a of a layer from its weighted input, neuron by neuron and step by step    (F3 - F6).
 
@@ -63,7 +71,7 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
     Raises
     ------
     ValueError, TypeError
-        If I is not a finite (T, B, N) array.
+        If I is not a finite (T, B, N) array, or so large that a membrane overflows, or neuron is not of its kind.
     """
     I = checked_weighted_input(I, neuron)
     T, B, N = I.shape
@@ -79,7 +87,7 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
                 a[t, b, i] = terms.psc(a_previous, s, neuron.theta_s)
                 v_previous = terms.membrane_after_reset(u[t, b, i], s)
                 a_previous = a[t, b, i]
-    return Trace(u, a, neuron.threshold)
+    return checked_membranes(Trace(u, a, neuron.threshold))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -105,7 +113,7 @@ def dependency_matrix(trace: Trace, neuron: NeuronParameters, rule: GradientRule
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind.
+        If an argument is not of its kind, or the trace is not that of such neurons.
     """
     inter, intra = dependency_parts(trace, neuron, rule)
     return inter + intra
@@ -119,9 +127,9 @@ def dependency_parts(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind.
+        If an argument is not of its kind, or the trace is not that of such neurons.
     """
-    checked_psc_gradient(trace.a, trace)
+    trace = checked_trace(trace, neuron, rule)
     T, B, N = trace.u.shape
     coefficients = rule.coefficients(neuron)
     inter = np.zeros((T, T, B, N), dtype=trace.u.dtype)
@@ -218,8 +226,10 @@ def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, ru
     Raises
     ------
     ValueError, TypeError
-        If g is not finite or not of the trace's shape.
+        If g is not finite or not of the trace's shape, or an argument is not of its kind, or the trace is not that of
+        such neurons.
     """
+    trace = checked_trace(trace, neuron, rule)
     g = checked_psc_gradient(g, trace)
     phi = dependency_matrix(trace, neuron, rule)
     T, B, N = g.shape

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dense, Dropout, Layer, Shape, SumPool2d, WeightedLayer
+from tsslbp_ref.layers import DROPOUT_FORMS, POOL_GAIN, Conv2d, Dense, Dropout, Layer, Shape, SumPool2d, WeightedLayer
 
 Array = npt.NDArray[Any]
 
@@ -19,7 +19,6 @@ _CONV = re.compile(r"([1-9][0-9]*)C([1-9][0-9]*)")
 _POOL = re.compile(r"P([1-9][0-9]*)")
 _DENSE = re.compile(r"[1-9][0-9]*")
 _BEGINNING = re.compile(r"(?:[1-9][0-9]*(?:C(?:[1-9][0-9]*)?)?|P(?:[1-9][0-9]*)?)?")  # of any of the three
-DROPOUT_FORMS = ("unit", "row")
 
 
 def layers_from_spec(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks, terms
-from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.parameters import GradientRule, NeuronParameters
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,40 @@ class Trace:
 
 def checked_weighted_input(I: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     """Return the weighted input I as a finite (T, B, N) float array."""
-    if not isinstance(neuron, NeuronParameters):
-        raise TypeError(f"neuron must be a NeuronParameters, got {type(neuron).__name__}")
+    checks.instance_of("neuron", neuron, NeuronParameters)
     return checks.finite_array("I", I, ndim=3)
 
 
+def checked_membranes(trace: Trace) -> Trace:
+    """Return the trace of a finite I if no membrane left the finite numbers; one that did never comes back."""
+    last = trace.u[-1]
+    if not checks.all_finite(last):
+        found = last[~np.isfinite(last)][0]
+        raise ValueError(f"I is too large: the membranes must be finite, got {found} at the last step")
+    return trace
+
+
+def checked_signal(name: str, signal: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
+    """Return a signal over time, (T, ...), as a finite float array."""
+    checks.instance_of("neuron", neuron, NeuronParameters)
+    return np.atleast_1d(checks.finite_array(name, signal))
+
+
+def checked_trace(trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> Trace:
+    """Return the trace, its u and a finite (T, B, N) float arrays of one dtype, if it is that of such neurons."""
+    checks.instance_of("trace", trace, Trace)
+    checks.instance_of("neuron", neuron, NeuronParameters)
+    checks.instance_of("rule", rule, GradientRule)
+    u = checks.finite_array("trace.u", trace.u, ndim=3)
+    a = checks.finite_array("trace.a", trace.a, ndim=3, dtype=u.dtype)
+    checks.same_shape("trace.a", a, u.shape, "trace.u")
+    if checks.real_number("trace.threshold", trace.threshold) != neuron.threshold:
+        raise ValueError(f"trace.threshold must be neuron.threshold = {neuron.threshold}, got {trace.threshold}")
+    return Trace(u, a, neuron.threshold)
+
+
 def checked_psc_gradient(g: npt.ArrayLike, trace: Trace) -> npt.NDArray[Any]:
-    """Return g = dL/da as a finite array of the trace's shape and dtype."""
-    if not isinstance(trace, Trace):
-        raise TypeError(f"trace must be a Trace, as lif_forward returns it, got {type(trace).__name__}")
+    """Return g = dL/da as a finite array of the checked trace's shape and dtype."""
     array = checks.finite_array("g", g, ndim=3, dtype=trace.u.dtype)
-    checks.same_shape("g", array, np.shape(trace.u), "trace.u")
+    checks.same_shape("g", array, trace.u.shape, "trace.u")
     return array

@@ -18,6 +18,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 
+from tsslbp_ref import checks
 from tsslbp_ref.gradcheck import (
     adjoint_checks,
     exact_checks,
@@ -67,7 +68,7 @@ def run(names: str | Iterable[str] | None = None) -> Report:
     ValueError
         If a name or pattern fits no row (the error lists the known names), or none is given.
     TypeError
-        If a name is no string.
+        If names is no sequence, or a name is no string.
     """
     return Report([check.run() for check in _selected(registry(), names)])
 
@@ -76,7 +77,7 @@ def _selected(known: list[Check], names: str | Iterable[str] | None) -> list[Che
     """The checks that the names or patterns ask for."""
     if names is None:
         return known
-    patterns = [names] if isinstance(names, str) else list(names)
+    patterns = [names] if isinstance(names, str) else checks.listed("names", names)
     if not patterns:
         raise ValueError("names must hold at least one name")
     for pattern in patterns:

@@ -1,0 +1,133 @@
+"""Layers that are made, fed, or put in a row in a way that does not fit: an error that names what was found."""
+
+import numpy as np
+import pytest
+
+import tsslbp_ref as tr
+from tsslbp_ref.layers import Conv2d, Dense, Dropout, SumPool2d
+
+ones = np.ones
+CONV, DENSE, POOL, DROPOUT = Conv2d((1, 4, 4), 2, 3, 0), Dense((3,), 2), SumPool2d((1, 4, 4), 2), Dropout((3,), 0.5)
+LAYERS = (CONV, DENSE, POOL, DROPOUT)
+
+
+def name_of(value):
+    return type(value).__name__ if isinstance(value, LAYER_TYPES) else ""
+
+
+LAYER_TYPES = (Conv2d, Dense, SumPool2d, Dropout)
+
+
+def parameter_of(layer):
+    return None if layer.weight_shape is None else ones(layer.weight_shape)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Dropout((3,), 2.0), "rate must be below 1, got 2"),
+        (lambda: Dropout((3,), -0.1), "rate must be at least 0"),
+        (lambda: Dropout((3,), "a half"), "rate must be a real number"),
+        (lambda: Dropout((3,), 0.5, "rows"), "unknown form 'rows'; known: 'unit', 'row'"),
+        (lambda: Dense(28, 2), "input_shape must be a sequence, got 28"),
+        (lambda: Dense((), 2), r"input_shape must be a size or more, got \(\)"),
+        (lambda: Dense((3,), 0), "n_out must be at least 1, got 0"),
+        (lambda: Conv2d((4, 4), 2, 3, 0), r"input_shape must be \(C, H, W\), got \(4, 4\)"),
+        (lambda: Conv2d((1, 4, 4), 2, 3, -1), "padding must be at least 0, got -1"),
+        (lambda: SumPool2d((1, 4, 0), 2), "input_shape must be at least 1, got 0"),
+        (lambda: SumPool2d((1, 4, 4), 1.5), "size must be an integer, got 1.5"),
+    ],
+)
+def test_what_a_layer_is_made_of(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+def test_a_shape_may_be_any_sequence():
+    assert Dense([np.int64(3)], 2) == DENSE
+    assert hash(SumPool2d([1, 4, 4], 2)) == hash(POOL)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=name_of)
+def test_an_input_of_another_shape(layer):
+    parameter = None if layer is DROPOUT else parameter_of(layer)
+    for shape in ((2, 1, 6, 6), (5,), ()):
+        with pytest.raises(ValueError, match=r"x must have the last axes \(.*, got shape"):
+            layer.forward(ones(shape), parameter)
+        with pytest.raises(ValueError, match=r"[xy] must have the last axes \(.*, got shape"):
+            layer.adjoint(ones(shape), parameter)
+    with pytest.raises(TypeError, match="x must be an array, got list"):
+        layer.forward([1.0, 2.0, 3.0], parameter)
+
+
+@pytest.mark.parametrize("layer", [CONV, DENSE], ids=name_of)
+def test_weights_of_another_shape_or_none(layer):
+    x, y = ones((2, *layer.input_shape)), ones((2, *layer.output_shape))
+    for pass_through, array in ((layer.forward, x), (layer.adjoint, y)):
+        with pytest.raises(TypeError, match="parameter must be the array of the layer's weights, got NoneType"):
+            pass_through(array, None)
+        with pytest.raises(ValueError, match=r"parameter must have shape .* to match the layer's weights, got \(1, 2"):
+            pass_through(array, ones((1, 2, *layer.weight_shape[2:])))
+
+
+@pytest.mark.parametrize("layer", [CONV, DENSE], ids=name_of)
+def test_delta_and_input_of_different_batches(layer):
+    x, delta = ones((2, *layer.input_shape)), ones((4, *layer.output_shape))
+    with pytest.raises(ValueError, match=r"x must have the first axes of delta, \(4,\), got \(2,\)"):
+        layer.weight_gradient(delta, x)
+    with pytest.raises(ValueError, match="delta must have the last axes"):
+        layer.weight_gradient(ones((2, 7)), x)
+    with pytest.raises(ValueError, match="x must have the last axes"):
+        layer.weight_gradient(delta, ones((2, 6)))
+    with pytest.raises(TypeError, match="delta must be an array, got NoneType"):
+        layer.weight_gradient(None, x)
+
+
+@pytest.mark.parametrize("layer", [CONV, DENSE, POOL], ids=name_of)
+def test_a_place_to_write_of_another_size(layer):
+    with pytest.raises(ValueError, match=r"out must hold an array of shape \(2, .*, got shape \(1,\)"):
+        layer.forward(ones((2, *layer.input_shape)), parameter_of(layer), ones(1))
+
+
+def test_a_mask_of_another_shape():
+    x = ones((5, 1, 3))
+    for mask in (ones((4, 3)), ones((1, 2)), ones((1, 1, 1, 3))):
+        with pytest.raises(ValueError, match=r"parameter must be a mask that fits x of shape \(5, 1, 3\), got shape"):
+            DROPOUT.forward(x, mask)
+    with pytest.raises(TypeError, match="parameter must be a mask, an array, or None, got float"):
+        DROPOUT.adjoint(x, 0.5)
+    assert np.array_equal(DROPOUT.forward(x, 2.0 * ones((1, 1))), 2.0 * x)
+    with pytest.raises(TypeError, match="rng must be a Generator, got int"):
+        DROPOUT.draw_mask(2, 0, "float64")
+
+
+def network(layers, weights=()):
+    return tr.Network(layers, weights, n_steps=5, neuron=tr.NeuronParameters(), rule=tr.GradientRule())
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([], "layers must hold at least one layer, got none"),
+        (None, "layers must be a sequence, got None"),
+        ([5], r"layers\[0\] must be a layer, got int"),
+        ([DENSE, POOL], r"layers\[1\] must take .* layers\[0\], Dense.*output \(2,\), got SumPool2d"),
+        ([DENSE, Dense((3,), 2)], r"layers\[1\] must take the output of layers\[0\], Dense\(.*, got Dense"),
+        ([CONV, Dense((8,), 2)], r"layers\[1\] must take .* layers\[0\], Conv2d.*output \(2, 2, 2\), got Dense"),
+        ([Conv2d((1, 4, 4), 2, 9, 0)], r"layers\[0\] must leave something of its input, got Conv2d"),
+        ([DENSE, Dropout((2,), 0.5)], r"layers must end with one that has weights, and so neurons, got Dropout"),
+        ([POOL], "layers must end with one that has weights, and so neurons, got SumPool2d"),
+    ],
+)
+def test_layers_that_make_no_network(layers, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        network(layers, [ones((2, 3)), ones((2, 3))])
+
+
+def test_layers_that_fit_may_be_any_sequence():
+    net = network((CONV, Dense((2, 2, 2), 3)), (ones((2, 1, 3, 3)), ones((3, 8))))
+    assert net.forward(ones((2, 1, 4, 4))).shape == (5, 2, 3)
+    with pytest.raises(TypeError, match="weights must be a sequence, got None"):
+        network([DENSE], None)
+    with pytest.raises(ValueError, match=r"weights\[0\] must be finite, got nan"):
+        network([DENSE], [np.full((2, 3), np.nan)])
