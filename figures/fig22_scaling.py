@@ -17,6 +17,7 @@ from tsslbp_ref.signals import SPARSE_DENSITY
 TITLE = "Cost is linear in time steps, and follows the spikes where they are rare"
 TABLE = measured.RESULTS / "scaling.json"
 COLUMNS = ("study", "value", "setting", "contender", "median_ms")
+LEGEND_ROOM = 4.0  # times the largest time, above the curves
 PERCENT = 100.0
 SHOWN_WIDTH = "width 400"
 EVENTS, PLAIN = "events", "plain product"
@@ -91,7 +92,8 @@ def _draw_density(axes: Axes, rows: list[Row]) -> None:
         axes.plot(PERCENT * share, ms, marker=marker, color=colour, label=contender)
     axes.axvline(PERCENT * SPARSE_DENSITY, color=style.VERMILLION, linestyle="--", label="the switch")
     axes.set_xlabel("inputs that spike in a step (%)")
-    axes.legend(loc="center left", bbox_to_anchor=(0.0, 0.6))
+    axes.set_ylim(None, LEGEND_ROOM * axes.get_ylim()[1])
+    axes.legend(loc="upper left")
     style.panel_label(axes, f"First layer, {SHOWN_WIDTH}, both products")
 
 

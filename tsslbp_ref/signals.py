@@ -20,7 +20,7 @@ from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
 
-SPARSE_DENSITY = 0.15  # up to this share of events their list wins; benchmarks/scaling.py measures the crossing
+SPARSE_DENSITY = 0.08  # up to this share of events their list wins; benchmarks/scaling.py measures the crossing
 
 
 class Signal(Protocol):
