@@ -16,6 +16,7 @@ from tsslbp_ref.runs import METRIC_NAMES
 TITLE = "Test accuracy by epoch, beside what the paper reports\nafter its full number of epochs"
 COLUMNS = ("experiment", "rule", "run", *METRIC_NAMES)
 PERCENT = 100.0
+MOST_PARTS = 6  # of a network's name that a panel's width holds
 N_COLUMNS = 2
 
 
@@ -65,6 +66,12 @@ def _two_digits(n: int) -> str:
     return f"{round(n, 1 - math.floor(math.log10(n))):,}"
 
 
+def _shortened(spec: str) -> str:
+    """A network's name, its middle left out where it would run out of the panel."""
+    parts = spec.split("-")
+    return spec if len(parts) <= MOST_PARTS else f"{'-'.join(parts[:3])}-...-{'-'.join(parts[-3:])}"
+
+
 def _draw(ax: style.Axes, curve: Curve) -> None:
     mean = curve.accuracy.mean(axis=0)
     n_seeds = len(curve.accuracy)
@@ -90,9 +97,10 @@ def _draw(ax: style.Axes, curve: Curve) -> None:
     )
     best = curve.accuracy.max(axis=1).mean()
     seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds, mean and range"
+    far_below = value - best > best - mean.min()  # the curve is in the lower half: the remark goes above it
     ax.text(
         0.98,
-        0.05,
+        0.6 if far_below else 0.05,
         f"best epoch {best:.2f} %\n{seeds}\n{_two_digits(curve.n_train)} training samples",
         transform=ax.transAxes,
         ha="right",
@@ -100,7 +108,7 @@ def _draw(ax: style.Axes, curve: Curve) -> None:
         fontsize=style.SMALL,
     )
     row = EXPERIMENTS[curve.experiment]
-    style.panel_label(ax, f"{measured.DATA_SETS[row.dataset]}, {row.n_steps} steps\n{row.spec}")
+    style.panel_label(ax, f"{measured.DATA_SETS[row.dataset]}, {row.n_steps} steps\n{_shortened(row.spec)}")
     ax.set_xlim(0.5, len(mean) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
