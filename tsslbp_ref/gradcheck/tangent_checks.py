@@ -75,7 +75,7 @@ class Case:
         rng = np.random.default_rng(self.seed)
         if self.feed == "static":
             return rng.random((self.batch, *self.input_shape))
-        density = 0.08 if self.feed == "sparse spikes" else 0.4
+        density = 0.05 if self.feed == "sparse spikes" else 0.4
         return (rng.random((self.n_steps, self.batch, *self.input_shape)) < density).astype(np.float64)
 
     def input_psc(self) -> Array:
@@ -108,7 +108,7 @@ def cases() -> dict[str, Case]:
     for rule in ("no-intra", "literal", "surrogate", "consistent"):
         found[f"tangent-{rule}-dense-3-static"] = _dense(3, rule=rules[rule])
     found["tangent-released-dense-3-sparse-spikes"] = Case(
-        "5-4", (30,), feed="sparse spikes", weight_scale=5.0, seed=11
+        "5-4", (30,), feed="sparse spikes", weight_scale=8.0, seed=11
     )
     found["tangent-released-dense-3-paper-loss"] = _dense(3, loss="kernel-paper")
     found["tangent-released-dense-3-dropout"] = _dense(3, dropout=0.3)
