@@ -36,7 +36,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "finding the events": [(fast_events, "find_events")],
     "sums over events": [(fast_events, name) for name in ("weighted_input", "weight_gradient")],
     "membrane, spikes, PSC": [(fast, f"lif_forward_{name}") for name in ("in_place", "static")],
-    "chain rule": [(fast, "tsslbp_backward_in_place")],
+    "chain rule": [(fast, f"tsslbp_backward_{name}") for name in ("in_place", "static")],
     "loss": [(losses, "shard_value_and_gradient")],
     "AdamW": [(AdamW, "step")],
 }

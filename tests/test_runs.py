@@ -15,7 +15,7 @@ import pytest
 from made_data import BLOBS, BlobTask, blob_network, blob_run, train_in
 from made_runs import EPOCHS, content, finished, outcome
 
-from tsslbp_ref import checkpoints, fast
+from tsslbp_ref import checkpoints, fast_optim
 from tsslbp_ref.datasets import DataError
 from tsslbp_ref.runs import BEST, CONFIG, LAST, InterruptedRunError, Run, read_metrics
 
@@ -139,7 +139,7 @@ def test_an_error_within_an_update_saves_nothing_of_it(tmp_path, unbroken, monke
         arrays[0][...] = 0.0
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr(fast, "adamw_sweep", broken)
+    monkeypatch.setattr(fast_optim, "adamw_sweep", broken)
     before = content(tmp_path / "run")
     with pytest.raises(MemoryError, match="no memory left"):
         list(run.run())

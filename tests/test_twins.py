@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tsslbp_ref as tr
-from tsslbp_ref import fast, reference
+from tsslbp_ref import compilation, fast, fast_terms, reference
 from tsslbp_ref.parameters import INTER_RULES, INTRA_RULES, GradientRule, NeuronParameters
 
 TOLERANCE = 1e-12
@@ -56,7 +56,7 @@ def test_blocks_of_neurons_do_not_show():
     """More neurons than one block of the sweep holds, and not a multiple of it."""
     rng = np.random.default_rng(3)
     neuron, rule = NeuronParameters(), GradientRule()
-    n_neurons = 2 * fast.BLOCK + 7
+    n_neurons = 2 * fast.LARGEST_BLOCK + 7
     I, g = rng.normal(0.4, 0.6, (4, 1, n_neurons)), rng.normal(size=(4, 1, n_neurons))
     whole = fast.tsslbp_backward(g, fast.lif_forward(I, neuron), neuron, rule)
     one_by_one = np.concatenate(
@@ -93,8 +93,10 @@ def test_no_psc_depends_on_a_later_membrane():
 
 def test_the_vectorised_exponential():
     x = -np.linspace(0.0, 16.0, 2001)
-    found = np.array([fast.exponential(value) for value in x])
+    found = np.array([fast_terms.exponential(value) for value in x])
     np.testing.assert_allclose(found, np.exp(x), rtol=1e-13)
+    short = np.array([fast_terms.exponential_single(value) for value in x])
+    np.testing.assert_allclose(short, np.exp(x), rtol=1e-7)
 
 
 def test_float32_agrees_to_its_precision():
@@ -134,3 +136,33 @@ def test_single_precision_stays_near_double():
     assert rounded.dtype == np.float32
     difference = np.abs(rounded - delta).max(axis=0)[same]
     assert np.quantile(difference, 0.99) < 1e-4 * np.abs(delta).max()
+
+
+def test_static_chain_rule_is_the_sum_over_its_deltas():
+    """sum_t c[t] delta[t], over more neurons than a block holds."""
+    rng = np.random.default_rng(11)
+    neuron, rule, gain = NeuronParameters(), GradientRule(), rng.random(6)
+    trace = fast.lif_forward(rng.normal(0.4, 0.6, (6, 3, 300)), neuron)
+    g = rng.normal(size=trace.u.shape)
+    delta = fast.tsslbp_backward(g, trace, neuron, rule)
+    total = fast.tsslbp_backward_static(g, gain, trace, neuron, rule)
+    assert relative_error(total, np.tensordot(gain, delta, axes=1)) < 1e-14
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("turned", ["neither", "A", "B", "both"])
+def test_a_product_is_added(dtype, turned):
+    rng = np.random.default_rng(12)
+    A, B, C = (rng.integers(-8, 9, shape).astype(dtype) for shape in ((3, 4), (4, 5), (3, 5)))
+    if turned in ("A", "both"):
+        A = np.ascontiguousarray(A.T).T
+    if turned in ("B", "both"):
+        B = np.ascontiguousarray(B.T).T
+    expected = C + A @ B
+    _call_add_product(A, B, C)
+    assert np.array_equal(C, expected)
+
+
+@compilation.compiled
+def _call_add_product(A, B, C):
+    compilation.add_product(A, B, C)

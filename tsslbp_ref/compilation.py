@@ -11,7 +11,10 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core import types
+from numba.core.typing import signature
 from numba.extending import overload
+from numba.np import numpy_support
+from numba.np.linalg import ensure_blas, get_blas_kind
 
 
 def _source_digest() -> str:
@@ -40,7 +43,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return dispatcher
 
 
-def compiled_term(function: Callable[..., Any], **options: Any) -> None:
+def compiled_term(function: Callable[..., Any], single: Callable[..., Any] | None = None, **options: Any) -> None:
     """Let compiled loops call a scalar function by its name, in the precision of its arguments.
 
     NumPy takes a literal like the 1.0 of (1.0 - theta_m) in the precision of what it meets; Numba takes it for a
@@ -51,14 +54,57 @@ def compiled_term(function: Callable[..., Any], **options: Any) -> None:
     ----------
     function : callable
         Of numbers, or of numbers and functions.
+    single : callable, optional
+        What computes the same in float32; the function itself if not given.
     **options
         For `numba.njit`.
     """
-    literals = tuple(np.float32(c) if isinstance(c, float) else c for c in function.__code__.co_consts)
-    single = FunctionType(function.__code__.replace(co_consts=literals), function.__globals__, function.__name__)
-    single.__defaults__ = function.__defaults__
+    source: Any = single or function
+    literals = tuple(np.float32(c) if isinstance(c, float) else c for c in source.__code__.co_consts)
+    with_literals = FunctionType(source.__code__.replace(co_consts=literals), source.__globals__, source.__name__)
+    with_literals.__defaults__ = source.__defaults__
 
     def choose(*arguments: types.Type) -> Callable[..., Any]:
-        return function if types.float64 in arguments else single
+        return function if types.float64 in arguments else with_literals
 
     overload(function, jit_options=options, strict=False)(choose)  # type: ignore[arg-type]
+
+
+def add_product(A: Any, B: Any, C: Any) -> None:
+    """C += A B for contiguous matrices of one dtype, of which A and B may come as transposed views.
+
+    ``np.dot`` can only overwrite, and a sum of many small products would have to be written and read twice.
+    """
+    C += A @ B
+
+
+@overload(add_product)
+def _add_product(A: Any, B: Any, C: Any) -> Callable[..., None] | None:
+    """Call the BLAS that ``np.dot`` calls, through the same entry of Numba's, with beta = 1.
+
+    BLAS counts columns first and reads a matrix by rows as its transposed, so it is asked for C^T += B^T A^T.
+    """
+    if not {A.layout, B.layout} <= {"C", "F"} or C.layout != "C" or len({A.dtype, B.dtype, C.dtype}) > 1:
+        return None  # the compiler then says that there is no such product
+    ensure_blas()
+    gemm: Any = types.ExternalFunction("numba_xxgemm", _gemm_signature(types.CPointer(A.dtype)))
+    by_rows, by_columns = ord("n"), ord("t")
+    order_A, order_B = (by_rows if matrix.layout == "C" else by_columns for matrix in (A, B))
+    kind, one = ord(get_blas_kind(A.dtype)), np.ones(1, numpy_support.as_dtype(A.dtype))
+
+    def multiply(A: Any, B: Any, C: Any) -> None:
+        (n_rows, n_inner), n_columns = A.shape, B.shape[1]
+        run_A = n_inner if order_A == by_rows else n_rows
+        run_B = n_columns if order_B == by_rows else n_inner
+        sizes = (n_columns, n_rows, n_inner)
+        operands = (one.ctypes, B.ctypes, run_B, A.ctypes, run_A, one.ctypes, C.ctypes, n_columns)
+        gemm(kind, order_B, order_A, *sizes, *operands)
+
+    return multiply
+
+
+def _gemm_signature(number: types.Type) -> Any:
+    """Kind, orders, sizes; alpha, first matrix and its run, second and its run, beta, result and its run."""
+    matrix = [number, types.intp]
+    arguments: list[Any] = [*[types.char] * 3, *[types.intp] * 3, number, *matrix, *matrix, number, *matrix]
+    return signature(types.intc, *arguments)

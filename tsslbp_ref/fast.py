@@ -7,14 +7,13 @@ runs over neighbouring neurons.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import terms
-from tsslbp_ref.compilation import compiled, compiled_term
+from tsslbp_ref.compilation import compiled
+from tsslbp_ref.fast_terms import exponential, terms
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.trace import (
     Trace,
@@ -25,56 +24,14 @@ from tsslbp_ref.trace import (
     checked_weighted_input,
 )
 
-BLOCK = 128  # neurons a block: its rows of T steps stay in the first- or second-level cache
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The terms, compiled
-# ---------------------------------------------------------------------------------------------------------------------
-
-TERMS: tuple[Callable[..., float], ...] = (
-    terms.membrane,
-    terms.spike,
-    terms.membrane_after_reset,
-    terms.psc,
-    terms.membrane_rise,
-    terms.weighted_input,
-    terms.leak,
-    terms.psc_by_firing_time,
-    terms.reset_by_firing_time,
-    terms.moving_average,
-)
-DIVIDING_TERMS = (terms.firing_time_by_membrane, terms.surrogate_spike_by_membrane, terms.adamw_weight)
-
-for _term in TERMS:
-    compiled_term(_term)
-for _term in DIVIDING_TERMS:
-    compiled_term(_term, error_model="numpy")  # Python's model would leave the loop to look for a zero
+BLOCK_NUMBERS = 1 << 13  # of one array in a block of neurons: T steps of it and of its neighbours stay in the caches
+SMALLEST_BLOCK, LARGEST_BLOCK = 128, 512  # neurons: rows long enough to be worth a call
 
 
-def exponential(x: float) -> float:
-    """exp(x) = (exp(x / 64))^64, the inner one by its Taylor series to degree 11.
-
-    Sums and products only, so that the compiler can work on several neurons at once; the library's exp takes them one
-    by one. For |x| <= 16 the series is exact to 1e-16, and six squarings make of an error 64.
-    """
-    r = x * (1.0 / 64.0)
-    series = 1.0 / 3628800.0 + r * (1.0 / 39916800.0)
-    series = 1.0 / 362880.0 + r * series
-    series = 1.0 / 40320.0 + r * series
-    series = 1.0 / 5040.0 + r * series
-    series = 1.0 / 720.0 + r * series
-    series = 1.0 / 120.0 + r * series
-    series = 1.0 / 24.0 + r * series
-    series = 1.0 / 6.0 + r * series
-    series = 0.5 + r * series
-    series = 1.0 + r * series
-    series = 1.0 + r * series
-    for _ in range(6):
-        series *= series
-    return series
-
-
-compiled_term(exponential)
+@compiled
+def _block_size(T: int) -> int:
+    """Neurons a block."""
+    return min(max(BLOCK_NUMBERS // T, SMALLEST_BLOCK), LARGEST_BLOCK)
 
 
 def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -124,9 +81,10 @@ def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArra
 @compiled
 def _filter_sweep(s: npt.NDArray[Any], theta_s: float, a: npt.NDArray[Any]) -> None:
     T, M = s.shape
-    zeros = np.zeros(BLOCK, s.dtype)
-    for start in range(0, M, BLOCK):
-        block = slice(start, min(start + BLOCK, M))
+    size = _block_size(T)
+    zeros = np.zeros(size, s.dtype)
+    for start in range(0, M, size):
+        block = slice(start, min(start + size, M))
         for t in range(T):
             a_before = a[t - 1, block] if t > 0 else zeros
             filter_step(a_before, s[t, block], theta_s, a[t, block])
@@ -202,9 +160,10 @@ def _neuron_constants(neuron: NeuronParameters, dtype: np.dtype[Any]) -> tuple[A
 @compiled
 def _lif_sweep(u: npt.NDArray[Any], theta_m: float, theta_s: float, threshold: float, a: npt.NDArray[Any]) -> None:
     T, M = u.shape
-    zeros = np.zeros(BLOCK, u.dtype)
-    for start in range(0, M, BLOCK):
-        block = slice(start, min(start + BLOCK, M))
+    size = _block_size(T)
+    zeros = np.zeros(size, u.dtype)
+    for start in range(0, M, size):
+        block = slice(start, min(start + size, M))
         for t in range(T):
             u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
             _lif_step(u_before, a_before, theta_m, theta_s, threshold, u[t, block], a[t, block])
@@ -221,9 +180,10 @@ def _static_sweep(
     a: npt.NDArray[Any],
 ) -> None:
     T, M = u.shape
-    zeros = np.zeros(BLOCK, u.dtype)
-    for start in range(0, M, BLOCK):
-        block = slice(start, min(start + BLOCK, M))
+    size = _block_size(T)
+    zeros = np.zeros(size, u.dtype)
+    for start in range(0, M, size):
+        block = slice(start, min(start + size, M))
         for t in range(T):
             u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
             _static_input_step(drive[block], gain[t], u[t, block])
@@ -286,27 +246,114 @@ def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, neuron: NeuronPa
     neuron : NeuronParameters
     rule : GradientRule
     """
-    coefficients = RuleCoefficients(*(g.dtype.type(number) for number in rule.coefficients(neuron)))
-    _backward_sweep(_flat(g), _flat(trace.u), _flat(trace.a), coefficients)
+    _backward_sweep(_flat(g), _flat(trace.u), _flat(trace.a), _coefficients(neuron, rule, g.dtype))
+
+
+def tsslbp_backward_static(
+    g: npt.NDArray[Any], gain: npt.NDArray[Any], trace: Trace, neuron: NeuronParameters, rule: GradientRule
+) -> npt.NDArray[Any]:
+    """sum_t c[t] delta[t], all that dL/dW asks of delta where I[t] = c[t] W x; delta itself is never written out.
+
+    Parameters
+    ----------
+    g : (T, B, N) array
+        dL/da, contiguous.
+    gain : (T,) array
+        c.
+    trace : Trace
+    neuron : NeuronParameters
+    rule : GradientRule
+
+    Returns
+    -------
+    (B, N) array
+    """
+    total = np.empty(g.shape[1:], g.dtype)
+    coefficients = _coefficients(neuron, rule, g.dtype)
+    _static_backward_sweep(_flat(g), gain, _flat(trace.u), _flat(trace.a), coefficients, total.reshape(-1))
+    return total
+
+
+def _coefficients(neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[Any]) -> RuleCoefficients:
+    """The rule's numbers in the precision of the arrays."""
+    return RuleCoefficients(*(dtype.type(number) for number in rule.coefficients(neuron)))
 
 
 @compiled
 def _backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[Any], c: RuleCoefficients) -> None:
-    """Delta comes in as g: a block's G is summed up before the first delta of the block is written."""
+    """Delta comes in as g."""
     T, M = delta.shape
-    zeros = np.zeros(BLOCK, delta.dtype)
-    G = np.zeros((T + 2, BLOCK), delta.dtype)  # G[-1] to G[T], each row one step further down than its time
-    for start in range(0, M, BLOCK):
-        block = slice(start, min(start + BLOCK, M))
-        for t in range(T - 1, -1, -1):
-            filter_step(G[t + 2], delta[t, block], c.theta_s, G[t + 1])
-        filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
-        for t in range(T - 1, -1, -1):
-            u_before = u[t - 1, block] if t > 0 else zeros
-            delta_after = delta[t + 1, block] if t < T - 1 else zeros
-            _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, block])
-        for t in range(T):  # only now: the chain above runs on the unreplaced values
-            _warmup_step(u[t, block], a[t, block], c, G[t + 1], delta[t, block])
+    size = _block_size(T)
+    G, zeros = np.zeros((T + 2, size), delta.dtype), np.zeros(size, delta.dtype)
+    for start in range(0, M, size):
+        block = slice(start, min(start + size, M))
+        _backward_block(delta, block, u, a, block, c, G, zeros)
+
+
+@compiled
+def _static_backward_sweep(
+    g: npt.NDArray[Any],
+    gain: npt.NDArray[Any],
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+    c: RuleCoefficients,
+    total: npt.NDArray[Any],
+) -> None:
+    T, M = g.shape
+    size = _block_size(T)
+    G, zeros = np.zeros((T + 2, size), g.dtype), np.zeros(size, g.dtype)
+    delta = np.empty((T, size), g.dtype)
+    for start in range(0, M, size):
+        block = slice(start, min(start + size, M))
+        place = slice(0, block.stop - start)
+        for t in range(T):
+            _copy(g[t, block], delta[t, place])
+        _backward_block(delta, place, u, a, block, c, G, zeros)
+        _scaled(delta[0, place], gain[0], total[block])
+        for t in range(1, T):
+            _add_scaled(delta[t, place], gain[t], total[block])
+
+
+@compiled
+def _copy(row: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+    for i in range(len(row)):
+        target[i] = row[i]
+
+
+@compiled
+def _scaled(row: npt.NDArray[Any], factor: float, total: npt.NDArray[Any]) -> None:
+    for i in range(len(row)):
+        total[i] = factor * row[i]
+
+
+@compiled
+def _add_scaled(row: npt.NDArray[Any], factor: float, total: npt.NDArray[Any]) -> None:
+    for i in range(len(row)):
+        total[i] += factor * row[i]
+
+
+@compiled
+def _backward_block(
+    delta: npt.NDArray[Any],
+    place: slice,
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+    block: slice,
+    c: RuleCoefficients,
+    G: npt.NDArray[Any],
+    zeros: npt.NDArray[Any],
+) -> None:
+    """One block of neurons, in `place` of delta, which holds their g before; G[-1] to G[T] lie a row further down."""
+    T = len(u)
+    for t in range(T - 1, -1, -1):
+        filter_step(G[t + 2], delta[t, place], c.theta_s, G[t + 1])
+    filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
+    for t in range(T - 1, -1, -1):
+        u_before = u[t - 1, block] if t > 0 else zeros
+        delta_after = delta[t + 1, place] if t < T - 1 else zeros
+        _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, place])
+    for t in range(T):  # only now: the chain above runs on the unreplaced values
+        _warmup_step(u[t, block], a[t, block], c, G[t + 1], delta[t, place])
 
 
 @compiled
@@ -351,32 +398,3 @@ def _warmup_step(
             delta[i] = G[i] * terms.surrogate_spike_by_membrane(
                 u[i], c.threshold, c.surrogate_width, c.surrogate_argument_clip, exponential
             )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Optimiser
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@compiled
-def adamw_sweep(
-    W: npt.NDArray[Any],
-    gradient: npt.NDArray[Any],
-    mean: npt.NDArray[Any],
-    square: npt.NDArray[Any],
-    beta1: float,
-    beta2: float,
-    step_size: float,
-    square_correction: float,
-    epsilon: float,
-    decay: float,
-    gradient_scale: float,
-    weight_clamp: float,
-) -> None:
-    """One AdamW step on flat arrays, in place: scale the gradient, average, step, clamp to +- weight_clamp."""
-    for i in range(len(W)):
-        scaled = gradient[i] * gradient_scale
-        mean[i] = terms.moving_average(mean[i], scaled, beta1)
-        square[i] = terms.moving_average(square[i], scaled * scaled, beta2)
-        stepped = terms.adamw_weight(W[i], mean[i], square[i], step_size, square_correction, epsilon, decay)
-        W[i] = min(max(stepped, -weight_clamp), weight_clamp)

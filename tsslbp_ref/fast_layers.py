@@ -16,7 +16,7 @@ import numpy.typing as npt
 import scipy.linalg.cython_blas  # noqa: F401 - compiled loops multiply with it; loaded now, so that its threads can be limited
 
 from tsslbp_ref import checks
-from tsslbp_ref.compilation import compiled
+from tsslbp_ref.compilation import add_product, compiled
 
 Array = npt.NDArray[Any]
 
@@ -226,7 +226,6 @@ def conv_adjoint(delta: Array, filters_turned: Array, kernel_size: int, padding:
     _, F, height, width = delta.shape
     piece = min(piece, N)
     delta_memory = np.empty(height * F * width * piece, g.dtype)
-    columns_memory = np.empty(len(filters_turned) * width * piece, g.dtype)
     rows_memory = np.empty((H + 2 * padding) * C * kernel_size * width * piece, g.dtype)
     last_memory = np.empty(H * C * W * piece, g.dtype)
     every = np.arange(N)
@@ -234,14 +233,13 @@ def conv_adjoint(delta: Array, filters_turned: Array, kernel_size: int, padding:
         which = every[start : start + piece]
         M = len(which)
         delta_last = delta_memory[: height * F * width * M].reshape(height, F, width, M)
-        columns = columns_memory[: len(filters_turned) * width * M].reshape(len(filters_turned), width * M)
         rows = rows_memory[: (H + 2 * padding) * C * kernel_size * width * M].reshape(H + 2 * padding, -1)
         last = last_memory[: H * C * W * M].reshape(H, C, W, M)
         _pictures_last(delta, which, delta_last)
         rows[:] = 0.0
         for y in range(height):
-            np.dot(filters_turned, delta_last[y].reshape(F, width * M), columns)
-            _add(columns.reshape(-1), rows[y : y + kernel_size].reshape(-1))
+            columns = rows[y : y + kernel_size].reshape(-1, width * M)
+            add_product(filters_turned, delta_last[y].reshape(F, width * M), columns)
         _fold_loop(rows.reshape(H + 2 * padding, C, kernel_size, width, M), kernel_size, padding, last)
         _pictures_first(last, which, g)
 
@@ -269,7 +267,6 @@ def conv_weight_gradient(
     last_memory = np.empty(H * C * W * piece, delta.dtype)
     rows_memory = np.empty((H + 2 * padding) * C * kernel_size * width * piece, delta.dtype)
     delta_memory = np.empty(height * F * width * piece, delta.dtype)
-    part = np.empty_like(dW_turned)
     for start in range(0, len(live), piece):
         which = live[start : start + piece]
         M = len(which)
@@ -281,14 +278,7 @@ def conv_weight_gradient(
         _pictures_last(delta, which, delta_last)
         for y in range(height):
             columns = rows[y : y + kernel_size].reshape(-1, width * M)
-            np.dot(columns, delta_last[y].reshape(F, width * M).T, part)
-            _add(part.reshape(-1), dW_turned.reshape(-1))
-
-
-@compiled
-def _add(source: Array, target: Array) -> None:
-    for n in range(len(target)):
-        target[n] += source[n]
+            add_product(columns, delta_last[y].reshape(F, width * M).T, dW_turned)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, fast
+from tsslbp_ref import checks, fast_optim
 from tsslbp_ref.workers import Workers
 
 Array = npt.NDArray[Any]
@@ -103,7 +103,7 @@ class AdamW:
                 runs = self.workers.shards(len(flat[0]))
                 if thread < len(runs):
                     single = (flat[0].dtype.type(number) for number in constants)
-                    fast.adamw_sweep(*(array[runs[thread]] for array in flat), *single)
+                    fast_optim.adamw_sweep(*(array[runs[thread]] for array in flat), *single)
 
         self.workers.map(sweep, range(self.workers.n_threads))
         return norm

@@ -132,6 +132,9 @@ def backward(
         if step.trace is not None:
             layer = cast(WeightedLayer, step.layer)
             g = g.reshape(step.trace.u.shape)
+            if i == first and flows is None:
+                gradients.append(step.signal.weight_gradient_alone(layer, g, step.trace, neuron, rule))
+                break
             before = None if flows is None else g.copy()
             fast.tsslbp_backward_in_place(g, step.trace, neuron, rule)
             if flows is not None and before is not None:

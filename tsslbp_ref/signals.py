@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tsslbp_ref import fast, fast_events
 from tsslbp_ref.fast_events import Events
 from tsslbp_ref.layers import Layer, WeightedLayer
-from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
@@ -38,9 +38,25 @@ class Signal(Protocol):
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t delta[t] a[t]^T    (B1)."""
 
+    def weight_gradient_alone(
+        self, layer: WeightedLayer, g: Array, trace: Trace, neuron: NeuronParameters, rule: GradientRule
+    ) -> Array:
+        """dL/dW of the layer from g = dL/da (T, B, N) of its neurons, where nobody asks for delta; g is lost."""
+
+
+class _ByDelta:
+    """Signals whose dL/dW takes every delta."""
+
+    def weight_gradient_alone(
+        self: Signal, layer: WeightedLayer, g: Array, trace: Trace, neuron: NeuronParameters, rule: GradientRule
+    ) -> Array:
+        """The chain rule in time, then dL/dW."""
+        fast.tsslbp_backward_in_place(g, trace, neuron, rule)
+        return self.weight_gradient(layer, g.reshape(*g.shape[:2], *layer.output_shape))
+
 
 @dataclass(frozen=True)
-class PSCSignal:
+class PSCSignal(_ByDelta):
     """A PSC (T, B, ...) as a layer of neurons makes it: the plain product, from the first step at which anything fired.
 
     Up to then a[t] = 0, so that W a[t] = 0 and delta[t] a[t]^T = 0. A layer deep in the network hears nothing for the
@@ -103,9 +119,16 @@ class StaticSignal:
         """dL/dW = (sum_t c[t] delta[t]) x^T."""
         return layer.weight_gradient(np.tensordot(self.gain, delta, axes=1), self.x)
 
+    def weight_gradient_alone(
+        self, layer: WeightedLayer, g: Array, trace: Trace, neuron: NeuronParameters, rule: GradientRule
+    ) -> Array:
+        """The chain rule in time sums up c[t] delta[t] as it goes."""
+        total = fast.tsslbp_backward_static(g, self.gain, trace, neuron, rule)
+        return layer.weight_gradient(total.reshape(-1, *layer.output_shape), self.x)
+
 
 @dataclass(frozen=True)
-class SparseSpikeSignal:
+class SparseSpikeSignal(_ByDelta):
     """Spike trains s with few events, a = eps * s, as the list of them.
 
     The filter in time and the product over neurons commute: W (eps * s) = eps * (W s). And with D the adjoint filter of
