@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tsslbp_ref import optim
 from tsslbp_ref.optim import AdamW, gradient_norm
 from tsslbp_ref.workers import Workers
 
@@ -18,7 +19,8 @@ def numpy_adamw(W, gradients, lr=5e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, dec
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_against_numpy(n_threads):
+def test_against_numpy(n_threads, monkeypatch):
+    monkeypatch.setattr(optim, "NUMBERS_A_THREAD", 8)
     rng = np.random.default_rng(0)
     W = rng.normal(size=(7, 5))
     gradients = [1e-2 * rng.normal(size=W.shape) for _ in range(20)]
@@ -50,3 +52,23 @@ def test_weights_are_clamped_after_the_step():
     assert W[0, 0] == 4.0
     assert W[0, 1] == -4.0
     assert W[0, 2] < 0.0
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 50])
+def test_runs_cover_every_weight_once(n_threads, monkeypatch):
+    monkeypatch.setattr(optim, "NUMBERS_A_THREAD", 4)
+    sizes = (7, 1, 12, 3)
+    counts = [np.zeros(size, int) for size in sizes]
+    runs = optim._even_runs(sizes, n_threads)
+    for run in runs:
+        for i, part in run:
+            counts[i][part] += 1
+    assert all((count == 1).all() for count in counts)
+    lengths = [sum(part.stop - part.start for _, part in run) for run in runs]
+    assert len(runs) == min(n_threads, 5)
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_few_weights_wake_no_thread():
+    assert len(optim._even_runs([2 * optim.NUMBERS_A_THREAD - 1], 2)) == 1
+    assert len(optim._even_runs([2 * optim.NUMBERS_A_THREAD], 2)) == 2

@@ -24,11 +24,13 @@ from wrong_versions import (
     conv_adjoint_without_padding,
     count_without_dead_zone,
     delta_shifted,
+    dense_gradient_shifted,
     events_shifted,
     filter_not_reversed,
     filters_turned,
     fold_doubled,
     gain_from_step_zero,
+    gain_reversed,
     gradient_times,
     gradients_scaled,
     in_place,
@@ -36,10 +38,12 @@ from wrong_versions import (
     kernel_turned,
     later_lag,
     pool_adjoint_without_gain,
+    psc_gradient_times,
     result_with,
     rolled,
     rule_with,
     spike_not_scaled,
+    starts_late,
     static_gradient_without_gain,
     summed_softmax,
     times,
@@ -48,16 +52,19 @@ from wrong_versions import (
     unfiltered_train,
     unfold_turned,
     value_and_gradient_times,
+    weights_scaled,
     wider,
     without_clip,
     without_mask,
+    written_times,
     wrong_gate,
 )
 
-from tsslbp_ref import exact, fast, fast_events, fast_layers, gradcheck, layers, losses, signals, terms
+from tsslbp_ref import exact, fast, fast_dense, fast_events, fast_layers, gradcheck, layers, losses, signals, terms
 from tsslbp_ref.parameters import GradientRule
 
-SWEEP = "tsslbp_backward_in_place"  # what the network calls, and `fast.tsslbp_backward` after its checks
+SWEEP = "tsslbp_backward_in_place"  # what convolutions call, and `fast.tsslbp_backward` after its checks
+STATIC_SWEEP = "tsslbp_backward_static"
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ CHAINED = ("released", "no-warmup", "literal", "consistent")  # rules with the i
 FIRED = (*CHAINED, "no-intra")  # rules with the firing time in them
 CLIPPED = ("released", "no-warmup", "literal", "no-intra")  # rules that clip 1/rise
 WARM = ("released", "no-intra", "literal", "surrogate")  # rules with the surrogate in them
+DENSE_ABOVE = "tangent-*-dense-[23]-*"
 CONV = ("tangent-*-conv-*",)
 THETA_M_ROWS = ("term-reset-*", *(f"phi-{name}" for name in CHAINED), "tangent-released-dense-*-spikes")
 CONSISTENT_ROWS = ("term-psc-in-time-consistent", "phi-consistent", "tangent-consistent-*")
@@ -152,17 +160,32 @@ PLANTS = (
     Plant("not filtered", losses, "filtered_train", unfiltered_train, ("term-desired-trains", "loss-kernel-targets")),
     # Sweeps.
     Plant("factor 1.001", fast, SWEEP, in_place(times(FACTOR)), ("tangent-*", "sweep-backward-*")),
-    Plant("flipped sign", fast, SWEEP, in_place(times(-1.0)), ("tangent-*-dense-1-*", "sweep-backward-*")),
-    Plant("no intra term", fast, SWEEP, in_place(rule_with(intra=False)), (*DENSE_RELEASED, *sweeps(CHAINED))),
-    Plant("no clip", fast, SWEEP, in_place(rule_with(inverse_rise_clip=math.inf)), (*CLIP_ROWS, *sweeps(CLIPPED))),
-    Plant("no warm-up", fast, SWEEP, in_place(rule_with(warmup=False)), (*DENSE_RELEASED, *sweeps(WARM[:3]))),
-    Plant("wrong width", fast, SWEEP, in_place(rule_with(surrogate_width=0.21)), (*DENSE_RELEASED, *sweeps(WARM))),
-    Plant("delta[t-1]", fast, SWEEP, in_place(rolled(0)), ("tangent-*-dense-3-*", "sweep-backward-*")),
+    Plant("flipped sign", fast, SWEEP, in_place(times(-1.0)), ("tangent-*", "sweep-backward-*")),
+    Plant("no intra term", fast, "coefficients", rule_with(intra=False), (*DENSE_RELEASED, *sweeps(CHAINED))),
+    Plant("no clip", fast, "coefficients", rule_with(inverse_rise_clip=math.inf), (*CLIP_ROWS, *sweeps(CLIPPED))),
+    Plant("no warm-up", fast, "coefficients", rule_with(warmup=False), (*DENSE_RELEASED, *sweeps(WARM[:3]))),
+    Plant("wrong width", fast, "coefficients", rule_with(surrogate_width=0.21), (*DENSE_RELEASED, *sweeps(WARM))),
+    Plant("delta[t-1]", fast, SWEEP, in_place(rolled(0)), ("tangent-*", "sweep-backward-*")),
+    Plant("factor 1.001", fast, STATIC_SWEEP, times(FACTOR), ("tangent-*-static", "sweep-static-chain-rule")),
+    Plant("last c[t] first", fast, STATIC_SWEEP, gain_reversed, ("tangent-*-static", "sweep-static-chain-rule")),
+    Plant("W x 1.001", fast_dense, "dense_neurons", weights_scaled, ("sweep-dense-neurons", DENSE_ABOVE)),
+    Plant("first step lost", fast_dense, "dense_neurons", starts_late, ("sweep-dense-neurons", DENSE_ABOVE)),
+    Plant(
+        "dL/da x 1.001",
+        fast_dense,
+        "dense_chain_rule",
+        psc_gradient_times(FACTOR),
+        ("sweep-dense-chain-rule", DENSE_ABOVE),
+    ),
+    Plant("first step lost", fast_dense, "dense_chain_rule", starts_late, ("sweep-dense-chain-rule", DENSE_ABOVE)),
+    Plant(
+        "delta[t+1]", fast_dense, "dense_chain_rule", dense_gradient_shifted, ("sweep-dense-chain-rule", DENSE_ABOVE)
+    ),
     Plant(
         "factor 1.001", fast, "psc_filter", times(FACTOR), ("term-static-gain", "sweep-psc-filter", "tangent-*-static")
     ),
     Plant("not reversed", fast, "psc_filter_adjoint", filter_not_reversed, ("adjoint-psc-filter",)),
-    Plant("input x 1.001", fast, "lif_forward_in_place", input_scaled, ("sweep-forward", "tangent-*-dense-1-spikes")),
+    Plant("input x 1.001", fast, "lif_forward_in_place", input_scaled, ("sweep-forward", "tangent-*-conv-*")),
     Plant("input x 1.001", fast, "lif_forward_static", input_scaled, ("tangent-*-dense-1-static",)),
     Plant("added twice", fast_layers, "fold", fold_doubled, ("adjoint-fold",)),
     Plant("kernel turned", fast_layers, "unfold", unfold_turned, ("adjoint-fold",)),
@@ -175,7 +198,11 @@ PLANTS = (
     Plant("spikes late", exact, "simulate", result_with(spike_times=times_shifted), ("exact-cases-times",)),
     # Layers.
     Plant(
-        "factor 1.001", layers.Dense, "adjoint", times(FACTOR), ("*-dense", "layer-dense-by-psc", "tangent-*-dense-3-*")
+        "factor 1.001",
+        layers.Dense,
+        "adjoint",
+        written_times(FACTOR),
+        ("*-dense", "layer-dense-by-psc", "tangent-*-dense-3-*"),
     ),
     Plant(
         "factor 1.001",
@@ -230,7 +257,11 @@ PLANTS = (
     ),
     # Signals.
     Plant(
-        "delta[t+1]", signals.PSCSignal, "weight_gradient", delta_shifted, ("*-signal-psc", "tangent-*-dense-[23]-*")
+        "delta[t+1]",
+        signals.PSCSignal,
+        "weight_gradient",
+        delta_shifted,
+        ("*-signal-psc", "tangent-*-dense-[23]-*", *CONV),
     ),
     Plant(
         "no gain",

@@ -145,7 +145,7 @@ def test_static_chain_rule_is_the_sum_over_its_deltas():
     trace = fast.lif_forward(rng.normal(0.4, 0.6, (6, 3, 300)), neuron)
     g = rng.normal(size=trace.u.shape)
     delta = fast.tsslbp_backward(g, trace, neuron, rule)
-    total = fast.tsslbp_backward_static(g, gain, trace, neuron, rule)
+    total = fast.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
     assert relative_error(total, np.tensordot(gain, delta, axes=1)) < 1e-14
 
 

@@ -37,6 +37,20 @@ def in_place(wrong: Wrong) -> Wrong:
     return plant
 
 
+def written_times(factor: float) -> Wrong:
+    """A layer's map whose result, wherever it is written, is off by a factor."""
+
+    def wrong(right: Callable[..., Any]) -> Callable[..., Any]:
+        def mapped(*args: Any) -> Any:
+            result = right(*args)
+            result *= factor
+            return result
+
+        return mapped
+
+    return wrong
+
+
 def later_lag(right: Callable[..., Any]) -> Callable[..., Any]:
     """The right function of the next lag: an index shifted by one."""
     return lambda lag, *args: right(lag + 1, *args)
@@ -83,8 +97,8 @@ def summed_softmax(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rule_with(**changes: Any) -> Wrong:
-    """The sweep with another rule than it is asked for."""
-    return lambda right: lambda g, trace, neuron, rule: right(g, trace, neuron, dataclasses.replace(rule, **changes))
+    """The numbers of another rule than the fast loops are asked for."""
+    return lambda right: lambda neuron, rule, dtype: right(neuron, dataclasses.replace(rule, **changes), dtype)
 
 
 def coefficients_with(**changes: float) -> Wrong:
@@ -145,6 +159,36 @@ def static_gradient_without_gain(right: Callable[..., Any]) -> Callable[..., Any
 def gain_from_step_zero(right: Callable[..., Any]) -> Callable[..., Any]:
     """c[t] with the exponent t in the place of t + 1."""
     return lambda n_steps, neuron, dtype: (1.0 - (1.0 - neuron.theta_s) ** np.arange(n_steps)).astype(dtype)
+
+
+def weights_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A fully connected layer whose weights are 1.001 W."""
+    return lambda below, first, W, *args: right(below, first, FACTOR * W, *args)
+
+
+def psc_gradient_times(factor: float) -> Wrong:
+    """The chain rule of a fully connected layer with another dL/da."""
+    return lambda right: lambda g, *args: right(np.multiply(g, factor, out=g), *args)
+
+
+def starts_late(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A fully connected layer that misses the first step at which anything fired."""
+    return lambda *args: right(*(arg + 1 if isinstance(arg, int) else arg for arg in args))
+
+
+def dense_gradient_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
+    """B1 with delta[t+1] in the place of delta[t]."""
+
+    def chain_rule(g: Any, u: Any, a: Any, c: Any, below: Any, first: int, W: Any, dW: Any, g_below: Any) -> None:
+        right(g, u, a, c, below, first, W, dW, g_below)
+        dW[...] = np.einsum("tbo,tbi->oi", np.roll(g, -1, axis=0), below)
+
+    return chain_rule
+
+
+def gain_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
+    """The static chain rule with c[t] against time."""
+    return lambda g, gain, *args: right(g, gain[::-1].copy(), *args)
 
 
 def unfiltered_events(right: Callable[..., Any]) -> Callable[..., Any]:

@@ -124,7 +124,7 @@ def lif_forward_in_place(u: npt.NDArray[Any], neuron: NeuronParameters, a: npt.N
     Trace
         Of u and a.
     """
-    _lif_sweep(_flat(u), *_neuron_constants(neuron, u.dtype), _flat(a))
+    lif_sweep(_flat(u), *neuron_constants(neuron, u.dtype), _flat(a))
     return Trace(u, a, neuron.threshold)
 
 
@@ -148,17 +148,18 @@ def lif_forward_static(
     Trace
         Of u and a.
     """
-    _static_sweep(drive.reshape(-1), gain, *_neuron_constants(neuron, u.dtype), _flat(u), _flat(a))
+    _static_sweep(drive.reshape(-1), gain, *neuron_constants(neuron, u.dtype), _flat(u), _flat(a))
     return Trace(u, a, neuron.threshold)
 
 
-def _neuron_constants(neuron: NeuronParameters, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+def neuron_constants(neuron: NeuronParameters, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
     """theta_m, theta_s and V in the precision of the arrays."""
     return dtype.type(neuron.theta_m), dtype.type(neuron.theta_s), dtype.type(neuron.threshold)
 
 
 @compiled
-def _lif_sweep(u: npt.NDArray[Any], theta_m: float, theta_s: float, threshold: float, a: npt.NDArray[Any]) -> None:
+def lif_sweep(u: npt.NDArray[Any], theta_m: float, theta_s: float, threshold: float, a: npt.NDArray[Any]) -> None:
+    """u comes in as the weighted input; both are (T, M)."""
     T, M = u.shape
     size = _block_size(T)
     zeros = np.zeros(size, u.dtype)
@@ -231,11 +232,11 @@ def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, ru
     """
     trace = checked_trace(trace, neuron, rule)
     delta = np.array(checked_psc_gradient(g, trace), order="C")
-    tsslbp_backward_in_place(delta, trace, neuron, rule)
+    tsslbp_backward_in_place(delta, trace, coefficients(neuron, rule, delta.dtype))
     return delta
 
 
-def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> None:
+def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, c: RuleCoefficients) -> None:
     """`tsslbp_backward` without a copy or a check: g holds dL/da before and delta = dL/du after.
 
     Parameters
@@ -243,14 +244,14 @@ def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, neuron: NeuronPa
     g : (T, B, N) array
         Contiguous; overwritten.
     trace : Trace
-    neuron : NeuronParameters
-    rule : GradientRule
+    c : RuleCoefficients
+        From `coefficients`, in g's dtype.
     """
-    _backward_sweep(_flat(g), _flat(trace.u), _flat(trace.a), _coefficients(neuron, rule, g.dtype))
+    backward_sweep(_flat(g), _flat(trace.u), _flat(trace.a), c)
 
 
 def tsslbp_backward_static(
-    g: npt.NDArray[Any], gain: npt.NDArray[Any], trace: Trace, neuron: NeuronParameters, rule: GradientRule
+    g: npt.NDArray[Any], gain: npt.NDArray[Any], trace: Trace, c: RuleCoefficients
 ) -> npt.NDArray[Any]:
     """sum_t c[t] delta[t], all that dL/dW asks of delta where I[t] = c[t] W x; delta itself is never written out.
 
@@ -259,28 +260,27 @@ def tsslbp_backward_static(
     g : (T, B, N) array
         dL/da, contiguous.
     gain : (T,) array
-        c.
+        c[t].
     trace : Trace
-    neuron : NeuronParameters
-    rule : GradientRule
+    c : RuleCoefficients
+        From `coefficients`, in g's dtype.
 
     Returns
     -------
     (B, N) array
     """
     total = np.empty(g.shape[1:], g.dtype)
-    coefficients = _coefficients(neuron, rule, g.dtype)
-    _static_backward_sweep(_flat(g), gain, _flat(trace.u), _flat(trace.a), coefficients, total.reshape(-1))
+    _static_backward_sweep(_flat(g), gain, _flat(trace.u), _flat(trace.a), c, total.reshape(-1))
     return total
 
 
-def _coefficients(neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[Any]) -> RuleCoefficients:
+def coefficients(neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[Any]) -> RuleCoefficients:
     """The rule's numbers in the precision of the arrays."""
     return RuleCoefficients(*(dtype.type(number) for number in rule.coefficients(neuron)))
 
 
 @compiled
-def _backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[Any], c: RuleCoefficients) -> None:
+def backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[Any], c: RuleCoefficients) -> None:
     """Delta comes in as g."""
     T, M = delta.shape
     size = _block_size(T)

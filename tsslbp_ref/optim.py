@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from tsslbp_ref.workers import Workers
 
 Array = npt.NDArray[Any]
 
+NUMBERS_A_THREAD = 1 << 19  # weights from which on a thread gains more than waking it costs
 NORM_EPSILON = 1e-6  # PyTorch's clip_grad_norm_ adds it to the norm it divides by
 
 
@@ -66,10 +68,8 @@ class AdamW:
             raise ValueError(f"betas must be two numbers in [0, 1), got {betas}")
         self.epsilon = checks.real_number("epsilon", epsilon, above=0.0)
         self.weight_decay = checks.real_number("weight_decay", weight_decay, minimum=0.0)
-        self.clip_norm = clip_norm if clip_norm == math.inf else checks.real_number("clip_norm", clip_norm, above=0.0)
-        if weight_clamp != math.inf:
-            checks.real_number("weight_clamp", weight_clamp, above=0.0)
-        self.weight_clamp = weight_clamp
+        self.clip_norm = checks.real_number("clip_norm", clip_norm, above=0.0, or_infinite=True)
+        self.weight_clamp = checks.real_number("weight_clamp", weight_clamp, above=0.0, or_infinite=True)
         self.workers = workers or Workers(1)
         self.n_steps = 0
         self.means = [np.zeros_like(W) for W in weights]
@@ -84,9 +84,23 @@ class AdamW:
         norm = gradient_norm(gradients)
         if not math.isfinite(norm):
             raise ValueError(f"gradients must be finite, got a norm of {norm}")
+        arrays = self._flat(gradients)
+        runs = _even_runs([W.size for W in self.weights], self.workers.n_threads)
         self.n_steps += 1
+        constants = self._constants(norm)
+
+        def sweep(thread: int) -> None:
+            for layer, run in runs[thread]:
+                single = (arrays[layer][0].dtype.type(number) for number in constants)
+                fast_optim.adamw_sweep(*(array[run] for array in arrays[layer]), *single)
+
+        self.workers.map(sweep, range(len(runs)))
+        return norm
+
+    def _constants(self, norm: float) -> tuple[float, ...]:
+        """What `fast_optim.adamw_sweep` multiplies by in this step."""
         beta1, beta2 = self.betas
-        constants = (
+        return (
             beta1,
             beta2,
             self.learning_rate / (1.0 - beta1**self.n_steps),
@@ -96,17 +110,6 @@ class AdamW:
             min(1.0, self.clip_norm / (norm + NORM_EPSILON)),
             self.weight_clamp,
         )
-        arrays = self._flat(gradients)
-
-        def sweep(thread: int) -> None:
-            for flat in arrays:
-                runs = self.workers.shards(len(flat[0]))
-                if thread < len(runs):
-                    single = (flat[0].dtype.type(number) for number in constants)
-                    fast_optim.adamw_sweep(*(array[runs[thread]] for array in flat), *single)
-
-        self.workers.map(sweep, range(self.workers.n_threads))
-        return norm
 
     def _flat(self, gradients: Sequence[Array]) -> list[list[Array]]:
         """(W, gradient, mean, square) of every layer, flat."""
@@ -117,6 +120,18 @@ class AdamW:
                 raise ValueError(f"weights must be contiguous arrays, got strides {arrays[0].strides}")
             layers.append(flat)
         return layers
+
+
+def _even_runs(sizes: Sequence[int], n_threads: int) -> list[list[tuple[int, slice]]]:
+    """Cut arrays, as if they lay in a row, into equal runs: for each thread that is worth waking, its part of each."""
+    edges = [0, *itertools.accumulate(sizes)]
+    n_runs = min(n_threads, max(1, edges[-1] // NUMBERS_A_THREAD))
+    cuts = [edges[-1] * k // n_runs for k in range(n_runs + 1)]
+    runs = []
+    for first, last in itertools.pairwise(cuts):
+        parts = ((i, max(first, edges[i]), min(last, edges[i + 1])) for i in range(len(sizes)))
+        runs.append([(i, slice(start - edges[i], stop - edges[i])) for i, start, stop in parts if start < stop])
+    return runs
 
 
 def gradient_norm(gradients: Sequence[Array]) -> float:

@@ -126,24 +126,25 @@ def backward(
     """
     gradients: list[Array] = []
     first = next(i for i, step in enumerate(steps) if step.trace is not None)
+    c = fast.coefficients(neuron, rule, g.dtype)
     g = np.array(g, order="C")  # from here on delta takes the place of g, layer by layer
     for i in reversed(range(first, len(steps))):
         step = steps[i]
-        if step.trace is not None:
-            layer = cast(WeightedLayer, step.layer)
-            g = g.reshape(step.trace.u.shape)
-            if i == first and flows is None:
-                gradients.append(step.signal.weight_gradient_alone(layer, g, step.trace, neuron, rule))
-                break
-            before = None if flows is None else g.copy()
-            fast.tsslbp_backward_in_place(g, step.trace, neuron, rule)
-            if flows is not None and before is not None:
-                flows.insert(0, LayerFlow(layer, step.trace, before, g))
-            g = g.reshape(*g.shape[:2], *layer.output_shape)
-            gradients.append(step.signal.weight_gradient(layer, g))
-        if i > first:
-            below = arrays.take((i, "g"), (*g.shape[:2], *step.layer.input_shape), g.dtype)
+        shape = (*g.shape[:2], *step.layer.input_shape)
+        below = arrays.take((i, "g"), shape, g.dtype) if i > first else None
+        if step.trace is None:
             g = step.layer.adjoint(g, step.parameter, below)
+            continue
+        layer, W = cast(WeightedLayer, step.layer), cast(Array, step.parameter)
+        g = g.reshape(step.trace.u.shape)
+        if flows is None:
+            gradients.append(step.signal.backward(layer, W, g, step.trace, c, below))
+        else:
+            before = g.copy()
+            gradients.append(signals.backward_in_parts(step.signal, layer, W, g, step.trace, c, below))
+            flows.insert(0, LayerFlow(layer, step.trace, before, g))
+        if below is not None:
+            g = below
     return gradients[::-1]
 
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import fast, fast_events
+from tsslbp_ref import fast, fast_dense, fast_events
 from tsslbp_ref.fast_events import Events
-from tsslbp_ref.layers import Layer, WeightedLayer
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.layers import Dense, Layer, WeightedLayer
+from tsslbp_ref.parameters import NeuronParameters, RuleCoefficients
 from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
@@ -38,25 +38,41 @@ class Signal(Protocol):
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t delta[t] a[t]^T    (B1)."""
 
-    def weight_gradient_alone(
-        self, layer: WeightedLayer, g: Array, trace: Trace, neuron: NeuronParameters, rule: GradientRule
+    def backward(
+        self,
+        layer: WeightedLayer,
+        W: Array,
+        g: Array,
+        trace: Trace,
+        c: RuleCoefficients,
+        below: Array | None,
     ) -> Array:
-        """dL/dW of the layer from g = dL/da (T, B, N) of its neurons, where nobody asks for delta; g is lost."""
+        """dL/dW from g = dL/da (T, B, N) of the layer's neurons; `below`, if given, takes dL/da of what feeds them.
+
+        What g holds afterwards differs by signal.
+        """
 
 
-class _ByDelta:
-    """Signals whose dL/dW takes every delta."""
-
-    def weight_gradient_alone(
-        self: Signal, layer: WeightedLayer, g: Array, trace: Trace, neuron: NeuronParameters, rule: GradientRule
-    ) -> Array:
-        """The chain rule in time, then dL/dW."""
-        fast.tsslbp_backward_in_place(g, trace, neuron, rule)
-        return self.weight_gradient(layer, g.reshape(*g.shape[:2], *layer.output_shape))
+def backward_in_parts(
+    signal: Signal,
+    layer: WeightedLayer,
+    W: Array,
+    g: Array,
+    trace: Trace,
+    c: RuleCoefficients,
+    below: Array | None,
+) -> Array:
+    """`Signal.backward` part by part: the chain rule in time, dL/dW, and dL/da below; g holds delta afterwards."""
+    fast.tsslbp_backward_in_place(g, trace, c)
+    delta = g.reshape(*g.shape[:2], *layer.output_shape)
+    dW = signal.weight_gradient(layer, delta)
+    if below is not None:
+        layer.adjoint(delta, W, below)
+    return dW
 
 
 @dataclass(frozen=True)
-class PSCSignal(_ByDelta):
+class PSCSignal:
     """A PSC (T, B, ...) as a layer of neurons makes it: the plain product, from the first step at which anything fired.
 
     Up to then a[t] = 0, so that W a[t] = 0 and delta[t] a[t]^T = 0. A layer deep in the network hears nothing for the
@@ -84,12 +100,40 @@ class PSCSignal(_ByDelta):
 
     def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
         """The weighted input is written where the membrane takes its place."""
+        if isinstance(layer, Dense):
+            constants = fast.neuron_constants(neuron, u.dtype)
+            fast_dense.dense_neurons(self._flat, self.first, np.ascontiguousarray(W), *constants, u, a)
+            return Trace(u, a, neuron.threshold)
         I = self.weighted_input(layer, W, u)
         return fast.lif_forward_in_place(I.reshape(u.shape), neuron, a)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t delta[t] a[t]^T."""
         return layer.weight_gradient(delta[self.first :], self.a[self.first :])
+
+    def backward(
+        self,
+        layer: WeightedLayer,
+        W: Array,
+        g: Array,
+        trace: Trace,
+        c: RuleCoefficients,
+        below: Array | None,
+    ) -> Array:
+        """All three parts in one call where the layer is fully connected."""
+        if below is None or not isinstance(layer, Dense):
+            return backward_in_parts(self, layer, W, g, trace, c, below)
+        dW = np.empty(layer.weight_shape, g.dtype)
+        flat_below = below.reshape(*g.shape[:2], -1)
+        fast_dense.dense_chain_rule(
+            g, trace.u, trace.a, c, self._flat, self.first, np.ascontiguousarray(W), dW, flat_below
+        )
+        return dW
+
+    @property
+    def _flat(self) -> Array:
+        """(T, B, n)."""
+        return np.ascontiguousarray(self.a).reshape(*self.a.shape[:2], -1)
 
 
 @dataclass(frozen=True)
@@ -119,16 +163,24 @@ class StaticSignal:
         """dL/dW = (sum_t c[t] delta[t]) x^T."""
         return layer.weight_gradient(np.tensordot(self.gain, delta, axes=1), self.x)
 
-    def weight_gradient_alone(
-        self, layer: WeightedLayer, g: Array, trace: Trace, neuron: NeuronParameters, rule: GradientRule
+    def backward(
+        self,
+        layer: WeightedLayer,
+        W: Array,
+        g: Array,
+        trace: Trace,
+        c: RuleCoefficients,
+        below: Array | None,
     ) -> Array:
-        """The chain rule in time sums up c[t] delta[t] as it goes."""
-        total = fast.tsslbp_backward_static(g, self.gain, trace, neuron, rule)
+        """The chain rule in time sums up c[t] delta[t] as it goes, unless a layer below has to be told each delta."""
+        if below is not None:
+            return backward_in_parts(self, layer, W, g, trace, c, below)
+        total = fast.tsslbp_backward_static(g, self.gain, trace, c)
         return layer.weight_gradient(total.reshape(-1, *layer.output_shape), self.x)
 
 
 @dataclass(frozen=True)
-class SparseSpikeSignal(_ByDelta):
+class SparseSpikeSignal:
     """Spike trains s with few events, a = eps * s, as the list of them.
 
     The filter in time and the product over neurons commute: W (eps * s) = eps * (W s). And with D the adjoint filter of
@@ -151,6 +203,18 @@ class SparseSpikeSignal(_ByDelta):
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t D[t] s[t]^T."""
         return fast_events.weight_gradient(self.events, delta, self.neuron)
+
+    def backward(
+        self,
+        layer: WeightedLayer,
+        W: Array,
+        g: Array,
+        trace: Trace,
+        c: RuleCoefficients,
+        below: Array | None,
+    ) -> Array:
+        """Part by part."""
+        return backward_in_parts(self, layer, W, g, trace, c, below)
 
     def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> PSCSignal:
         """Pooled or masked spikes are a PSC like any other."""

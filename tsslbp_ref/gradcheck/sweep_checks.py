@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tsslbp_ref import fast, layers, reference, reference_layers, signals
+from tsslbp_ref import fast, fast_dense, layers, reference, reference_layers, signals
 from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
@@ -31,7 +31,7 @@ POOLS = (
 
 def all_checks() -> list[Check]:
     """Filter, forward, backward by rule and precision, maps between layers, and the signals' short cuts."""
-    return [*_time_rows(), *_convolution_rows(), *_unweighted_rows(), *_signal_rows()]
+    return [*_time_rows(), *_joined_rows(), *_convolution_rows(), *_unweighted_rows(), *_signal_rows()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -89,6 +89,80 @@ def _backward(rule: GradientRule, precision: str) -> float:
         wide = Trace(trace.u.astype(np.float64), trace.a.astype(np.float64), trace.threshold)
         expected = reference.tsslbp_backward(g.astype(np.float64), wide, neuron, rule)
         errors.append(relative_error(fast.tsslbp_backward(g, trace, neuron, rule), expected))
+    return largest(errors)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several steps of the chain in one call
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _joined_rows() -> list[Check]:
+    tolerance = TOLERANCES["float64"]
+    return [
+        Check(
+            "sweep-static-chain-rule",
+            "sum_t c[t] delta[t]: summed on the way, against the double sum's delta",
+            "fast.tsslbp_backward_static",
+            tolerance,
+            _static_chain_rule,
+        ),
+        Check(
+            "sweep-dense-neurons",
+            "I = W a (F1), F3 - F6: one call against plain product and literal loops",
+            "fast_dense.dense_neurons",
+            tolerance,
+            lambda: largest(_dense_neurons(silent) for silent in (0, 3)),
+        ),
+        Check(
+            "sweep-dense-chain-rule",
+            "delta, dL/dW (B1), W^T delta (B3): one call against double sum and plain products",
+            "fast_dense.dense_chain_rule",
+            tolerance,
+            lambda: largest(_dense_chain_rule(silent) for silent in (0, 3)),
+        ),
+    ]
+
+
+def _static_chain_rule() -> float:
+    neuron, rule = NEURONS[0], GradientRule()
+    trace = fast.lif_forward(sweep_weighted_input(), neuron)
+    g, gain = _draw(SHAPE, 24), _draw(SHAPE[:1], 25)
+    found = fast.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
+    delta = reference.tsslbp_backward(g, trace, neuron, rule)
+    return relative_error(found, np.einsum("t,tbo->bo", gain, delta))
+
+
+def _dense_case(silent: int) -> tuple[Array, Array]:
+    """PSCs below (T, B, n), zero in the first steps, and weights that make the layer fire."""
+    below = np.abs(_draw((*SHAPE[:2], 5), 26))
+    below[:silent] = 0.0
+    return below, _draw((SHAPE[2], 5), 27) + 0.5
+
+
+def _dense_neurons(silent: int) -> float:
+    neuron = NEURONS[0]
+    below, W = _dense_case(silent)
+    u, a = np.full(SHAPE, np.nan), np.full(SHAPE, np.nan)
+    fast_dense.dense_neurons(below, silent, W, *fast.neuron_constants(neuron, u.dtype), u, a)
+    expected = reference.lif_forward(np.einsum("oi,tbi->tbo", W, below), neuron)
+    return largest((relative_error(u, expected.u), relative_error(a, expected.a)))
+
+
+def _dense_chain_rule(silent: int) -> float:
+    neuron, rule = NEURONS[0], GradientRule()
+    below, W = _dense_case(silent)
+    trace = reference.lif_forward(np.einsum("oi,tbi->tbo", W, below), neuron)
+    g = _draw(SHAPE, 28)
+    delta = reference.tsslbp_backward(g, trace, neuron, rule)
+    dW, g_below = np.full_like(W, np.nan), np.full_like(below, np.nan)
+    c = fast.coefficients(neuron, rule, g.dtype)
+    fast_dense.dense_chain_rule(g, trace.u, trace.a, c, below, silent, W, dW, g_below)
+    errors = [
+        relative_error(g, delta),
+        relative_error(dW, np.einsum("tbo,tbi->oi", delta, below)),
+        relative_error(g_below, np.einsum("tbo,oi->tbi", delta, W)),
+    ]
     return largest(errors)
 
 

@@ -149,11 +149,16 @@ def all_checks() -> list[Check]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def frozen(case: Case) -> tuple[float, list[Array], TangentNetwork, Network]:
-    """Run a case: loss and gradients as the network gives them, and the tangent network of that run."""
+def frozen(case: Case) -> tuple[float, list[list[Array]], TangentNetwork, Network]:
+    """Run a case as training does and again part by part: loss, both gradients, and the run's tangent network."""
     network = case.network()
-    rng = np.random.default_rng(case.seed) if case.dropout else None
-    value, gradients, _, flows = network.training_pass(case.input(), case.labels(), case.loss, rng=rng)
+    arguments = (case.input(), case.labels(), case.loss)
+
+    def rng() -> np.random.Generator | None:
+        return np.random.default_rng(case.seed) if case.dropout else None
+
+    value, gradients = network.loss_and_gradients(*arguments, rng=rng())
+    _, gradients_in_parts, _, flows = network.training_pass(*arguments, rng=rng())
     (flow_of_layers,) = flows  # one thread, one shard
     tangent = TangentNetwork(
         layers=network.layers,
@@ -164,7 +169,7 @@ def frozen(case: Case) -> tuple[float, list[Array], TangentNetwork, Network]:
         neuron=NEURON,
         loss_name=case.loss,
     )
-    return value, gradients, tangent, network
+    return value, [gradients, gradients_in_parts], tangent, network
 
 
 def _masks(case: Case, network: Network) -> list[Array | None]:
@@ -177,12 +182,13 @@ def _masks(case: Case, network: Network) -> list[Array | None]:
 
 def tangent_error(case: Case) -> float:
     """The largest of the three errors of a case."""
-    value, gradients, tangent, network = frozen(case)
+    value, both_gradients, tangent, network = frozen(case)
     W = network.weights
     errors = [relative_error(value, tangent.loss(W))]
-    for layer, found in enumerate(gradients):
-        errors.append(relative_error(found, _weight_derivatives(tangent, W, layer)))
-    errors.append(_direction_error(tangent, W, gradients, case.seed))
+    for layer, found in enumerate(zip(*both_gradients, strict=True)):
+        derivatives = _weight_derivatives(tangent, W, layer)
+        errors += [relative_error(gradients, derivatives) for gradients in found]
+    errors.append(_direction_error(tangent, W, both_gradients[0], case.seed))
     return largest(errors)
 
 
