@@ -29,7 +29,9 @@ DIVIDING_TERMS = (terms.firing_time_by_membrane, terms.surrogate_spike_by_membra
 for _term in TERMS:
     compiled_term(_term)
 for _term in DIVIDING_TERMS:
-    compiled_term(_term, error_model="numpy")  # Python's model would leave the loop to look for a zero
+    # Python's way to divide would leave the loop to look for a zero. A division by what does not change within the loop
+    # becomes a product, as dL/du needs no bit in common with the literal loops.
+    compiled_term(_term, error_model="numpy", fastmath={"arcp", "contract"})
 
 
 def exponential(x: float) -> float:
