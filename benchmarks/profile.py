@@ -1,7 +1,8 @@
 """`python -m benchmarks.profile [WORKLOAD ...] [--steps N] [--json FILE]`: where the time of a training step goes.
 
 The functions that do the work are wrapped in a stopwatch while the step runs, on one thread, so that the parts add up
-to the step. A stopwatch costs less than a microsecond a call; a step makes some tens of calls.
+to the step. What a step does to a fully connected layer in one call is taken apart for it. A stopwatch costs less than
+a microsecond a call; a step makes some tens of calls.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks import machine
 from benchmarks.contenders import OURS, Contender
 from benchmarks.contenders.ours import training_step
 from benchmarks.workloads import WORKLOADS, Workload
-from tsslbp_ref import checks, fast, fast_events, fast_layers, losses
+from tsslbp_ref import checks, fast, fast_events, fast_layers, losses, signals
 from tsslbp_ref.layers import Dense
 from tsslbp_ref.optim import AdamW
 
@@ -76,6 +77,8 @@ class Stopwatch:
     def watching(self) -> Iterator[None]:
         """Watch all functions of `PARTS` inside a with block."""
         with ExitStack() as stack:
+            for method, in_parts in (("neurons", signals.neurons_in_parts), ("backward", signals.backward_in_parts)):
+                stack.enter_context(mock.patch.object(signals.PSCSignal, method, in_parts))
             for part, functions in PARTS.items():
                 for owner, name in functions:
                     stack.enter_context(mock.patch.object(owner, name, self.timed(part, getattr(owner, name))))

@@ -53,6 +53,14 @@ class Signal(Protocol):
         """
 
 
+def neurons_in_parts(
+    signal: Signal, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array
+) -> Trace:
+    """`Signal.neurons` part by part: the weighted input is written where the membrane takes its place."""
+    I = signal.weighted_input(layer, W, u)
+    return fast.lif_forward_in_place(I.reshape(u.shape), neuron, a)
+
+
 def backward_in_parts(
     signal: Signal,
     layer: WeightedLayer,
@@ -99,13 +107,12 @@ class PSCSignal:
         return I
 
     def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
-        """The weighted input is written where the membrane takes its place."""
+        """Both parts in one call where the layer is fully connected."""
         if isinstance(layer, Dense):
             constants = fast.neuron_constants(neuron, u.dtype)
             fast_dense.dense_neurons(self._flat, self.first, np.ascontiguousarray(W), *constants, u, a)
             return Trace(u, a, neuron.threshold)
-        I = self.weighted_input(layer, W, u)
-        return fast.lif_forward_in_place(I.reshape(u.shape), neuron, a)
+        return neurons_in_parts(self, layer, W, neuron, u, a)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t delta[t] a[t]^T."""
@@ -196,9 +203,8 @@ class SparseSpikeSignal:
         return fast_events.weighted_input(self.events, W, self.neuron, out)
 
     def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
-        """The weighted input is written where the membrane takes its place."""
-        I = self.weighted_input(layer, W, u)
-        return fast.lif_forward_in_place(I.reshape(u.shape), neuron, a)
+        """Part by part."""
+        return neurons_in_parts(self, layer, W, neuron, u, a)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t D[t] s[t]^T."""
