@@ -330,4 +330,9 @@ def test_optimiser():
         AdamW([W]).step([np.zeros((3, 2))])
     with pytest.raises(ValueError, match="gradients must be finite"):
         AdamW([W]).step([np.full((2, 3), np.nan)])
+    for name in ("clip_norm", "weight_clamp"):
+        with pytest.raises(TypeError, match=f"{name} must be a real number"):
+            AdamW([W], **{name: np.ones(2)})
+        with pytest.raises(ValueError, match=f"{name} must be greater than 0"):
+            AdamW([W], **{name: 0.0})
     assert not W.any()

@@ -38,7 +38,7 @@ def checked_model(
     """Return all arguments checked, as contiguous float64 arrays and floats."""
     duration = checks.real_number("duration", duration, above=0.0)
     checked_weights: list[FloatArray] = []
-    for number, w in enumerate(_sequence("weights", weights)):
+    for number, w in enumerate(checks.listed("weights", weights)):
         array = np.ascontiguousarray(checks.finite_array(f"weights[{number}]", w, ndim=2, dtype=np.float64))
         if checked_weights and array.shape[1] != checked_weights[-1].shape[0]:
             below = checked_weights[-1].shape[0]
@@ -69,17 +69,9 @@ def checked_pair(
     return actual, desired, checks.real_number("tau_s", tau_s, above=0.0), duration
 
 
-def _sequence(name: str, value: Sequence[npt.ArrayLike]) -> list[npt.ArrayLike]:
-    """Return `value` as a list."""
-    try:
-        return list(value)
-    except TypeError as error:
-        raise TypeError(f"{name} must be a sequence of arrays, got {value!r}") from error
-
-
 def _spike_trains(name: str, value: SpikeTrains, duration: float, neurons: int | None) -> list[FloatArray]:
     """Return one sorted float64 array of times in [0, duration] per neuron."""
-    trains = _sequence(name, value)
+    trains = checks.listed(name, value)
     if neurons is not None and len(trains) != neurons:
         raise ValueError(f"{name} must hold {neurons} spike trains, one per neuron, got {len(trains)}")
     return [_spike_train(f"{name}[{i}]", train, duration) for i, train in enumerate(trains)]

@@ -60,8 +60,7 @@ class TrainingSettings:
         checks.positive_integer("batch_size", self.batch_size)
         checks.real_number("learning_rate", self.learning_rate, above=0.0)
         checks.one_of("loss", self.loss, LABEL_LOSSES)
-        if not isinstance(self.loss_settings, losses.LossSettings):
-            raise TypeError(f"loss_settings must be a LossSettings, got {type(self.loss_settings).__name__}")
+        checks.instance_of("loss_settings", self.loss_settings, losses.LossSettings)
         checks.positive_integer("seed", self.seed, minimum=0)
 
 
