@@ -1,5 +1,7 @@
 """The network: shapes, prediction, shards, sparse and dense ways, dropout, gradients in the weights' order."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from conftest import relative_error
@@ -195,6 +197,36 @@ def test_shards_are_as_many_for_every_thread(n_threads, largest, lengths):
     shards = Workers(n_threads).shards(7, largest)
     assert [shard.stop - shard.start for shard in shards] == lengths
     assert (shards[0].start, shards[-1].stop) == (0, 7)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Halved(Dense):
+    """A map of its own: I = W x / 2."""
+
+    def forward(self, x, parameter, out=None):
+        return super().forward(x, 0.5 * parameter, out)
+
+    def adjoint(self, y, parameter, out=None):
+        return super().adjoint(y, 0.5 * parameter, out)
+
+    def weight_gradient(self, delta, x):
+        return 0.5 * super().weight_gradient(delta, x)
+
+
+def test_a_layer_derived_from_dense_keeps_its_own_map():
+    rng = np.random.default_rng(13)
+    weights = [rng.normal(size=shape) for shape in ((6, 7), (5, 6), (3, 5))]
+    halved = [weights[0], 0.5 * weights[1], weights[2]]
+    results = []
+    for middle, W in ((_Halved((6,), 5), weights), (Dense((6,), 5), halved)):
+        maps = [Dense((7,), 6), middle, Dense((5,), 3)]
+        net = Network(maps, W, n_steps=6, neuron=NEURON, rule=tr.GradientRule(), dtype="float64", n_threads=1)
+        results.append(net.loss_and_gradients(2.0 * np.ones((2, 7)), [0, 2]))
+    (loss, gradients), (plain_loss, plain_gradients) = results
+    assert loss == plain_loss
+    assert gradients[1].any()
+    for k, factor in enumerate((1.0, 0.5, 1.0)):
+        np.testing.assert_allclose(gradients[k], factor * plain_gradients[k], rtol=1e-12)
 
 
 def test_weights_that_are_not_finite_are_named():

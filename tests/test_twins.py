@@ -97,6 +97,28 @@ def test_the_vectorised_exponential():
     np.testing.assert_allclose(found, np.exp(x), rtol=1e-13)
     short = np.array([fast_terms.exponential_single(value) for value in x])
     np.testing.assert_allclose(short, np.exp(x), rtol=1e-7)
+    for dtype, tolerance in ((np.float64, 1e-13), (np.float32, 2e-5)):  # 64 roundings of float32
+        result = np.empty(len(x), dtype)
+        _exponentials(x.astype(dtype), result)
+        np.testing.assert_allclose(result, np.exp(x.astype(dtype)), rtol=tolerance)
+
+
+@compilation.compiled
+def _exponentials(x, result):
+    for i in range(len(x)):
+        result[i] = fast_terms.exponential(x[i])
+
+
+@pytest.mark.parametrize("clip", [16.0, 100.0, 300.0, 1e4])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_surrogate_with_long_tails(clip, precision):
+    """Where the series for exp ends, nothing is left of the surrogate."""
+    neuron, rule = NeuronParameters(), GradientRule(surrogate_width=1e-3, surrogate_argument_clip=clip)
+    u = np.linspace(0.2, 1.0, 200, dtype=precision).reshape(1, 1, -1)
+    trace = tr.Trace(u, np.zeros_like(u), neuron.threshold)
+    g = np.ones_like(u)
+    found = fast.tsslbp_backward(g, trace, neuron, rule)
+    assert relative_error(found, reference.tsslbp_backward(g, trace, neuron, rule)) < 1e-5
 
 
 def test_float32_agrees_to_its_precision():
@@ -161,6 +183,8 @@ def test_a_product_is_added(dtype, turned):
     expected = C + A @ B
     _call_add_product(A, B, C)
     assert np.array_equal(C, expected)
+    with pytest.raises(ValueError, match=r"shapes|mismatch|broadcast"):
+        _call_add_product(A, B, np.zeros((5, 3), dtype))
 
 
 @compilation.compiled

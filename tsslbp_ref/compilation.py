@@ -94,6 +94,8 @@ def _add_product(A: Any, B: Any, C: Any) -> Callable[..., None] | None:
 
     def multiply(A: Any, B: Any, C: Any) -> None:
         (n_rows, n_inner), n_columns = A.shape, B.shape[1]
+        if B.shape[0] != n_inner or C.shape != (n_rows, n_columns):
+            raise ValueError("the shapes of A, B and C do not fit C += A B")
         run_A = n_inner if order_A == by_rows else n_rows
         run_B = n_columns if order_B == by_rows else n_inner
         sizes = (n_columns, n_rows, n_inner)

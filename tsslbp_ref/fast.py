@@ -1,8 +1,8 @@
 """The model and its backward pass in one sweep over time: O(T) per neuron, compiled by Numba.
 
 Same names and banners as `reference`, same scalar functions of `terms`; only the loops differ. Arrays are swept in
-blocks of neurons, time inside the block, so that a block's state stays in the first-level cache and the innermost loop
-runs over neighbouring neurons.
+blocks of neurons, time inside the block, so that a block's state stays in the caches and the innermost loop runs over
+neighbouring neurons.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref.compilation import compiled
-from tsslbp_ref.fast_terms import exponential, terms
+from tsslbp_ref.fast_terms import LARGEST_ARGUMENT, exponential, terms
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.trace import (
     Trace,
@@ -275,8 +275,10 @@ def tsslbp_backward_static(
 
 
 def coefficients(neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[Any]) -> RuleCoefficients:
-    """The rule's numbers in the precision of the arrays."""
-    return RuleCoefficients(*(dtype.type(number) for number in rule.coefficients(neuron)))
+    """The rule's numbers in the precision of the arrays, with the surrogate's argument where `exponential` is good."""
+    c = rule.coefficients(neuron)
+    c = c._replace(surrogate_argument_clip=min(c.surrogate_argument_clip, LARGEST_ARGUMENT))
+    return RuleCoefficients(*(dtype.type(number) for number in c))
 
 
 @compiled

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from tsslbp_ref import terms
 from tsslbp_ref.compilation import compiled_term
 
-__all__ = ["exponential", "exponential_single", "terms"]
+__all__ = ["LARGEST_ARGUMENT", "exponential", "exponential_single", "terms"]
+
+LARGEST_ARGUMENT = 64.0  # of the surrogate's exp: exp(-64) is nothing beside any other delta
 
 TERMS: tuple[Callable[..., float], ...] = (
     terms.membrane,
@@ -29,8 +31,8 @@ DIVIDING_TERMS = (terms.firing_time_by_membrane, terms.surrogate_spike_by_membra
 for _term in TERMS:
     compiled_term(_term)
 for _term in DIVIDING_TERMS:
-    # Python's way to divide would leave the loop to look for a zero. A division by what does not change within the loop
-    # becomes a product, as dL/du needs no bit in common with the literal loops.
+    # Python's way to divide would leave the loop to look for a zero. No bit has to agree with the literal loops here:
+    # a division by what does not change in the loop becomes a product, and products and sums become one instruction.
     compiled_term(_term, error_model="numpy", fastmath={"arcp", "contract"})
 
 
@@ -38,7 +40,8 @@ def exponential(x: float) -> float:
     """exp(x) = (exp(x / 64))^64, the inner one by its Taylor series to degree 11.
 
     Sums and products only, so that the compiler can work on several neurons at once; the library's exp takes them one
-    by one. For |x| <= 16 the series is exact to 1e-16, and six squarings make of an error 64.
+    by one. For |x| <= 16 the series is exact to 1e-16, and six squarings make of an error 64; up to `LARGEST_ARGUMENT`
+    the result, which is next to nothing there, is good to seven digits, and beyond that it is of no use.
     """
     r = x * (1.0 / 64.0)
     series = 1.0 / 3628800.0 + r * (1.0 / 39916800.0)
@@ -49,7 +52,7 @@ def exponential(x: float) -> float:
 
 
 def exponential_single(x: float) -> float:
-    """`exponential` for float32: to degree 7 the series is exact to 1e-9 for |x| <= 16, beyond what float32 holds."""
+    """`exponential` for float32, to degree 7: exact to 1e-9 for |x| <= 16, and to two digits at `LARGEST_ARGUMENT`."""
     r = x * (1.0 / 64.0)
     return _short_series(r, 1.0 / 5040.0)
 

@@ -127,7 +127,7 @@ def backward(
     gradients: list[Array] = []
     first = next(i for i, step in enumerate(steps) if step.trace is not None)
     c = fast.coefficients(neuron, rule, g.dtype)
-    g = np.array(g, order="C")  # from here on delta takes the place of g, layer by layer
+    g = np.array(g, order="C")  # a copy: the passes below write to it
     for i in reversed(range(first, len(steps))):
         step = steps[i]
         shape = (*g.shape[:2], *step.layer.input_shape)

@@ -108,7 +108,7 @@ class PSCSignal:
 
     def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
         """Both parts in one call where the layer is fully connected."""
-        if isinstance(layer, Dense):
+        if type(layer) is Dense:  # whose map is known; a class derived from it may have another
             constants = fast.neuron_constants(neuron, u.dtype)
             fast_dense.dense_neurons(self._flat, self.first, np.ascontiguousarray(W), *constants, u, a)
             return Trace(u, a, neuron.threshold)
@@ -128,7 +128,7 @@ class PSCSignal:
         below: Array | None,
     ) -> Array:
         """All three parts in one call where the layer is fully connected."""
-        if below is None or not isinstance(layer, Dense):
+        if below is None or type(layer) is not Dense:
             return backward_in_parts(self, layer, W, g, trace, c, below)
         dW = np.empty(layer.weight_shape, g.dtype)
         flat_below = below.reshape(*g.shape[:2], -1)
