@@ -81,9 +81,13 @@ def test_python_m_is_the_command(tmp_path):
         (["train", NAME, "--seed", "-1"], "argument --seed: "),
         (["train", NAME, "--seed", "one"], "argument --seed: must be an integer from 0 on, got 'one'"),
         (["train", NAME, "--seed", "1\n2"], "argument --seed: must be an integer from 0 on, got '1\\n2'"),
+        (["train", NAME, "--seeds", "0,-1"], "argument --seeds: must be like 0-4 or 0,2,5, got '-1' in '0,-1'"),
+        (["train", NAME, "--epochs", "\u0663"], "argument --epochs: must be a positive integer"),
+        (["train", NAME, "--runs", ""], "argument --runs: must name a file or folder, got ''"),
+        (["train", "list", "--rule", "bogus"], "unknown rule 'bogus'"),
         (["train", NAME, "--seeds", "4-0"], "argument --seeds: a range must not fall, got '4-0'"),
         (["train", NAME, "--seeds", "0,2,0-3"], "argument --seeds: a seed is named twice in '0,2,0-3'"),
-        (["train", NAME, "--seeds", ""], "argument --seeds: must be like 0-4 or 0,2,5, got ''"),
+        (["train", NAME, "--seeds", ""], "argument --seeds: must be like 0-4 or 0,2,5, got '' in ''"),
         (["train", NAME, "--seeds", "0-99999999999"], "argument --seeds: at most 1000 seeds, got '0-99999999999'"),
         (["train", NAME, "--seed", "1", "--seeds", "2"], "argument --seeds: not allowed with argument --seed"),
         (["train", NAME, "--threads", "0"], "argument --threads: must be a positive integer, got '0'"),
@@ -264,8 +268,12 @@ def test_results_prints_the_table_and_writes_the_csv_and_the_plot(capsys, tmp_pa
 
 
 def test_results_that_cannot_be_read_or_written(capsys, tmp_path, run_folder):
-    assert "no runs below" in refused(capsys, "results", tmp_path / "void")
+    assert "cannot read the folder" in refused(capsys, "results", tmp_path / "void")
     (tmp_path / "file").write_text("")
+    assert "Not a directory" in refused(capsys, "results", tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    assert "no runs below" in refused(capsys, "results", tmp_path / "empty")
+    (tmp_path / "empty").rmdir()
     assert cli.main(["results", "--csv", "file/x.csv"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert "must be a file name that ends in .png" in refused(capsys, "results", "--plot", "x.doc")

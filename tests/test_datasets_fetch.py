@@ -68,6 +68,7 @@ def test_search_order(tmp_path, monkeypatch):
     monkeypatch.setenv("TSSLBP_DATA", str(tmp_path / "named"))
     assert load_images("fashion-mnist", "train", data_dir=explicit).source == str(explicit)
     assert load_images("fashion-mnist", "train").source == str(named)
+    (tmp_path / "without it").mkdir()
     monkeypatch.setenv("TSSLBP_DATA", str(tmp_path / "without it"))
     assert load_images("fashion-mnist", "train").source == str(system)
     assert available("fashion-mnist") == system
@@ -104,7 +105,16 @@ def test_explicit_folder_does_not_fall_through(tmp_path, monkeypatch):
     assert available("mnist", tmp_path / "empty") is None
 
 
+@pytest.mark.parametrize("ask", [load_images, available])
+def test_a_mistyped_variable_is_an_error_not_another_place(tmp_path, monkeypatch, ask):
+    write_idx_set(tmp_path / "debian" / "fashion-mnist")
+    monkeypatch.setenv("TSSLBP_DATA", str(tmp_path / "mistyped"))
+    with pytest.raises(FileNotFoundError, match=r"TSSLBP_DATA names \S+mistyped, but there is no such folder"):
+        ask("fashion-mnist", *(["train"] if ask is load_images else []))
+
+
 def test_not_found_without_download_names_every_place(tmp_path, monkeypatch):
+    (tmp_path / "named").mkdir()
     monkeypatch.setenv("TSSLBP_DATA", str(tmp_path / "named"))
     with pytest.raises(FileNotFoundError) as caught:
         load_images("fashion-mnist", "train", download=False)
@@ -277,7 +287,8 @@ def test_server_gone(tmp_path, remote_mnist):
     gone.stop()
     with pytest.raises(
         DownloadError,
-        match=r"could not download http://127.0.0.1:\d+/files/train-images\S+: \[Errno \d+\] Connection refused$",
+        match=r"could not download http://127.0.0.1:\d+/files/train-images\S+: \[Errno \d+\] Connection refused "
+        r"\(before that, looked in \S+; name its folder with data_dir, --data on the command line, or TSSLBP_DATA\)$",
     ):
         load_images("mnist", "train", base_url=gone.url)
     assert cached(tmp_path) == []

@@ -194,6 +194,7 @@ def test_found_from_the_parent_and_the_environment(root, monkeypatch):
     assert NMNIST(root, "test").source == str(root / "n-mnist-made" / "Test")
     monkeypatch.setenv("TSSLBP_DATA", str(root))
     assert NMNIST(None, "test").source == str(root / "n-mnist-made" / "Test")
+    (root / "elsewhere").mkdir()
     monkeypatch.setenv("TSSLBP_DATA", str(root / "elsewhere"))
     monkeypatch.setenv("TSSLBP_CACHE", str(root / "cache"))
     with pytest.raises(FileNotFoundError, match=r"get Train.zip and Test.zip from https://\S+ and unpack both"):

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,7 +195,51 @@ def test_a_metrics_file_that_lacks_epochs_is_refused(one_epoch, text, message):
 def test_epochs_without_their_checkpoint_are_not_trained_over(tmp_path):
     finished(tmp_path / "run", epochs=2)
     (tmp_path / "run" / LAST).unlink()
-    refused(tmp_path / "run", CheckpointError, "holds 2 epochs, but checkpoint-last.npz has 0")
+    refused(tmp_path / "run", CheckpointError, "checkpoint-last.npz is missing, but metrics.jsonl has 2 epochs")
+
+
+def test_a_best_checkpoint_alone_is_not_written_over(tmp_path):
+    finished(tmp_path / "run", epochs=2)
+    for name in (LAST, METRICS):
+        (tmp_path / "run" / name).unlink()
+    refused(tmp_path / "run", CheckpointError, "checkpoint-last.npz is missing, but metrics.jsonl has 0 epochs and")
+
+
+def test_a_kill_at_the_end_of_the_first_epoch_begins_anew(tmp_path, unbroken):
+    finished(tmp_path / "run", epochs=1)
+    (tmp_path / "run" / LAST).unlink()  # its metrics and its best checkpoint are written before
+    assert finished(tmp_path / "run", epochs=2)[0] == finished(tmp_path / "other", epochs=2)[0]
+
+
+def test_a_checkpoint_that_must_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    finished(tmp_path / "run", epochs=1)
+    plain = Path.open
+
+    def open_unless_last(path, *args, **keywords):
+        if path.name == LAST:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return plain(path, *args, **keywords)
+
+    before = content(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", open_unless_last)
+        with pytest.raises(PermissionError, match=r"cannot read \S+-last.npz: Permission"):
+            blob_run(tmp_path / "run", resume=True)
+    assert content(tmp_path / "run") == before
+
+
+def test_other_data_of_the_same_size_is_refused(tmp_path):
+    finished(tmp_path / "run", epochs=1)
+    config = json.loads((tmp_path / "run" / CONFIG).read_text())
+    assert "data_sha256" not in config["task"]  # the blobs do not say
+    task = blob_run(tmp_path / "other").trainer.task
+    task.data_sha256 = "1f"
+    assert runs._noted(task) == {**config["task"], "data_sha256": "1f"}
+    wanted = {**config, "task": {**config["task"], "data_sha256": "1f"}}
+    runs._same_run(wanted, config, tmp_path / CONFIG)  # an older run, which has not noted it
+    found = {**config, "task": {**config["task"], "data_sha256": "2e"}}
+    with pytest.raises(CheckpointError, match=r"is of another run: its task.data_sha256 is 2e, here it is 1f"):
+        runs._same_run(wanted, found, tmp_path / CONFIG)
 
 
 def test_fewer_epochs_than_are_done_are_refused(tmp_path):
@@ -221,8 +266,9 @@ def test_a_folder_in_which_another_trains_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="file/run"):
-        blob_run(tmp_path / "file" / "run")
+    for folder in ("file", "file/run"):
+        with pytest.raises(NotADirectoryError, match=r"a run needs a folder, but \S+file is a file"):
+            blob_run(tmp_path / folder)
 
 
 @pytest.mark.parametrize("full_from", [0, 1, 3, 5])

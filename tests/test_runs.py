@@ -15,7 +15,7 @@ import pytest
 from made_data import BLOBS, BlobTask, blob_network, blob_run, train_in
 from made_runs import EPOCHS, content, finished, outcome
 
-from tsslbp_ref import checkpoints, fast_optim
+from tsslbp_ref import checkpoints, fast_optim, stopping
 from tsslbp_ref.datasets import DataError
 from tsslbp_ref.runs import BEST, CONFIG, LAST, InterruptedRunError, Run, read_metrics
 
@@ -42,7 +42,7 @@ def test_a_run_leaves_its_four_files(tmp_path, unbroken):
     assert json.loads((tmp_path / "run" / CONFIG).read_text())["settings"]["seed"] == BLOBS.seed
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("batch", [1, 5, 6, 9, 11])
 def test_a_signal_at_any_batch_saves_and_the_resumed_run_is_as_if_never_stopped(tmp_path, unbroken, signum, batch):
     run = blob_run(tmp_path / "run")
@@ -77,6 +77,45 @@ def test_a_stop_from_outside_saves_too_also_in_a_thread(tmp_path, unbroken):
     thread.join()
     assert stops == [signal.SIGTERM]
     assert finished(tmp_path / "run") == unbroken
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_sent_twice_at_once_saves_as_one_does(tmp_path, signum):
+    """As by GNU timeout, which sends it to the process and to the process's group."""
+    run = blob_run(tmp_path / "run")
+    plain = run.trainer.task.train_batch
+
+    def train_batch(indices, rng):
+        os.kill(os.getpid(), signum)
+        os.kill(os.getpid(), signum)
+        return plain(indices, rng)
+
+    run.trainer.task.train_batch = train_batch
+    with pytest.raises(InterruptedRunError, match=f"stopped by {signum.name}"):
+        list(run.run())
+
+
+def test_a_second_ctrl_c_kills_as_ever(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
+    killed_by = []
+    monkeypatch.setattr(stopping.signal, "raise_signal", killed_by.append)
+    with stopping.signals_noted() as noted:
+        for now[0] in (100.0, 100.5, 102.0):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert killed_by == ([] if now[0] < 102.0 else [signal.SIGINT])
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert noted[:2] == [signal.SIGINT, signal.SIGINT]
+
+
+def test_under_nohup_a_closed_terminal_is_not_heard():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping.signals_noted() as noted:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert noted == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_after_the_last_epoch_is_no_interruption(tmp_path):

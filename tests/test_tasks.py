@@ -1,10 +1,13 @@
 """Tasks: a damaged recording is named before anything is trained, not hours later."""
 
+import numpy as np
 import pytest
+from test_datasets_images import write_idx_set
 
-from tsslbp_ref.datasets import DataError
+from tsslbp_ref import runs
+from tsslbp_ref.datasets import DataError, ImageSet
 from tsslbp_ref.experiments import experiment
-from tsslbp_ref.tasks import EventTask, task_of
+from tsslbp_ref.tasks import EventTask, _pictures_sha256, task_of
 
 EVENT = bytes([3, 4, 0, 0, 1])
 ROW = experiment("n-mnist-12c5-64c5-t30")
@@ -40,3 +43,31 @@ def test_a_file_of_a_wrong_size_is_named_at_the_start(recordings, split, content
     with pytest.raises(DataError, match=message) as error:
         task_of(ROW, recordings)
     assert str(error.value).startswith(str(path))
+
+
+def test_recordings_tell_other_recordings_of_the_same_number(recordings):
+    before = task_of(ROW, recordings).data_sha256
+    assert task_of(ROW, recordings).data_sha256 == before
+    path = recordings / "Test" / "7" / "00001.bin"
+    path.write_bytes(3 * EVENT)
+    longer = task_of(ROW, recordings).data_sha256
+    path.rename(path.with_name("00002.bin"))
+    assert len({before, longer, task_of(ROW, recordings).data_sha256}) == 3
+
+
+@pytest.mark.parametrize("changed", ["nothing", "pixels", "labels"])
+def test_pictures_tell_other_pictures_of_the_same_number(changed):
+    images, labels = np.zeros((3, 1, 28, 28), np.uint8), np.array([0, 1, 2])
+    before = _pictures_sha256(ImageSet(images, labels, "mnist", "train", "here"))
+    if changed == "pixels":
+        images[0, 0, 5, 5] = 1
+    elif changed == "labels":
+        labels[2] = 3
+    after = _pictures_sha256(ImageSet(images, labels, "mnist", "train", "there"))
+    assert (after == before) == (changed == "nothing")
+
+
+def test_a_run_on_pictures_notes_what_they_are(tmp_path):
+    write_idx_set(tmp_path / "fashion-mnist")
+    task = task_of(experiment("fashion-mnist-400-400"), tmp_path / "fashion-mnist")
+    assert runs._noted(task) == {"n_train": 4, "n_test": 3, "data_sha256": task.data_sha256}

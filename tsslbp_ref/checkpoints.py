@@ -179,6 +179,8 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         If there is no such file.
     CheckpointError
         If the file is truncated, was changed after it was written, or is no checkpoint.
+    OSError
+        If the file must not be read.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
@@ -200,7 +202,11 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 def _read_arrays(path: Path) -> dict[str, Array]:
     """All arrays of an .npz file, none of them pickled."""
     try:
-        with path.open("rb") as file:  # given a path, np.load leaves the file open when it fails
+        opened = path.open("rb")  # given a path, np.load leaves the file open when it fails
+    except OSError as error:  # says nothing of what is in it
+        raise OSError(error.errno, f"cannot read {path}: {error.strerror}") from error
+    try:
+        with opened as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise CheckpointError(f"{path} is no checkpoint: it is no .npz archive")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     seeds.add_argument("--seed", type=_natural, default=0)
     seeds.add_argument("--seeds", type=_seeds, help="several, as 0-4 or 0,2,5, in processes that share the cores")
     train.add_argument("--threads", type=_positive, help="a run; by default the seeds share all cores")
-    train.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders (default %(default)s)")
+    train.add_argument("--runs", type=_path, default=Path("runs"), help="folder of run folders (default %(default)s)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     train.add_argument("--dask", metavar="ADDRESS", help="send the seeds to this dask.distributed scheduler")
     _add_data(train)
@@ -98,26 +99,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"))
-    parser.add_argument("--csv", type=Path, help="write every epoch of every run to this file, too")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the learning curves into this file, too")
+    parser.add_argument("runs", type=_path, nargs="?", default=Path("runs"))
+    parser.add_argument("--csv", type=_path, help="write every epoch of every run to this file, too")
+    parser.add_argument("--plot", type=_path, metavar="FILE.png", help="draw the learning curves into this file, too")
     parser.set_defaults(command=_results)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, help="folder of the data sets (default: TSSLBP_DATA, then known places)")
+    parser.add_argument("--data", type=_path, help="folder of the data sets (default: TSSLBP_DATA, then known places)")
     parser.add_argument("--no-download", action="store_true", help="never download")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return int(text)
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or folder, got ''")
+    return Path(text)
+
+
 def _natural(text: str) -> int:
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"must be an integer from 0 on, got {text!r}")
     return int(text)
 
@@ -125,12 +132,11 @@ def _natural(text: str) -> int:
 def _seeds(text: str) -> list[int]:
     """Read "0-4" or "0,2,5" into a list."""
     seeds: list[int] = []
-    if not text:
-        raise argparse.ArgumentTypeError("must be like 0-4 or 0,2,5, got ''")
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        start = _natural(first)
-        stop = _natural(last) if dash else start
+        if not re.fullmatch(r"[0-9]+(-[0-9]+)?", part):
+            raise argparse.ArgumentTypeError(f"must be like 0-4 or 0,2,5, got {part!r} in {text!r}")
+        first, _, last = part.partition("-")
+        start, stop = int(first), int(last or first)
         if stop < start:
             raise argparse.ArgumentTypeError(f"a range must not fall, got {part!r}")
         if stop - start >= MOST_SEEDS:
@@ -200,8 +206,9 @@ def _demo_pictures(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from tsslbp_ref import experiments, seeds
+    from tsslbp_ref import experiments, parameters, seeds
 
+    parameters.rule_by_name(options.rule)
     if options.experiment == "list":
         print("\n".join(experiments.EXPERIMENTS))
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -58,8 +59,14 @@ def run_folders(runs: Path) -> list[Path]:
     ------
     FileNotFoundError
         If there is none.
+    OSError
+        If `runs` is no folder, or a folder below it cannot be read.
     """
-    folders = sorted(path.parent for path in runs.glob(f"**/{CONFIG}"))
+
+    def unreadable(error: OSError) -> None:
+        raise OSError(error.errno, f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    folders = sorted(Path(folder) for folder, _, files in os.walk(runs, onerror=unreadable) if CONFIG in files)
     if not folders:
         raise FileNotFoundError(f"no runs below {runs}")
     return folders

@@ -14,7 +14,13 @@ LARGEST_COUNT = 2**53  # up to here floats are exact, and nothing that counts in
 
 
 def refuse_occupied(folder: Path, *, resume: bool) -> None:
-    """Raise FileExistsError if a folder holds any file of a run and `resume` is not asked for."""
+    """Raise FileExistsError if a folder holds any file of a run and `resume` is not asked for.
+
+    A file in the folder's place, or on the way to it, is a NotADirectoryError.
+    """
+    for place in (folder, *folder.parents):
+        if place.is_file():
+            raise NotADirectoryError(f"a run needs a folder, but {place} is a file")
     held = [name for name in (CONFIG, METRICS, LAST, BEST) if (folder / name).exists()]
     if held and not resume:
         raise FileExistsError(f"{folder} holds a run already ({held[0]}): --resume goes on, or choose another folder")

@@ -167,10 +167,12 @@ class Run:
         """Restore the trainer from the folder, if it holds anything, and return the epochs that are done."""
         if (self.folder / CONFIG).exists():
             _same_run(self.config, read_config(self.folder), self.folder / CONFIG)
+        rows = read_metrics(self.folder)
         if (self.folder / LAST).exists():
             restore(self.trainer, self.folder / LAST)
+        else:
+            self._refuse_lost_checkpoint(len(rows))
         n_done = self.trainer.progress.epoch
-        rows = read_metrics(self.folder)
         if len(rows) < n_done or any(row["epoch"] != number for number, row in enumerate(rows[:n_done], start=1)):
             raise CheckpointError(f"{self.folder / METRICS} does not hold the {n_done} epochs of {LAST}")
         if len(rows) > n_done + 1:  # a kill leaves one line too many, not two
@@ -186,6 +188,16 @@ class Run:
         elif n_done:
             remedy = f"put it back, or copy {LAST} to it to go on without them"
             raise CheckpointError(f"{path} is missing, and with it the weights of the best epoch: {remedy}")
+
+    def _refuse_lost_checkpoint(self, n_epochs: int) -> None:
+        """Raise if the last checkpoint is missing where a kill cannot have kept it from being written."""
+        path = self.folder / BEST
+        best_epoch = _sound_state(self.trainer, path)[1].epoch if path.exists() else 0
+        trained = max(n_epochs, best_epoch)
+        if trained > 1 or best_epoch > n_epochs:  # a kill in the first epoch leaves its metrics, then its checkpoint
+            held = f"{METRICS} has {n_epochs} epochs and {BEST} is of epoch {best_epoch}"
+            remedy = f"put it back, or copy {BEST} to it to go on from there" if best_epoch else "put it back"
+            raise CheckpointError(f"{self.folder / LAST} is missing, but {held}: {remedy}")
 
     def _refuse_fewer_epochs(self) -> None:
         """Raise if the run has trained more epochs than it is to have."""
@@ -235,13 +247,20 @@ def _config(network: Network, task: Task, settings: TrainingSettings, title: str
         "rule": {k: str(v) for k, v in dataclasses.asdict(network.rule).items()},
         "layers": [f"{type(layer).__name__} {layer.input_shape} -> {layer.output_shape}" for layer in network.layers],
         "factors": _factors(network),
-        "task": {"n_train": task.n_train, "n_test": task.n_test},
+        "task": _noted(task),
         "n_steps": network.n_steps,
         "dtype": network.dtype.name,
         "n_threads": network.workers.n_threads,
         "settings": dataclasses.asdict(settings),
     }
     return json.loads(json.dumps(config))
+
+
+def _noted(task: Task) -> dict[str, Any]:
+    """How many samples a task has, and what tells its data from others, if it says so."""
+    fingerprint = getattr(task, "data_sha256", None)
+    sizes = {"n_train": task.n_train, "n_test": task.n_test}
+    return sizes if fingerprint is None else {**sizes, "data_sha256": fingerprint}
 
 
 def _factors(network: Network) -> list[str]:
@@ -261,6 +280,8 @@ def _same_run(wanted: dict[str, Any], found: Any, path: Path) -> None:
         raise CheckpointError(f"{path} holds no settings of a run, but {type(found).__name__}")
     for key in SAME_IN_A_RESUMED_RUN + tuple(key for key in SAME_IF_NOTED if key in found):
         one, other = wanted[key], found.get(key)
+        if key in SAME_IF_NOTED and isinstance(one, dict) and isinstance(other, dict):
+            one = {name: value for name, value in one.items() if name in other}
         if key == "settings" and isinstance(other, dict):
             one, other = {**one, "epochs": None}, {**other, "epochs": None}
         difference = _first_difference(key, one, other)

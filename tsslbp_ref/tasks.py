@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ Array = npt.NDArray[Any]
 
 TEST_BATCH = 500
 EVENT_TEST_BATCH = 50
+DIGEST_EVERY = 64  # pictures; the labels tell nearly all already
 
 
 class Task(Protocol):
@@ -46,6 +49,7 @@ class ImageTask:
         train = datasets.load_images(dataset, "train", data_dir, download)
         test = datasets.load_images(dataset, "test", data_dir, download)
         self.source = train.source
+        self.data_sha256 = _pictures_sha256(train, test)
         self._dataset = dataset
         self._augment = augment
         # Augmentation crops raw pixels, so these stay uint8 until their batch is drawn.
@@ -78,6 +82,15 @@ class ImageTask:
             yield self._test[run], self._test_labels[run]
 
 
+def _pictures_sha256(*splits: datasets.ImageSet) -> str:
+    """What tells these pictures from others: a digest of all labels and of some of the pictures."""
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(np.asarray(split.labels, "<i8").tobytes())
+        digest.update(np.ascontiguousarray(split.images[::DIGEST_EVERY]).tobytes())
+    return digest.hexdigest()
+
+
 class EventTask:
     """N-MNIST recordings, read and binned as they are needed.
 
@@ -94,6 +107,15 @@ class EventTask:
                 raise datasets.DataError(f"{path}: {found}")
         self._experiment = experiment
         self.source = self._train.source
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """What tells this data from other data: a digest of the recordings' class folders, names and sizes."""
+        digest = hashlib.sha256()
+        for recordings in (self._train, self._test):
+            for path in recordings.paths:
+                digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size};".encode())
+        return digest.hexdigest()
 
     @property
     def n_train(self) -> int:

@@ -33,6 +33,7 @@ from tsslbp_ref import checks
 from tsslbp_ref.datasets.errors import DataError, DownloadError
 
 DATA_VARIABLE = "TSSLBP_DATA"
+REMEDY = f"name its folder with data_dir, --data on the command line, or {DATA_VARIABLE}"
 CACHE_VARIABLE = "TSSLBP_CACHE"
 BASE_URL_VARIABLE = "TSSLBP_BASE_URL_"  # + the set's name in capitals, "-" as "_"
 CACHE_NAME = "tsslbp_ref"
@@ -160,8 +161,16 @@ def _named_after_another(name: str, folder: Path) -> bool:
 
 
 def search_folders(name: str) -> tuple[Path, ...]:
-    """Return the folders in which a set is looked for when none is given, without the cache, in order."""
+    """Return the folders in which a set is looked for when none is given, without the cache, in order.
+
+    Raises
+    ------
+    FileNotFoundError
+        If TSSLBP_DATA is set, but there is nothing under that name.
+    """
     named = os.environ.get(DATA_VARIABLE, "")
+    if named and not os.path.lexists(named):
+        raise FileNotFoundError(f"{name}: {DATA_VARIABLE} names {named}, but there is no such folder")
     return ((Path(named),) if named else ()) + SYSTEM_FOLDERS.get(name, ())
 
 
@@ -262,10 +271,13 @@ def find_or_download(
         cached = find_in(name, cache) if name in BY_HAND else _from_cache(name, split, cache, download)
         if cached is not None:
             return cached
-    if download and name not in BY_HAND:
-        return _download_split(name, split, cache, base_url, progress)
     places = ", ".join(str(folder) for folder in (*folders, cache) if folder is not None) or "no folder at all"
-    remedy = f"{BY_HAND.get(name, 'download is off')}; name its folder with data_dir or {DATA_VARIABLE}"
+    if download and name not in BY_HAND:
+        try:
+            return _download_split(name, split, cache, base_url, progress)
+        except DownloadError as error:
+            raise DownloadError(f"{error} (before that, looked in {places}; {REMEDY})") from error
+    remedy = f"{BY_HAND.get(name, 'download is off')}; {REMEDY}"
     raise FileNotFoundError(f"{name} not found: looked for {_description(name)} in {places}; {remedy}")
 
 
@@ -305,8 +317,7 @@ def _download_split(name: str, split: str, cache: Path | None, base_url: str | N
 
 
 def _no_pooch(name: str) -> str:
-    remedy = f"pip install 'tsslbp-ref[data]', or give data_dir or set {DATA_VARIABLE}"
-    return f"{name} not found, and downloading it needs the package pooch: {remedy}"
+    return f"{name} not found, and downloading it needs the package pooch: pip install 'tsslbp-ref[data]'"
 
 
 def download_file(file: RemoteFile, url: str, folder: Path, *, name: str, progress: bool = False) -> Path:
