@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import numba
@@ -23,6 +26,8 @@ def _source_digest() -> str:
     return hashlib.sha256(text).hexdigest()
 
 
+DIGITS_OF_A_NAME = 16  # of machine code on disk
+LONG_S = 600.0  # in which a process that compiles at the same time has named its code in the index
 _SOURCE_DIGEST = _source_digest()
 
 
@@ -40,7 +45,27 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if cache_file is not None:
         cache_file._source_stamp = _SOURCE_DIGEST
+        cache_file.save = MethodType(_save_apart, cache_file)
     return dispatcher
+
+
+def _save_apart(cache_file: Any, key: Any, data: Any) -> None:
+    """Keep machine code under a name that no other code has, and name it in the index only once it is there.
+
+    Numba counts its files, and writes the index first. Where two processes compile at the same time, one may then be
+    handed the other's code, for other arguments or of an older source.
+    """
+    base = cache_file._index_name.removesuffix(".nbi")
+    digest = hashlib.sha256(f"{cache_file._source_stamp} {key!r}".encode()).hexdigest()
+    name = f"{base}.{digest[:DIGITS_OF_A_NAME]}.nbc"
+    cache_file._save_data(name, data)
+    overloads = cache_file._load_index()
+    if not overloads:  # nothing of this source yet: what has been there for long is of an older one
+        for path in Path(cache_file._cache_path).glob(f"{glob.escape(base)}.*.nbc"):
+            with suppress(OSError):
+                if path.stat().st_mtime < time.time() - LONG_S:
+                    path.unlink()
+    cache_file._save_index({**overloads, key: name})
 
 
 def compiled_term(function: Callable[..., Any], single: Callable[..., Any] | None = None, **options: Any) -> None:
