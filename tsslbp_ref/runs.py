@@ -105,15 +105,15 @@ class Run:
         Parameters
         ----------
         stop : callable
-            Asked after every mini-batch, beside the signals SIGINT and SIGTERM; returns the number of a signal to stop
-            as if by it, else 0.
+            Asked after every mini-batch, beside the signals SIGINT, SIGTERM and SIGHUP; returns the number of a signal
+            to stop as if by it, else 0.
         save_every_s : float
             Seconds between checkpoints within an epoch.
 
         Raises
         ------
         InterruptedRunError
-            After SIGINT or SIGTERM, once the state is saved.
+            After such a signal, once the state is saved.
         OSError
             If the disk is full, or another process trains in the folder; the last checkpoint survives.
         Exception

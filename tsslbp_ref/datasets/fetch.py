@@ -3,7 +3,7 @@
 Search order:
 
 1. the folder given as `data_dir`; if the set is not in it, that is an error,
-2. the folder named by the environment variable TSSLBP_DATA,
+2. the folder named by the environment variable TSSLBP_DATA; if there is nothing under that name, that is an error,
 3. for Fashion-MNIST the folder of Debian's package dataset-fashion-mnist,
 4. the cache: TSSLBP_CACHE, or pooch's folder for this user,
 5. download into the cache with pooch, where it is allowed.
