@@ -137,11 +137,12 @@ def backward(
             continue
         layer, W = cast(WeightedLayer, step.layer), cast(Array, step.parameter)
         g = g.reshape(step.trace.u.shape)
+        above = signals.FromAbove(g, step.trace, c, below)
         if flows is None:
-            gradients.append(step.signal.backward(layer, W, g, step.trace, c, below))
+            gradients.append(step.signal.backward(layer, W, above))
         else:
             before = g.copy()
-            gradients.append(signals.backward_in_parts(step.signal, layer, W, g, step.trace, c, below))
+            gradients.append(signals.backward_in_parts(step.signal, layer, W, above))
             flows.insert(0, LayerFlow(layer, step.trace, before, g))
         if below is not None:
             g = below

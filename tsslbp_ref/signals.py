@@ -23,6 +23,28 @@ Array = npt.NDArray[Any]
 SPARSE_DENSITY = 0.08  # up to this share of events their list wins; benchmarks/scaling.py measures the crossing
 
 
+@dataclass(frozen=True)
+class FromAbove:
+    """What the chain rule brings to a layer of neurons from above, and where it is to leave what goes on below.
+
+    Parameters
+    ----------
+    g : (T, B, N) array
+        dL/da of the layer's neurons; overwritten.
+    trace : Trace
+        Theirs.
+    c : RuleCoefficients
+        In g's dtype.
+    below : array or None
+        Takes dL/da of what feeds the layer, if that is asked for.
+    """
+
+    g: Array
+    trace: Trace
+    c: RuleCoefficients
+    below: Array | None
+
+
 class Signal(Protocol):
     """A PSC over time on its way into a layer."""
 
@@ -38,19 +60,8 @@ class Signal(Protocol):
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t delta[t] a[t]^T    (B1)."""
 
-    def backward(
-        self,
-        layer: WeightedLayer,
-        W: Array,
-        g: Array,
-        trace: Trace,
-        c: RuleCoefficients,
-        below: Array | None,
-    ) -> Array:
-        """dL/dW from g = dL/da (T, B, N) of the layer's neurons; `below`, if given, takes dL/da of what feeds them.
-
-        What g holds afterwards differs by signal.
-        """
+    def backward(self, layer: WeightedLayer, W: Array, above: FromAbove) -> Array:
+        """Return dL/dW, and write dL/da of what feeds the layer to `above.below`; what becomes of g differs."""
 
 
 def neurons_in_parts(
@@ -61,21 +72,13 @@ def neurons_in_parts(
     return fast.lif_forward_in_place(I.reshape(u.shape), neuron, a)
 
 
-def backward_in_parts(
-    signal: Signal,
-    layer: WeightedLayer,
-    W: Array,
-    g: Array,
-    trace: Trace,
-    c: RuleCoefficients,
-    below: Array | None,
-) -> Array:
+def backward_in_parts(signal: Signal, layer: WeightedLayer, W: Array, above: FromAbove) -> Array:
     """`Signal.backward` part by part: the chain rule in time, dL/dW, and dL/da below; g holds delta afterwards."""
-    fast.tsslbp_backward_in_place(g, trace, c)
-    delta = g.reshape(*g.shape[:2], *layer.output_shape)
+    fast.tsslbp_backward_in_place(above.g, above.trace, above.c)
+    delta = above.g.reshape(*above.g.shape[:2], *layer.output_shape)
     dW = signal.weight_gradient(layer, delta)
-    if below is not None:
-        layer.adjoint(delta, W, below)
+    if above.below is not None:
+        layer.adjoint(delta, W, above.below)
     return dW
 
 
@@ -118,23 +121,13 @@ class PSCSignal:
         """dL/dW = sum_t delta[t] a[t]^T."""
         return layer.weight_gradient(delta[self.first :], self.a[self.first :])
 
-    def backward(
-        self,
-        layer: WeightedLayer,
-        W: Array,
-        g: Array,
-        trace: Trace,
-        c: RuleCoefficients,
-        below: Array | None,
-    ) -> Array:
+    def backward(self, layer: WeightedLayer, W: Array, above: FromAbove) -> Array:
         """All three parts in one call where the layer is fully connected."""
-        if below is None or type(layer) is not Dense:
-            return backward_in_parts(self, layer, W, g, trace, c, below)
-        dW = np.empty(layer.weight_shape, g.dtype)
-        flat_below = below.reshape(*g.shape[:2], -1)
-        fast_dense.dense_chain_rule(
-            g, trace.u, trace.a, c, self._flat, self.first, np.ascontiguousarray(W), dW, flat_below
-        )
+        if above.below is None or type(layer) is not Dense:
+            return backward_in_parts(self, layer, W, above)
+        g, trace, W = above.g, above.trace, np.ascontiguousarray(W)
+        dW, g_below = np.empty_like(W), above.below.reshape(*g.shape[:2], -1)
+        fast_dense.dense_chain_rule(g, trace.u, trace.a, above.c, self._flat, self.first, W, dW, g_below)
         return dW
 
     @property
@@ -170,19 +163,11 @@ class StaticSignal:
         """dL/dW = (sum_t c[t] delta[t]) x^T."""
         return layer.weight_gradient(np.tensordot(self.gain, delta, axes=1), self.x)
 
-    def backward(
-        self,
-        layer: WeightedLayer,
-        W: Array,
-        g: Array,
-        trace: Trace,
-        c: RuleCoefficients,
-        below: Array | None,
-    ) -> Array:
+    def backward(self, layer: WeightedLayer, W: Array, above: FromAbove) -> Array:
         """The chain rule in time sums up c[t] delta[t] as it goes, unless a layer below has to be told each delta."""
-        if below is not None:
-            return backward_in_parts(self, layer, W, g, trace, c, below)
-        total = fast.tsslbp_backward_static(g, self.gain, trace, c)
+        if above.below is not None:
+            return backward_in_parts(self, layer, W, above)
+        total = fast.tsslbp_backward_static(above.g, self.gain, above.trace, above.c)
         return layer.weight_gradient(total.reshape(-1, *layer.output_shape), self.x)
 
 
@@ -210,17 +195,9 @@ class SparseSpikeSignal:
         """dL/dW = sum_t D[t] s[t]^T."""
         return fast_events.weight_gradient(self.events, delta, self.neuron)
 
-    def backward(
-        self,
-        layer: WeightedLayer,
-        W: Array,
-        g: Array,
-        trace: Trace,
-        c: RuleCoefficients,
-        below: Array | None,
-    ) -> Array:
+    def backward(self, layer: WeightedLayer, W: Array, above: FromAbove) -> Array:
         """Part by part."""
-        return backward_in_parts(self, layer, W, g, trace, c, below)
+        return backward_in_parts(self, layer, W, above)
 
     def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> PSCSignal:
         """Pooled or masked spikes are a PSC like any other."""
