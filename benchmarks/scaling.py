@@ -5,6 +5,7 @@ One process, one thread (but where threads vary), the contenders of a study a st
 - steps, width, batch, threads: a step of W3 (2312-400-10, 2 % random spikes) with one of its numbers varied.
 - density: the first layer alone, from spikes to I and dL/dW, by a list of events and by the plain product;
   `signals.SPARSE_DENSITY` has to lie below the density where the two cross.
+- weights: AdamW's step by one thread and by two; `optim.NUMBERS_A_THREAD` has to wake the second where that pays.
 - literal: the loops of `reference` beside the compiled sweeps of `fast`, forward and backward of one layer of neurons.
 """
 
@@ -18,8 +19,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -29,14 +32,16 @@ from benchmarks import machine
 from benchmarks.contenders import Contender
 from benchmarks.contenders.ours import training_step
 from benchmarks.workloads import Workload, events
-from tsslbp_ref import checks, fast, fast_events, reference
+from tsslbp_ref import checks, fast, fast_events, optim, reference
 from tsslbp_ref.layers import Dense
 from tsslbp_ref.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.signals import PSCSignal, Signal, SparseSpikeSignal
+from tsslbp_ref.workers import Workers
 
 MILLISECONDS = 1e3
 SEED = 7
 STEP, EVENTS, PLAIN, LITERAL, FAST = "training step", "events", "plain product", "literal loops", "compiled sweeps"
+ONE_THREAD, TWO_THREADS = "AdamW, 1 thread", "AdamW, 2 threads"
 VARIED = {"steps": "n_steps", "width": "width", "batch": "batch"}
 
 Call = Callable[[], object]
@@ -68,7 +73,7 @@ class Plan:
         Times that each call is timed; one more before is not.
     base : dict
         Of W3: n_steps, batch and width where they are not varied.
-    steps, width, batch, threads : sequence of int
+    steps, width, batch, threads, weights : sequence of int
     density : sequence of float
     density_widths : sequence of int
         Of the first layer in the density study.
@@ -83,6 +88,7 @@ class Plan:
     width: Sequence[int]
     batch: Sequence[int]
     threads: Sequence[int]
+    weights: Sequence[int]
     density: Sequence[float]
     density_widths: Sequence[int]
     literal_steps: Sequence[int]
@@ -96,6 +102,7 @@ FULL = Plan(
     width=(50, 100, 200, 400, 800, 1600),
     batch=(5, 10, 25, 50, 100, 200),
     threads=(1, 2),
+    weights=(100_000, 300_000, 1_000_000, 3_000_000),
     density=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
     density_widths=(100, 400, 1600),
     literal_steps=(5, 10, 20, 40, 80),
@@ -108,6 +115,7 @@ QUICK = Plan(
     width=(4, 6),
     batch=(1, 2),
     threads=(1, 2),
+    weights=(50, 100),
     density=(0.01, 0.9),
     density_widths=(4,),
     literal_steps=(2, 3),
@@ -154,6 +162,8 @@ def run(plan: Plan) -> list[Row]:
         for study in VARIED:
             rows += measure(list(_step_calls(plan, study)), plan.rounds)
         rows += measure(list(_thread_calls(plan)), plan.rounds)
+        with mock.patch.object(optim, "NUMBERS_A_THREAD", 1):
+            rows += measure(list(_optimiser_calls(plan)), plan.rounds)
         for width in plan.density_widths:
             rows += measure(list(_density_calls(plan, width)), plan.rounds)
         rows += measure(list(_literal_calls(plan)), plan.rounds)
@@ -174,6 +184,14 @@ def _thread_calls(plan: Plan) -> Iterator[Timed]:
         workload = events(**(plan.base | {"n_steps": n_steps}))
         for threads in plan.threads:
             yield Timed("threads", threads, f"T {n_steps}", STEP, _step(workload, threads))
+
+
+def _optimiser_calls(plan: Plan) -> Iterator[Timed]:
+    for size in plan.weights:
+        gradient = np.random.default_rng(SEED).normal(size=size).astype(np.float32)
+        for threads, contender in ((1, ONE_THREAD), (2, TWO_THREADS)):
+            optimiser = optim.AdamW([np.ones_like(gradient)], workers=Workers(threads))
+            yield Timed("weights", size, "", contender, partial(optimiser.step, [gradient]))
 
 
 def _density_calls(plan: Plan, width: int) -> Iterator[Timed]:

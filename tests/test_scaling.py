@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import scaling
 from benchmarks.scaling import EVENTS, PLAIN, QUICK, Row, Timed, crossings, measure
-from tsslbp_ref import signals
+from tsslbp_ref import optim, signals
 
 COMMITTED = Path(scaling.__file__).parents[1] / "results" / "scaling.json"
 
@@ -33,6 +33,7 @@ def test_the_quick_run_measures_every_value_of_every_study(tmp_path, capsys):
         "width": len(QUICK.width),
         "batch": len(QUICK.batch),
         "threads": 2 * len(QUICK.threads),
+        "weights": 2 * len(QUICK.weights),
         "density": 2 * len(QUICK.density) * len(QUICK.density_widths),
         "literal": 2 * len(QUICK.literal_steps),
     }
@@ -85,8 +86,16 @@ def test_the_cost_is_linear_in_the_steps(committed):
     assert steps[300] < 8.0 * steps[50]
 
 
+def test_a_second_thread_of_adamw_is_woken_where_it_pays(committed):
+    ms = {(row["value"], row["contender"]): row["median_ms"] for row in committed["rows"] if row["study"] == "weights"}
+    gain = {size: ms[size, scaling.ONE_THREAD] / ms[size, scaling.TWO_THREADS] for size in scaling.FULL.weights}
+    few, many = min(gain), max(gain)
+    assert few < optim.NUMBERS_A_THREAD < 2 * optim.NUMBERS_A_THREAD < many
+    assert gain[few] < 1.0 < gain[many]
+
+
 def test_the_rows_are_those_of_the_full_plan(committed):
-    for study in ("steps", "width", "batch", "threads", "density"):
+    for study in ("steps", "width", "batch", "threads", "weights", "density"):
         values = {row["value"] for row in committed["rows"] if row["study"] == study}
         assert values == set(getattr(scaling.FULL, study)), study
     assert {row["value"] for row in committed["rows"] if row["study"] == "literal"} == set(scaling.FULL.literal_steps)

@@ -183,8 +183,9 @@ def test_a_product_is_added(dtype, turned):
     expected = C + A @ B
     _call_add_product(A, B, C)
     assert np.array_equal(C, expected)
-    with pytest.raises(ValueError, match=r"shapes|mismatch|broadcast"):
-        _call_add_product(A, B, np.zeros((5, 3), dtype))
+    for wrong_B, wrong_C in ((B, np.zeros((5, 3), dtype)), (B[:3], C)):
+        with pytest.raises(ValueError, match=r"shapes|mismatch|broadcast"):
+            _call_add_product(A, wrong_B if turned in ("neither", "A") else np.asfortranarray(wrong_B), wrong_C)
 
 
 @compilation.compiled

@@ -187,15 +187,14 @@ def _static_sweep(
         block = slice(start, min(start + size, M))
         for t in range(T):
             u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
-            _static_input_step(drive[block], gain[t], u[t, block])
+            _scale(drive[block], gain[t], u[t, block])  # I[t] = c[t] W x
             _lif_step(u_before, a_before, theta_m, theta_s, threshold, u[t, block], a[t, block])
 
 
 @compiled
-def _static_input_step(drive: npt.NDArray[Any], gain: float, I: npt.NDArray[Any]) -> None:
-    """I[t] = c[t] W x for a block of neurons."""
-    for i in range(len(I)):
-        I[i] = gain * drive[i]
+def _scale(row: npt.NDArray[Any], factor: float, scaled: npt.NDArray[Any]) -> None:
+    for i in range(len(row)):
+        scaled[i] = factor * row[i]
 
 
 @compiled
@@ -309,23 +308,18 @@ def _static_backward_sweep(
         block = slice(start, min(start + size, M))
         place = slice(0, block.stop - start)
         for t in range(T):
-            _copy(g[t, block], delta[t, place])
+            copy_row(g[t, block], delta[t, place])
         _backward_block(delta, place, u, a, block, c, G, zeros)
-        _scaled(delta[0, place], gain[0], total[block])
+        _scale(delta[0, place], gain[0], total[block])
         for t in range(1, T):
             _add_scaled(delta[t, place], gain[t], total[block])
 
 
 @compiled
-def _copy(row: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+def copy_row(row: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+    """Copy in a loop: NumPy's way, compiled, looks for an overlap first, which takes as long as a short row."""
     for i in range(len(row)):
         target[i] = row[i]
-
-
-@compiled
-def _scaled(row: npt.NDArray[Any], factor: float, total: npt.NDArray[Any]) -> None:
-    for i in range(len(row)):
-        total[i] = factor * row[i]
 
 
 @compiled

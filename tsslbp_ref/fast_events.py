@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks
 from tsslbp_ref.compilation import compiled
-from tsslbp_ref.fast import filter_step
+from tsslbp_ref.fast import copy_row, filter_step
 from tsslbp_ref.parameters import NeuronParameters
 
 Array = npt.NDArray[Any]
@@ -269,7 +269,7 @@ def _weight_gradient_sweep(
     while stop > 0:
         start = max(0, stop - len(D) // B + 1)
         for b in range(B):
-            _copy(D[b], D[(stop - start) * B + b])
+            copy_row(D[b], D[(stop - start) * B + b])
         for t in range(stop - 1, start - 1, -1):
             for b in range(B):
                 r = (t - start) * B + b
@@ -279,12 +279,6 @@ def _weight_gradient_sweep(
         for i in range(len(gradient)):
             _add_rows(D, rows, sorted_values, first[i], first[i + 1], gradient[i])
         stop = start
-
-
-@compiled
-def _copy(source: Array, target: Array) -> None:
-    for i in range(len(target)):
-        target[i] = source[i]
 
 
 @compiled
