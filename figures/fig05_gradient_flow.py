@@ -14,7 +14,7 @@ from tsslbp_ref import raster
 
 TITLE = (
     "Gradient flows against time, from an error to the steps before it:\n"
-    "once trained, almost none is left after the last wrong spike"
+    "once trained, little is left after the last wrong spike"
 )
 HIDDEN_LAYERS = "80-80"
 WEIGHT_SCALE = 3.0
