@@ -1,7 +1,7 @@
 """`python -m benchmarks.profile [WORKLOAD ...] [--steps N] [--json FILE]`: where the time of a training step goes.
 
 The functions that do the work are wrapped in a stopwatch while the step runs, on one thread, so that the parts add up
-to the step. What a step does to a fully connected layer in one call is taken apart for it. A stopwatch costs less than
+to the step. What a step does to fully connected layers in one call is taken apart for it. A stopwatch costs less than
 a microsecond a call; a step makes some tens of calls.
 """
 
@@ -22,8 +22,8 @@ from benchmarks import machine
 from benchmarks.contenders import OURS, Contender
 from benchmarks.contenders.ours import training_step
 from benchmarks.workloads import WORKLOADS, Workload
-from tsslbp_ref import checks, fast, fast_events, fast_layers, losses, signals
-from tsslbp_ref.layers import Dense
+from tsslbp_ref import checks, fast, fast_events, fast_layers, fast_words, losses, passes
+from tsslbp_ref.layers import Dense, Layer
 from tsslbp_ref.optim import AdamW
 
 PROFILED = ("W1", "W2", "W3-T300")
@@ -32,6 +32,7 @@ MILLISECONDS = 1e3
 REST = "Python, checks and all else"
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "products of dense layers": [(Dense, name) for name in ("forward", "adjoint", "weight_gradient")],
+    "words of spike trains": [(fast_words, name) for name in ("find_words", "weighted_input", "weight_gradient")],
     "convolution": [(fast_layers, f"conv_{name}") for name in ("forward", "adjoint", "weight_gradient")],
     "pooling": [(fast_layers, f"pool_{name}") for name in ("forward", "adjoint")],
     "finding the events": [(fast_events, "find_events")],
@@ -52,6 +53,11 @@ class Part:
     ms: float
     share: float
     calls: float
+
+
+def layer_by_layer(layers: Sequence[Layer]) -> list[tuple[range, bool]]:
+    """`dense_runs.joined` without runs."""
+    return [(range(i, i + 1), False) for i in range(len(layers))]
 
 
 class Stopwatch:
@@ -77,8 +83,7 @@ class Stopwatch:
     def watching(self) -> Iterator[None]:
         """Watch all functions of `PARTS` inside a with block."""
         with ExitStack() as stack:
-            for method, in_parts in (("neurons", signals.neurons_in_parts), ("backward", signals.backward_in_parts)):
-                stack.enter_context(mock.patch.object(signals.PSCSignal, method, in_parts))
+            stack.enter_context(mock.patch.object(passes, "joined", layer_by_layer))
             for part, functions in PARTS.items():
                 for owner, name in functions:
                     stack.enter_context(mock.patch.object(owner, name, self.timed(part, getattr(owner, name))))

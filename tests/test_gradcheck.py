@@ -13,7 +13,7 @@ import pytest
 from scipy import signal
 
 import tsslbp_ref as tr
-from tsslbp_ref import fast, gradcheck, named_rules, reference_layers
+from tsslbp_ref import fast, fast_words, gradcheck, named_rules, reference_layers
 from tsslbp_ref.gradcheck import finite_differences, sweep_checks, tangent_checks
 from tsslbp_ref.gradcheck.report import Report, Row
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons
@@ -188,6 +188,16 @@ def test_literal_loops_are_tried_on_clipped_rises() -> None:
         trace = fast.lif_forward(sweep_checks.sweep_weighted_input(), neuron)
         assert_diverse(trace, neuron.theta_s / 4.0)
         assert slow_rises(trace) > 0
+
+
+def test_words_are_followed_where_they_are_checked() -> None:
+    signal, _, layer = sweep_checks.signal_case("words")
+    assert signal._follows_words(layer)
+    case = tangent_checks.cases()["tangent-released-dense-3-words"]
+    fed = case.network().gradient_flow(case.input(), case.labels())[0].trace
+    for trace in (fed, *(trace for silent in (0, 3) for trace in sweep_checks._run_case(silent)[0])):
+        k = fast_words.word_length(len(trace.u))
+        assert 0 < len(fast_words.find_words(trace)) <= fast_words.LARGEST_SHARE * trace.u.size / k
 
 
 @pytest.mark.parametrize(("rule", "reach"), [("released", 0), ("consistent", 1)])

@@ -31,6 +31,29 @@ def test_against_numpy(n_threads, monkeypatch):
     np.testing.assert_allclose(W, wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("gradient_order", ["C", "F"])
+def test_arrays_by_rows_and_by_columns(order, gradient_order):
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(7, 5))
+    gradients = [1e-2 * rng.normal(size=W.shape) for _ in range(3)]
+    updated = np.array(W, order=order)
+    optimiser = AdamW([updated])
+    for gradient in gradients:
+        optimiser.step([np.asarray(gradient, order=gradient_order)])
+    np.testing.assert_allclose(updated, numpy_adamw(W, gradients), rtol=1e-12)
+
+
+def test_arrays_that_cannot_be_updated_in_place_are_named():
+    W = np.ones((4, 6))
+    with pytest.raises(ValueError, match="weights must be contiguous arrays, got strides"):
+        AdamW([W[:, ::2]]).step([np.ones((4, 3))])
+    optimiser = AdamW([W])
+    optimiser.means = [np.zeros((4, 6), order="F")]
+    with pytest.raises(ValueError, match="means must be contiguous arrays, got strides"):
+        optimiser.step([np.ones((4, 6))])
+
+
 def test_the_norm_is_clipped_over_all_arrays_together():
     rng = np.random.default_rng(1)
     start = [rng.normal(size=(4, 3)), rng.normal(size=(2, 4))]

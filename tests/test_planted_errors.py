@@ -26,6 +26,7 @@ from wrong_versions import (
     delta_shifted,
     dense_gradient_shifted,
     events_shifted,
+    fed_late,
     filter_not_reversed,
     filters_turned,
     fold_doubled,
@@ -42,8 +43,8 @@ from wrong_versions import (
     result_with,
     rolled,
     rule_with,
+    run_fed_late,
     spike_not_scaled,
-    starts_late,
     static_gradient_without_gain,
     summed_softmax,
     times,
@@ -60,7 +61,19 @@ from wrong_versions import (
     wrong_gate,
 )
 
-from tsslbp_ref import exact, fast, fast_dense, fast_events, fast_layers, gradcheck, layers, losses, signals, terms
+from tsslbp_ref import (
+    exact,
+    fast,
+    fast_dense,
+    fast_events,
+    fast_layers,
+    fast_words,
+    gradcheck,
+    layers,
+    losses,
+    signals,
+    terms,
+)
 from tsslbp_ref.parameters import GradientRule
 
 SWEEP = "tsslbp_backward_in_place"  # what convolutions call, and `fast.tsslbp_backward` after its checks
@@ -105,6 +118,8 @@ CONSISTENT_ROWS = ("term-psc-in-time-consistent", "phi-consistent", "tangent-con
 DENSE_RELEASED = ("tangent-released-dense-[123]-static", "tangent-released-dense-[123]-spikes")
 CLIP_ROWS = ("tangent-released-dense-3-spikes", "tangent-no-warmup-dense-3-spikes", "tangent-released-conv-*")
 EXACT_ROWS = ("exact-differences-*", "exact-cases-gradients")
+RUN_BACKWARD = ("sweep-run-chain-rule-*", DENSE_ABOVE)
+WORD_ROWS = ("sweep-signal-words", "adjoint-signal-words")
 SPARSE_ROWS = ("sweep-signal-sparse", "adjoint-signal-sparse", "tangent-released-dense-3-sparse-spikes")
 
 
@@ -168,19 +183,11 @@ PLANTS = (
     Plant("delta[t-1]", fast, SWEEP, in_place(rolled(0)), ("tangent-*", "sweep-backward-*")),
     Plant("factor 1.001", fast, STATIC_SWEEP, times(FACTOR), ("tangent-*-static", "sweep-static-chain-rule")),
     Plant("last c[t] first", fast, STATIC_SWEEP, gain_reversed, ("tangent-*-static", "sweep-static-chain-rule")),
-    Plant("W x 1.001", fast_dense, "dense_neurons", weights_scaled, ("sweep-dense-neurons", DENSE_ABOVE)),
-    Plant("first step lost", fast_dense, "dense_neurons", starts_late, ("sweep-dense-neurons", DENSE_ABOVE)),
-    Plant(
-        "dL/da x 1.001",
-        fast_dense,
-        "dense_chain_rule",
-        psc_gradient_times(FACTOR),
-        ("sweep-dense-chain-rule", DENSE_ABOVE),
-    ),
-    Plant("first step lost", fast_dense, "dense_chain_rule", starts_late, ("sweep-dense-chain-rule", DENSE_ABOVE)),
-    Plant(
-        "delta[t+1]", fast_dense, "dense_chain_rule", dense_gradient_shifted, ("sweep-dense-chain-rule", DENSE_ABOVE)
-    ),
+    Plant("W x 1.001", fast_dense, "run_neurons", weights_scaled, ("sweep-run-neurons-*", DENSE_ABOVE)),
+    Plant("a step late", fast_dense, "run_neurons", fed_late, ("sweep-run-neurons-*", DENSE_ABOVE)),
+    Plant("dL/da x 1.001", fast_dense, "run_chain_rule", psc_gradient_times(FACTOR), RUN_BACKWARD),
+    Plant("a step late", fast_dense, "run_chain_rule", run_fed_late, RUN_BACKWARD),
+    Plant("delta[t+1]", fast_dense, "run_chain_rule", dense_gradient_shifted, RUN_BACKWARD),
     Plant(
         "factor 1.001", fast, "psc_filter", times(FACTOR), ("term-static-gain", "sweep-psc-filter", "tangent-*-static")
     ),
@@ -274,6 +281,9 @@ PLANTS = (
     Plant("not filtered", fast_events, "weight_gradient", unfiltered_events, SPARSE_ROWS),
     Plant("not filtered", fast_events, "weighted_input", unfiltered_events, SPARSE_ROWS[:2]),
     Plant("next input", fast_events, "find_events", events_shifted, SPARSE_ROWS[:1]),
+    Plant("next neuron", fast_words, "find_words", events_shifted, WORD_ROWS[:1]),
+    Plant("not filtered", fast_words, "weighted_input", unfiltered_events, WORD_ROWS),
+    Plant("not filtered", fast_words, "weight_gradient", unfiltered_events, WORD_ROWS),
 )
 
 

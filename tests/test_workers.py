@@ -9,6 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import tsslbp_ref as tr
+from tsslbp_ref import buffers
 from tsslbp_ref import network as network_module
 from tsslbp_ref.layers import Conv2d, Dense, SumPool2d
 from tsslbp_ref.network import Network
@@ -104,3 +105,14 @@ def test_events_are_found_in_any_byte_order(dtype: str) -> None:
     events = tr.fast_events.find_events(s, np.float32)
     assert events is not None
     np.testing.assert_array_equal(events.dense(), s.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (7,), (3, 5), (1000, 100)])
+def test_arrays_start_with_a_cache_line(shape: tuple[int, ...], dtype: str) -> None:
+    array = buffers.aligned(shape, dtype)
+    assert array.shape == shape
+    assert array.dtype == dtype
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    assert array.size == 0 or array.ctypes.data % buffers.CACHE_LINE_BYTES == 0

@@ -162,26 +162,35 @@ def gain_from_step_zero(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def weights_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
-    """A fully connected layer whose weights are 1.001 W."""
-    return lambda below, first, W, *args: right(below, first, FACTOR * W, *args)
+    """A run of fully connected layers whose weights are 1.001 W."""
+    return lambda us, pscs, Ws, *args: right(us, pscs, tuple(FACTOR * W for W in Ws), *args)
+
+
+def fed_late(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A run that is fed what fired a step before."""
+    return lambda us, pscs, *args: right((_later(us[0]), *us[1:]), (_later(pscs[0]), *pscs[1:]), *args)
+
+
+def _later(array: Any) -> Any:
+    return np.concatenate([np.zeros_like(array[:1]), array[:-1]])
+
+
+def run_fed_late(right: Callable[..., Any]) -> Callable[..., Any]:
+    """The chain rule of a run that was fed what fired a step before."""
+    return lambda gs, *args: fed_late(lambda *late: right(gs, *late))(*args)
 
 
 def psc_gradient_times(factor: float) -> Wrong:
-    """The chain rule of a fully connected layer with another dL/da."""
-    return lambda right: lambda g, *args: right(np.multiply(g, factor, out=g), *args)
-
-
-def starts_late(right: Callable[..., Any]) -> Callable[..., Any]:
-    """A fully connected layer that misses the first step at which anything fired."""
-    return lambda *args: right(*(arg + 1 if isinstance(arg, int) else arg for arg in args))
+    """The chain rule of a run with another dL/da."""
+    return lambda right: lambda gs, *args: right((*gs[:-1], np.multiply(gs[-1], factor, out=gs[-1])), *args)
 
 
 def dense_gradient_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
-    """B1 with delta[t+1] in the place of delta[t]."""
+    """B1 with delta[t+1] in the place of delta[t] in the first layer of a run."""
 
-    def chain_rule(g: Any, u: Any, a: Any, c: Any, below: Any, first: int, W: Any, dW: Any, g_below: Any) -> None:
-        right(g, u, a, c, below, first, W, dW, g_below)
-        dW[...] = np.einsum("tbo,tbi->oi", np.roll(g, -1, axis=0), below)
+    def chain_rule(gs: Any, us: Any, pscs: Any, *args: Any) -> None:
+        right(gs, us, pscs, *args)
+        args[-1][0][...] = np.einsum("tbo,tbi->io", np.roll(gs[1], -1, axis=0), pscs[0])
 
     return chain_rule
 
@@ -193,7 +202,7 @@ def gain_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def unfiltered_events(right: Callable[..., Any]) -> Callable[..., Any]:
     """A product over events with tau_s = 1: no filter."""
-    return lambda events, array, neuron, *out: right(events, array, dataclasses.replace(neuron, tau_s=1.0), *out)
+    return lambda events, array, neuron, *args: right(events, array, dataclasses.replace(neuron, tau_s=1.0), *args)
 
 
 def events_shifted(right: Callable[..., Any]) -> Callable[..., Any]:

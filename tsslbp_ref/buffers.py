@@ -18,6 +18,17 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 
+CACHE_LINE_BYTES = 64
+
+
+def aligned(shape: Shape, dtype: npt.DTypeLike) -> Array:
+    """Return an array of any content that starts with a cache line: its vectors do not lie across two."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(n_bytes + CACHE_LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE_BYTES
+    return raw[start : start + n_bytes].view(dtype).reshape(shape)
+
+
 class Arrays(Protocol):
     """Where arrays come from."""
 
@@ -45,7 +56,7 @@ class KeptArrays:
         flat = self._flat.get(key)
         if flat is None or flat.size < size or flat.dtype != dtype:
             self._flat.pop(key, None)  # the old one goes before the new one comes
-            self._flat[key] = flat = np.empty(size, dtype)
+            self._flat[key] = flat = aligned((size,), dtype)
         return flat[:size].reshape(shape)
 
 

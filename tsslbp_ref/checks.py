@@ -155,7 +155,7 @@ def pictures_or_trains(
 
 def all_finite(array: npt.NDArray[Any]) -> bool:
     """Say whether every value is finite; the sum of squares answers in one pass for all but huge values."""
-    flat = array.reshape(-1)
+    flat = array.ravel(order="K")
     with np.errstate(over="ignore", invalid="ignore"):
         quick = bool(np.isfinite(np.dot(flat, flat)))
     return quick or bool(np.isfinite(array).all())

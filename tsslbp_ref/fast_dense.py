@@ -1,7 +1,7 @@
-"""A fully connected layer in one compiled call forward and one back: product, neurons and chain rule together.
+"""A run of fully connected layers in one compiled call forward and one back: products, neurons and chain rule together.
 
-Same numbers as `layers.Dense` and `fast` one after the other. A call that returns to Python has to wait for the
-interpreter lock, and on a layer of some hundred neurons threads wait about as long as they work.
+Same numbers as layer by layer and part by part (`signals`, `layers.Dense`, `fast`). A call that returns to Python has
+to wait for the interpreter lock, and on layers of some hundred neurons threads wait about as long as they work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg.cython_blas  # noqa: F401 - compiled loops multiply with it; loaded now, so that its threads can be limited
 
-from tsslbp_ref import fast
+from tsslbp_ref import fast, fast_events, fast_words
 from tsslbp_ref.compilation import compiled
 from tsslbp_ref.parameters import RuleCoefficients
 
@@ -20,53 +20,121 @@ Array = npt.NDArray[Any]
 
 
 @compiled
-def dense_neurons(
-    below: Array, first: int, W: Array, theta_m: float, theta_s: float, threshold: float, u: Array, a: Array
+def run_neurons(
+    us: tuple[Array, ...],
+    pscs: tuple[Array, ...],
+    Ws_transposed: tuple[Array, ...],
+    by_words: tuple[bool, ...],
+    k: int,
+    theta_m: float,
+    theta_s: float,
+    threshold: float,
 ) -> None:
-    """I[t] = W a_below[t] (F1), then F3 to F6.
+    """I[t] = W a_below[t] (F1), then F3 to F6, for one layer after the other.
 
     Parameters
     ----------
-    below : (T, B, n) array
-        PSC of the layer below; contiguous, as all arrays here.
-    first : int
-        Up to this step every PSC below is 0.
-    W : (N, n) array
+    us, pscs : tuple of (T, B, N) array
+        Membranes and PSCs; the first are those of what feeds the run, the others are written. Contiguous, as all arrays
+        here.
+    Ws_transposed : tuple of (n, N) array
+    by_words : tuple of bool
+        For each layer whether the words of what feeds it are followed, or its PSCs multiplied.
+    k : int
+        Steps a word.
     theta_m, theta_s, threshold : float
         In W's dtype.
-    u, a : (T, B, N) array
-        Written.
     """
-    T, B, N = u.shape
-    u[:first] = 0.0
-    np.dot(below[first:].reshape(-1, W.shape[1]), W.T, u[first:].reshape(-1, N))
-    fast.lif_sweep(u.reshape(T, B * N), theta_m, theta_s, threshold, a.reshape(T, B * N))
+    for layer in range(len(Ws_transposed)):
+        W_transposed, u, a = Ws_transposed[layer], us[layer + 1], pscs[layer + 1]
+        finite = by_words[layer] and _all_finite(W_transposed)  # a weight that is not has to show in I
+        if not (finite and _weighted_input_by_words(us[layer], threshold, k, W_transposed, theta_s, u)):
+            _weighted_input(pscs[layer], W_transposed, u)
+        fast.lif_sweep(_flat(u), theta_m, theta_s, threshold, _flat(a))
 
 
 @compiled
-def dense_chain_rule(
-    g: Array, u: Array, a: Array, c: RuleCoefficients, below: Array, first: int, W: Array, dW: Array, g_below: Array
+def run_chain_rule(
+    gs: tuple[Array, ...],
+    us: tuple[Array, ...],
+    pscs: tuple[Array, ...],
+    Ws_transposed: tuple[Array, ...],
+    by_words: tuple[bool, ...],
+    k: int,
+    c: RuleCoefficients,
+    dWs_transposed: tuple[Array, ...],
 ) -> None:
-    """B2 in time, dL/dW = sum_t delta[t] a_below[t]^T (B1), and g_below[t] = W^T delta[t] (B3).
+    """B2 in time, dL/dW = sum_t delta[t] a_below[t]^T (B1), dL/da below = W^T delta[t] (B3), from the last layer down.
 
     Parameters
     ----------
-    g : (T, B, N) array
-        dL/da before, delta after; contiguous, as all arrays here.
-    u, a : (T, B, N) array
+    gs : tuple of (T, B, N) array
+        dL/da of what feeds the run and of its layers; the last holds it before, all are overwritten, the first holds it
+        after.
+    us, pscs, Ws_transposed, by_words, k
+        Of `run_neurons`.
     c : RuleCoefficients
         In g's dtype.
-    below : (T, B, n) array
-        PSC of the layer below.
-    first : int
-        Up to this step every PSC below is 0.
-    W, dW : (N, n) array
-        The second is written.
-    g_below : (T, B, n) array
+    dWs_transposed : tuple of (n, N) array
         Written.
     """
-    T, B, N = g.shape
-    n = W.shape[1]
-    fast.backward_sweep(g.reshape(T, B * N), u.reshape(T, B * N), a.reshape(T, B * N), c)
-    np.dot(g[first:].reshape(-1, N).T, below[first:].reshape(-1, n), dW)
-    np.dot(g.reshape(-1, N), W, g_below.reshape(-1, n))
+    for layer in range(len(Ws_transposed) - 1, -1, -1):
+        W_transposed, dW_transposed, delta = Ws_transposed[layer], dWs_transposed[layer], gs[layer + 1]
+        fast.backward_sweep(_flat(delta), _flat(us[layer + 1]), _flat(pscs[layer + 1]), c)
+        np.dot(_rows(delta), W_transposed.T, _rows(gs[layer]))
+        if not (by_words[layer] and _weight_gradient_by_words(us[layer], delta, c, k, dW_transposed)):
+            first = _first_of(pscs[layer])
+            np.dot(_rows(pscs[layer][first:]).T, _rows(delta[first:]), dW_transposed)
+
+
+@compiled
+def _weighted_input_by_words(
+    u_below: Array, threshold: float, k: int, W_transposed: Array, theta_s: float, I: Array
+) -> bool:
+    """Write W a[t] and return True if few enough neurons below spell words."""
+    words = fast_words.words_of(u_below, threshold, k)
+    if not fast_words.few_spell(words[1], u_below, k):
+        return False
+    fast_words.weighted_input_sweep(*words, W_transposed, theta_s, k, I)
+    return True
+
+
+@compiled
+def _weight_gradient_by_words(u_below: Array, delta: Array, c: RuleCoefficients, k: int, dW_transposed: Array) -> bool:
+    """Write dL/dW and return True if few enough neurons below spell words."""
+    words = fast_words.words_of(u_below, c.threshold, k)
+    if not fast_words.few_spell(words[1], u_below, k):
+        return False
+    fast_words.weight_gradient_sweep(*words, delta, c.theta_s, k, dW_transposed)
+    return True
+
+
+@compiled
+def _weighted_input(below: Array, W_transposed: Array, I: Array) -> None:
+    """W a[t] from the first step at which anything fired."""
+    first = _first_of(below)
+    I[:first] = 0.0
+    np.dot(_rows(below[first:]), W_transposed, _rows(I[first:]))
+
+
+@compiled
+def _first_of(below: Array) -> int:
+    """The first step with a PSC that is not 0, or the last: a weight that is not finite has to show in I."""
+    return min(fast_events.first_active_sweep(below.reshape(-1), below[0].size), len(below) - 1)
+
+
+@compiled
+def _all_finite(W: Array) -> bool:
+    """Whether the sum of squares is finite: False for huge weights too, which are then multiplied in the plain way."""
+    flat = W.reshape(-1)
+    return bool(np.isfinite(np.dot(flat, flat)))
+
+
+@compiled
+def _flat(array: Array) -> Array:
+    return array.reshape(len(array), -1)
+
+
+@compiled
+def _rows(array: Array) -> Array:
+    return array.reshape(-1, array.shape[-1])

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.compilation import compiled
+from tsslbp_ref.buffers import aligned
+from tsslbp_ref.compilation import compiled, compiled_contracted
 from tsslbp_ref.fast import copy_row, filter_step
 from tsslbp_ref.parameters import NeuronParameters
 
@@ -134,11 +135,12 @@ def _find_sweep(
 
 def first_active_step(a: Array) -> int:
     """The first step t at which an entry of a (T, ...) is not 0, or T."""
-    return int(_first_active_sweep(np.ascontiguousarray(a).reshape(-1), a[0].size))
+    return int(first_active_sweep(np.ascontiguousarray(a).reshape(-1), a[0].size))
 
 
 @compiled
-def _first_active_sweep(flat: Array, size: int) -> int:
+def first_active_sweep(flat: Array, size: int) -> int:
+    """`first_active_step` of the numbers in a row, `size` a step."""
     for i in range(len(flat)):
         if flat[i] != 0:
             return i // size
@@ -178,11 +180,11 @@ def weighted_input(events: Events, W: Array, neuron: NeuronParameters, out: Arra
     """
     T, B, n = events.shape
     checks.same_shape("W", W, (len(W), n), "the events' inputs")
-    _check_dtype("W", W, events)
+    check_dtype("W", W, events)
     W_transposed = np.ascontiguousarray(W.T)
     I = np.empty((T, B, len(W)), dtype=W.dtype) if out is None else out
     checks.same_shape("out", I, (T, B, len(W)), "the events and W")
-    _check_dtype("out", I, events)
+    check_dtype("out", I, events)
     theta_s = W.dtype.type(neuron.theta_s)
     _weighted_input_sweep(events.starts, events.inputs, events.values, W_transposed, theta_s, I)
     return I
@@ -217,16 +219,16 @@ def weight_gradient(events: Events, delta: Array, neuron: NeuronParameters) -> A
     T, B, n = events.shape
     N = delta.shape[-1]
     checks.same_shape("delta", delta, (T, B, N), "the events")
-    _check_dtype("delta", delta, events)
+    check_dtype("delta", delta, events)
     steps_a_block = min(T, max(1, ROWS_A_BLOCK // B))
-    D = np.zeros(((steps_a_block + 1) * B, N), dtype=delta.dtype)
-    gathered = np.zeros((n, N), dtype=delta.dtype)
+    D, gathered = aligned(((steps_a_block + 1) * B, N), delta.dtype), aligned((n, N), delta.dtype)
+    D[...] = gathered[...] = 0.0
     delta, theta_s = np.ascontiguousarray(delta), delta.dtype.type(neuron.theta_s)
     _weight_gradient_sweep(events.starts, events.inputs, events.values, delta, theta_s, D, gathered)
-    return np.ascontiguousarray(gathered.T)
+    return gathered.T
 
 
-def _check_dtype(name: str, array: Array, events: Events) -> None:
+def check_dtype(name: str, array: Array, events: Events) -> None:
     """Raise unless the dtypes are one: a loop is compiled for each."""
     if array.dtype != events.values.dtype:
         raise ValueError(f"{name} must be {events.values.dtype} as the events' values, got {array.dtype}")
@@ -248,7 +250,7 @@ def _weighted_input_sweep(
         for b in range(B):
             r = t * B + b
             Ws[:] = 0.0
-            _add_rows(W_transposed, inputs, values, starts[r], starts[r + 1], Ws)
+            add_rows(W_transposed, inputs, values, starts[r], starts[r + 1], Ws)
             filter_step(I[t - 1, b] if t > 0 else zeros, Ws, theta_s, I[t, b])
 
 
@@ -275,21 +277,21 @@ def _weight_gradient_sweep(
                 r = (t - start) * B + b
                 filter_step(D[r + B], delta[t, b], theta_s, D[r])
         block = starts[start * B : stop * B + 1]
-        first = _sort_by_input(block, inputs, values, len(gradient), rows, sorted_values)
+        first = sort_by_input(block, inputs, values, len(gradient), rows, sorted_values)
         for i in range(len(gradient)):
-            _add_rows(D, rows, sorted_values, first[i], first[i + 1], gradient[i])
+            add_rows(D, rows, sorted_values, first[i], first[i + 1], gradient[i])
         stop = start
 
 
-@compiled
-def _add_rows(table: Array, which: npt.NDArray[np.int32], values: Array, start: int, stop: int, total: Array) -> None:
+@compiled_contracted
+def add_rows(table: Array, which: npt.NDArray[np.int32], values: Array, start: int, stop: int, total: Array) -> None:
     """total += sum_e values[e] table[which[e]] for e from start to stop - 1: four rows a pass over the total."""
     fours = start + (stop - start) // 4 * 4
     for e in range(start, fours, 4):
         i, j, k, m = which[e], which[e + 1], which[e + 2], which[e + 3]
         p, q, r, s = values[e], values[e + 1], values[e + 2], values[e + 3]
         for o in range(len(total)):
-            total[o] += (p * table[i, o] + q * table[j, o]) + (r * table[k, o] + s * table[m, o])
+            total[o] = total[o] + p * table[i, o] + q * table[j, o] + r * table[k, o] + s * table[m, o]
     for e in range(fours, stop):
         i, p = which[e], values[e]
         for o in range(len(total)):
@@ -297,7 +299,7 @@ def _add_rows(table: Array, which: npt.NDArray[np.int32], values: Array, start: 
 
 
 @compiled
-def _sort_by_input(
+def sort_by_input(
     starts: npt.NDArray[np.int64],
     inputs: npt.NDArray[np.int32],
     values: Array,

@@ -103,7 +103,7 @@ class Dense:
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T    (B1)."""
         _pair(self, delta, x)
-        return delta.reshape(-1, self.n_out).T @ x.reshape(-1, self.fan_in)
+        return (x.reshape(-1, self.fan_in).T @ delta.reshape(-1, self.n_out)).T
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,10 @@ class AdamW:
                 single = (arrays[layer][0].dtype.type(number) for number in constants)
                 fast_optim.adamw_sweep(*(array[run] for array in arrays[layer]), *single)
 
-        self.workers.map(sweep, range(len(runs)))
+        if len(runs) == 1:  # not by way of the workers, who see to BLAS's threads
+            sweep(0)
+        else:
+            self.workers.map(sweep, range(len(runs)))
         return norm
 
     def _constants(self, norm: float) -> tuple[float, ...]:
@@ -112,12 +115,14 @@ class AdamW:
         )
 
     def _flat(self, gradients: Sequence[Array]) -> list[list[Array]]:
-        """(W, gradient, mean, square) of every layer, flat."""
+        """(W, gradient, mean, square) of every layer, flat, in the order in which W lies in memory."""
         layers = []
         for arrays in zip(self.weights, gradients, self.means, self.squares, strict=True):
-            flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
-            if not np.may_share_memory(flat[0], arrays[0]):
-                raise ValueError(f"weights must be contiguous arrays, got strides {arrays[0].strides}")
+            by_columns = arrays[0].flags.f_contiguous  # as weights of fully connected layers are
+            flat = [np.ravel(array.T if by_columns else array) for array in arrays]
+            for name, run, array in zip(("weights", "", "means", "squares"), flat, arrays, strict=True):
+                if name and not np.may_share_memory(run, array):  # the update would be written to a copy
+                    raise ValueError(f"{name} must be contiguous arrays, got strides {array.strides}")
             layers.append(flat)
         return layers
 
@@ -136,4 +141,9 @@ def _even_runs(sizes: Sequence[int], n_threads: int) -> list[list[tuple[int, sli
 
 def gradient_norm(gradients: Sequence[Array]) -> float:
     """Euclidean norm of all gradients together, accumulated in the arrays' precision, array by array."""
-    return math.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient in gradients))
+    return math.sqrt(sum(_square_sum(gradient) for gradient in gradients))
+
+
+def _square_sum(array: Array) -> float:
+    flat = array.ravel(order="K")
+    return float(np.dot(flat, flat))

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks, fast, signals
 from tsslbp_ref.buffers import Arrays
+from tsslbp_ref.dense_runs import DenseRun, joined
 from tsslbp_ref.layers import Layer, WeightedLayer
 from tsslbp_ref.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.signals import Signal
+from tsslbp_ref.signals import NeuronSignal, PSCSignal, Signal
 from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
@@ -38,12 +39,16 @@ class LayerFlow:
 
 @dataclass(frozen=True)
 class Step:
-    """One layer of a forward pass: what it was fed, its weights or mask, and its neurons' trace if it has any."""
+    """One layer of a forward pass: what it was fed, its weights or mask, and its neurons' trace if it has any.
+
+    The last layer of a run of fully connected layers has the run.
+    """
 
     layer: Layer
     parameter: Array | None
     signal: Signal
     trace: Trace | None
+    run: DenseRun | None = None
 
 
 def forward(
@@ -79,20 +84,27 @@ def forward(
     """
     dtype = weights[0].dtype
     remaining = iter(weights)
-    steps = []
-    for i, (layer, mask) in enumerate(zip(layers, masks, strict=True)):
-        shape = (*leading, *layer.output_shape)
-        if layer.weight_shape is None:
-            steps.append(Step(layer, mask, signal, None))
-            signal = signal.through(layer, mask, arrays.take((i, "a"), shape, dtype))
+    parameters = [m if layer.weight_shape is None else next(remaining) for layer, m in zip(layers, masks, strict=True)]
+
+    def take(i: int, name: str) -> Array:
+        return arrays.take((i, name), (*leading, *layers[i].output_shape), dtype)
+
+    steps: list[Step] = []
+    for members, is_run in joined(layers):
+        first, own = members.start, [cast(Array, parameters[i]) for i in members]
+        if layers[first].weight_shape is None:
+            steps.append(Step(layers[first], parameters[first], signal, None))
+            signal = signal.through(layers[first], parameters[first], take(first, "a"))
             continue
-        W = next(remaining)
-        u, a = (arrays.take((i, name), shape, dtype).reshape(*leading, -1) for name in "ua")
-        trace = signal.neurons(cast(WeightedLayer, layer), W, neuron, u, a)
-        if not checks.all_finite(trace.u[-1]):  # a membrane that was not finite once never is again
-            raise MembraneError(f"the membranes of layer {i} are not finite: weights or input are too large")
-        steps.append(Step(layer, W, signal, trace))
-        signal = signals.PSCSignal(a.reshape(shape))
+        u_and_a = [[take(i, name).reshape(*leading, -1) for name in "ua"] for i in members]
+        run = DenseRun.of(layers[first : members.stop], own, cast(PSCSignal, signal), u_and_a) if is_run else None
+        single = cast(WeightedLayer, layers[first])
+        traces = run.forward(neuron) if run else [signal.neurons(single, own[0], neuron, *u_and_a[0])]
+        for i, trace in zip(members, traces, strict=True):
+            if not checks.all_finite(trace.u[-1]):  # a membrane that was not finite once never is again
+                raise MembraneError(f"the membranes of layer {i} are not finite: weights or input are too large")
+            steps.append(Step(layers[i], parameters[i], signal, trace, run if i == members[-1] else None))
+            signal = NeuronSignal(trace.a.reshape(*leading, *layers[i].output_shape), trace, neuron)
     return steps
 
 
@@ -128,24 +140,36 @@ def backward(
     first = next(i for i, step in enumerate(steps) if step.trace is not None)
     c = fast.coefficients(neuron, rule, g.dtype)
     g = np.array(g, order="C")  # a copy: the passes below write to it
-    for i in reversed(range(first, len(steps))):
+    leading = g.shape[:2]
+
+    def below(i: int) -> Array:
+        return arrays.take((i, "g"), (*leading, *steps[i].layer.input_shape), g.dtype)
+
+    i = len(steps)
+    while i > first:
+        i -= 1
         step = steps[i]
-        shape = (*g.shape[:2], *step.layer.input_shape)
-        below = arrays.take((i, "g"), shape, g.dtype) if i > first else None
+        if step.run is not None and flows is None:
+            top, i = i, i + 1 - len(step.run)
+            gs = [below(j) for j in range(i, top + 1)]
+            gradients += step.run.backward([array.reshape(*leading, -1) for array in (*gs, g)], c)[::-1]
+            g = gs[0]
+            continue
+        g_below = below(i) if i > first else None
         if step.trace is None:
-            g = step.layer.adjoint(g, step.parameter, below)
+            g = step.layer.adjoint(g, step.parameter, g_below)
             continue
         layer, W = cast(WeightedLayer, step.layer), cast(Array, step.parameter)
         g = g.reshape(step.trace.u.shape)
-        above = signals.FromAbove(g, step.trace, c, below)
+        above = signals.FromAbove(g, step.trace, c, g_below)
         if flows is None:
             gradients.append(step.signal.backward(layer, W, above))
         else:
             before = g.copy()
             gradients.append(signals.backward_in_parts(step.signal, layer, W, above))
             flows.insert(0, LayerFlow(layer, step.trace, before, g))
-        if below is not None:
-            g = below
+        if g_below is not None:
+            g = g_below
     return gradients[::-1]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import fast, fast_dense, fast_events
+from tsslbp_ref import checks, fast, fast_events, fast_words
 from tsslbp_ref.fast_events import Events
 from tsslbp_ref.layers import Dense, Layer, WeightedLayer
 from tsslbp_ref.parameters import NeuronParameters, RuleCoefficients
@@ -64,6 +64,14 @@ class Signal(Protocol):
         """Return dL/dW, and write dL/da of what feeds the layer to `above.below`; what becomes of g differs."""
 
 
+def may_follow_words(layer: Layer) -> bool:
+    """Whether neurons that feed a layer may be followed by their words: it is fully connected and has some neurons.
+
+    A class derived from `Dense` may have another map.
+    """
+    return type(layer) is Dense and layer.n_out >= fast_words.FEWEST_NEURONS
+
+
 def neurons_in_parts(
     signal: Signal, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array
 ) -> Trace:
@@ -110,11 +118,7 @@ class PSCSignal:
         return I
 
     def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
-        """Both parts in one call where the layer is fully connected."""
-        if type(layer) is Dense:  # whose map is known; a class derived from it may have another
-            constants = fast.neuron_constants(neuron, u.dtype)
-            fast_dense.dense_neurons(self._flat, self.first, np.ascontiguousarray(W), *constants, u, a)
-            return Trace(u, a, neuron.threshold)
+        """Part by part."""
         return neurons_in_parts(self, layer, W, neuron, u, a)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
@@ -122,18 +126,40 @@ class PSCSignal:
         return layer.weight_gradient(delta[self.first :], self.a[self.first :])
 
     def backward(self, layer: WeightedLayer, W: Array, above: FromAbove) -> Array:
-        """All three parts in one call where the layer is fully connected."""
-        if above.below is None or type(layer) is not Dense:
-            return backward_in_parts(self, layer, W, above)
-        g, trace, W = above.g, above.trace, np.ascontiguousarray(W)
-        dW, g_below = np.empty_like(W), above.below.reshape(*g.shape[:2], -1)
-        fast_dense.dense_chain_rule(g, trace.u, trace.a, above.c, self._flat, self.first, W, dW, g_below)
-        return dW
+        """Part by part."""
+        return backward_in_parts(self, layer, W, above)
 
-    @property
-    def _flat(self) -> Array:
-        """(T, B, n)."""
-        return np.ascontiguousarray(self.a).reshape(*self.a.shape[:2], -1)
+
+@dataclass(frozen=True)
+class NeuronSignal(PSCSignal):
+    """The PSC of a layer of neurons whose spike trains are at hand: a fully connected layer follows their words.
+
+    In a few steps a neuron can spell few words, and most neurons are silent: `fast_words`.
+    """
+
+    trace: Trace
+    neuron: NeuronParameters
+
+    @cached_property
+    def words(self) -> Events:
+        """Who spells which word."""
+        return fast_words.find_words(self.trace)
+
+    def weighted_input(self, layer: WeightedLayer, W: Array, out: Array | None = None) -> Array:
+        """I = eps * (W s)."""
+        if not self._follows_words(layer) or not checks.all_finite(W):  # which has to show in I
+            return super().weighted_input(layer, W, out)
+        return fast_words.weighted_input(self.words, W, self.neuron, len(self.a), out)
+
+    def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
+        """dL/dW = sum_t D[t] s[t]^T."""
+        if not self._follows_words(layer):
+            return super().weight_gradient(layer, delta)
+        return fast_words.weight_gradient(self.words, delta, self.neuron)
+
+    def _follows_words(self, layer: WeightedLayer) -> bool:
+        u = self.trace.u
+        return may_follow_words(layer) and fast_words.few_spell(self.words.inputs, u, fast_words.word_length(len(u)))
 
 
 @dataclass(frozen=True)

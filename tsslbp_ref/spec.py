@@ -152,4 +152,4 @@ def initial_weights(layer: WeightedLayer, rng: np.random.Generator, scale: float
     if isinstance(layer, Conv2d):
         bound = 1.0 / math.sqrt(layer.fan_in)
         return scale * rng.uniform(-bound, bound, shape)
-    return scale * rng.normal(0.0, math.sqrt(2.0 / layer.fan_in), shape)
+    return np.asfortranarray(scale * rng.normal(0.0, math.sqrt(2.0 / layer.fan_in), shape))

@@ -10,7 +10,7 @@ import numpy as np
 from tsslbp_ref import fast, fast_layers, layers
 from tsslbp_ref.gradcheck.finite_differences import Array, largest
 from tsslbp_ref.gradcheck.report import Check
-from tsslbp_ref.gradcheck.sweep_checks import CONVOLUTIONS, signal_case
+from tsslbp_ref.gradcheck.sweep_checks import CONVOLUTIONS, SIGNALS, signal_case
 from tsslbp_ref.layers import Layer, WeightedLayer
 from tsslbp_ref.parameters import NeuronParameters
 
@@ -51,7 +51,7 @@ def all_checks() -> list[Check]:
         rows.append(_row(name, "<m x, y> = <x, m y>", "layers.Dropout.adjoint", partial(_dropout, dropout)))
     rows.append(_row("psc-filter", "<eps * s, g> = <s, G>", "fast.psc_filter_adjoint", _psc_filter))
     rows.append(_row("fold", "<unfold x, y> = <x, fold y>", "fast_layers.fold", _fold))
-    for kind, where in (("psc", "PSCSignal"), ("static", "StaticSignal"), ("sparse", "SparseSpikeSignal")):
+    for kind, (_, where) in SIGNALS.items():
         rows.append(
             _row(f"signal-{kind}", "<I, d> = <W, dL/dW>", f"signals.{where}.weight_gradient", partial(_signal, kind))
         )

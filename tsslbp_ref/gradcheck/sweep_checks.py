@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tsslbp_ref import fast, fast_dense, layers, reference, reference_layers, signals
+from tsslbp_ref import fast, fast_dense, fast_words, layers, reference, reference_layers, signals
 from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
@@ -27,6 +28,14 @@ POOLS = (
     layers.SumPool2d((2, 7, 5), 2),
     layers.SumPool2d((2, 6, 7), 3, 1.0),
 )
+
+RUN_KINDS = ("products", "words")
+SIGNALS = {  # equation, class
+    "psc": ("I[t] = W a[t], dL/dW = sum_t delta[t] a[t]^T", "PSCSignal"),
+    "words": ("I = eps * (W s), dL/dW = sum_t D[t] s[t]^T, by words", "NeuronSignal"),
+    "static": ("I[t] = c[t] (W x), dL/dW = (sum_t c[t] delta[t]) x^T", "StaticSignal"),
+    "sparse": ("I = eps * (W s), dL/dW = sum_t D[t] s[t]^T", "SparseSpikeSignal"),
+}
 
 
 def all_checks() -> list[Check]:
@@ -107,19 +116,25 @@ def _joined_rows() -> list[Check]:
             tolerance,
             _static_chain_rule,
         ),
-        Check(
-            "sweep-dense-neurons",
-            "I = W a (F1), F3 - F6: one call against plain product and literal loops",
-            "fast_dense.dense_neurons",
-            tolerance,
-            lambda: largest(_dense_neurons(silent) for silent in (0, 3)),
+        *(
+            Check(
+                f"sweep-run-neurons-{kind}",
+                f"I = W a (F1) by {kind}, F3 - F6: two layers in one call against plain product and literal loops",
+                "fast_dense.run_neurons",
+                tolerance,
+                partial(_over_silence, _run_neurons, kind),
+            )
+            for kind in RUN_KINDS
         ),
-        Check(
-            "sweep-dense-chain-rule",
-            "delta, dL/dW (B1), W^T delta (B3): one call against double sum and plain products",
-            "fast_dense.dense_chain_rule",
-            tolerance,
-            lambda: largest(_dense_chain_rule(silent) for silent in (0, 3)),
+        *(
+            Check(
+                f"sweep-run-chain-rule-{kind}",
+                f"delta, dL/dW (B1) by {kind}, W^T delta (B3): two layers in one call against double sum and products",
+                "fast_dense.run_chain_rule",
+                tolerance,
+                partial(_over_silence, _run_chain_rule, kind),
+            )
+            for kind in RUN_KINDS
         ),
     ]
 
@@ -133,37 +148,53 @@ def _static_chain_rule() -> float:
     return relative_error(found, np.einsum("t,tbo->bo", gain, delta))
 
 
-def _dense_case(silent: int) -> tuple[Array, Array]:
-    """PSCs below (T, B, n), zero in the first steps, and weights that make the layer fire."""
-    below = np.abs(_draw((*SHAPE[:2], 5), 26))
-    below[:silent] = 0.0
-    return below, _draw((SHAPE[2], 5), 27) + 0.5
+def _over_silence(error: Callable[[int, tuple[bool, bool]], float], kind: str) -> float:
+    """A run behind neurons that fire from the start and from step 3 on, its layers fed by PSCs or by words."""
+    by_words = (kind == "words",) * 2
+    return largest(error(silent, by_words) for silent in (0, 3))
 
 
-def _dense_neurons(silent: int) -> float:
+def _run_case(silent: int) -> tuple[list[Trace], list[Array]]:
+    """What three layers of neurons do by the literal loops, and the weights (N, n) of the upper two, the run."""
     neuron = NEURONS[0]
-    below, W = _dense_case(silent)
-    u, a = np.full(SHAPE, np.nan), np.full(SHAPE, np.nan)
-    fast_dense.dense_neurons(below, silent, W, *fast.neuron_constants(neuron, u.dtype), u, a)
-    expected = reference.lif_forward(np.einsum("oi,tbi->tbo", W, below), neuron)
-    return largest((relative_error(u, expected.u), relative_error(a, expected.a)))
+    I = _draw((*SHAPE[:2], 5), 26) + 0.2
+    I[:silent] = 0.0
+    traces = [reference.lif_forward(I, neuron)]
+    Ws = [_draw((SHAPE[2], 5), 27) + 0.5, _draw((3, SHAPE[2]), 29) + 0.5]
+    for W in Ws:
+        traces.append(reference.lif_forward(np.einsum("oi,tbi->tbo", W, traces[-1].a), neuron))
+    return traces, Ws
 
 
-def _dense_chain_rule(silent: int) -> float:
+def _by_columns(Ws: list[Array]) -> tuple[Array, ...]:
+    return tuple(np.ascontiguousarray(W.T) for W in Ws)
+
+
+def _run_neurons(silent: int, by_words: tuple[bool, bool]) -> float:
+    neuron = NEURONS[0]
+    traces, Ws = _run_case(silent)
+    us = (traces[0].u, *(np.full_like(t.u, np.nan) for t in traces[1:]))
+    pscs = (traces[0].a, *(np.full_like(t.a, np.nan) for t in traces[1:]))
+    k = fast_words.word_length(SHAPE[0])
+    fast_dense.run_neurons(us, pscs, _by_columns(Ws), by_words, k, *fast.neuron_constants(neuron, us[0].dtype))
+    errors = [relative_error(u, t.u) for u, t in zip(us, traces, strict=True)]
+    return largest(errors + [relative_error(a, t.a) for a, t in zip(pscs, traces, strict=True)])
+
+
+def _run_chain_rule(silent: int, by_words: tuple[bool, bool]) -> float:
     neuron, rule = NEURONS[0], GradientRule()
-    below, W = _dense_case(silent)
-    trace = reference.lif_forward(np.einsum("oi,tbi->tbo", W, below), neuron)
-    g = _draw(SHAPE, 28)
-    delta = reference.tsslbp_backward(g, trace, neuron, rule)
-    dW, g_below = np.full_like(W, np.nan), np.full_like(below, np.nan)
-    c = fast.coefficients(neuron, rule, g.dtype)
-    fast_dense.dense_chain_rule(g, trace.u, trace.a, c, below, silent, W, dW, g_below)
-    errors = [
-        relative_error(g, delta),
-        relative_error(dW, np.einsum("tbo,tbi->oi", delta, below)),
-        relative_error(g_below, np.einsum("tbo,oi->tbi", delta, W)),
-    ]
-    return largest(errors)
+    traces, Ws = _run_case(silent)
+    us, pscs = tuple(t.u for t in traces), tuple(t.a for t in traces)
+    gs = (*(np.full_like(t.u, np.nan) for t in traces[:-1]), _draw(traces[-1].u.shape, 28))
+    g, dWs = gs[-1].copy(), tuple(np.full_like(W.T, np.nan, order="C") for W in Ws)
+    k, c = fast_words.word_length(SHAPE[0]), fast.coefficients(neuron, rule, g.dtype)
+    fast_dense.run_chain_rule(gs, us, pscs, _by_columns(Ws), by_words, k, c, dWs)
+    errors = []
+    for layer in (1, 0):
+        delta = reference.tsslbp_backward(g, traces[layer + 1], neuron, rule)
+        errors.append(relative_error(dWs[layer].T, np.einsum("tbo,tbi->oi", delta, pscs[layer])))
+        g = np.einsum("tbo,oi->tbi", delta, Ws[layer])
+    return largest([*errors, relative_error(gs[0], g)])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -293,11 +324,7 @@ def _signal_rows() -> list[Check]:
             TOLERANCES["float64"],
             partial(_signal, kind),
         )
-        for kind, equation, where in (
-            ("psc", "I[t] = W a[t], dL/dW = sum_t delta[t] a[t]^T", "PSCSignal"),
-            ("static", "I[t] = c[t] (W x), dL/dW = (sum_t c[t] delta[t]) x^T", "StaticSignal"),
-            ("sparse", "I = eps * (W s), dL/dW = sum_t D[t] s[t]^T", "SparseSpikeSignal"),
-        )
+        for kind, (equation, where) in SIGNALS.items()
     ]
 
 
@@ -306,7 +333,10 @@ def signal_case(kind: str) -> tuple[Any, Array, layers.Dense]:
     T, B, n = 7, 3, 20
     neuron = NEURONS[0]
     rng = np.random.default_rng(41)
-    layer = layers.Dense((n,), 4)
+    layer = layers.Dense((n,), fast_words.FEWEST_NEURONS if kind == "words" else 4)
+    if kind == "words":
+        trace = reference.lif_forward(rng.normal(0.1, 0.7, size=(T, B, n)), neuron)
+        return signals.NeuronSignal(trace.a, trace, neuron), trace.a, layer
     if kind == "static":
         x = rng.random((B, n))
         gain = signals.static_gain(T, neuron, np.float64)

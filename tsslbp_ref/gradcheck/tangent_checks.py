@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tsslbp_ref import reference
+from tsslbp_ref.fast_words import FEWEST_NEURONS
 from tsslbp_ref.gradcheck.finite_differences import Array, central_difference, gradient, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons, TangentNetwork, filtered
@@ -110,6 +111,7 @@ def cases() -> dict[str, Case]:
     found["tangent-released-dense-3-sparse-spikes"] = Case(
         "5-4", (30,), feed="sparse spikes", weight_scale=8.0, seed=11
     )
+    found["tangent-released-dense-3-words"] = Case(f"5-{FEWEST_NEURONS}", (6,), seed=2)
     found["tangent-released-dense-3-paper-loss"] = _dense(3, loss="kernel-paper")
     found["tangent-released-dense-3-dropout"] = _dense(3, dropout=0.3)
     found["tangent-released-conv-static"] = CONV

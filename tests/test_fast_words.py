@@ -1,0 +1,223 @@
+"""Spike trains read as words give the plain product's numbers, whatever fires, and are left where they do not pay."""
+
+import numpy as np
+import pytest
+from conftest import relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tsslbp_ref as tr
+from tsslbp_ref import dense_runs, fast_dense, fast_words, signals
+from tsslbp_ref.fast_words import find_words, weight_gradient, weighted_input, word_length
+from tsslbp_ref.layers import Conv2d, Dense, Dropout, SumPool2d
+from tsslbp_ref.trace import Trace
+
+NEURON = tr.NeuronParameters(5.0, 3.0)
+N_OUT = 7
+TOLERANCE = 1e-12
+
+
+def trace_of(s):
+    """A trace whose membranes are above the threshold where s is 1."""
+    s = np.asarray(s, dtype="float64")
+    return Trace(2.0 * s, tr.fast.psc_filter(s, NEURON), NEURON.threshold)
+
+
+def firing(shape, density=0.3, seed=0):
+    return np.random.default_rng(seed).random(shape) < density
+
+
+def check_products(s, n_out=N_OUT):
+    """Both products against the plain ones."""
+    rng = np.random.default_rng(1)
+    trace = trace_of(s)
+    W, delta = rng.normal(size=(n_out, s.shape[2])), rng.normal(size=(*s.shape[:2], n_out))
+    words = find_words(trace)
+    I, dW = np.einsum("oi,tbi->tbo", W, trace.a), np.einsum("tbo,tbi->oi", delta, trace.a)
+    found = weighted_input(words, W, NEURON, len(s))
+    np.testing.assert_allclose(found, I, rtol=0, atol=TOLERANCE * max(1.0, np.abs(I).max()))
+    found = weight_gradient(words, delta, NEURON)
+    np.testing.assert_allclose(found, dW, rtol=0, atol=TOLERANCE * max(1.0, np.abs(dW).max()))
+
+
+def wide_network(**settings):
+    """Three layers of neurons, the second of them wide enough to follow words."""
+    arguments = {"dtype": "float64", "weight_scale": 2.0, "n_threads": 1, "seed": 3} | settings
+    return tr.Network.from_spec(f"30-{fast_words.FEWEST_NEURONS}", (1, 4, 4), 3, 8, NEURON, **arguments)
+
+
+def pictures(n=5):
+    return np.random.default_rng(2).random((n, 1, 4, 4)), np.arange(n) % 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_steps", "steps"), [(1, 1), (4, 4), (5, 5), (6, 3), (7, 4), (10, 5), (11, 4), (300, 5)])
+def test_pieces_are_of_one_length_and_few(n_steps, steps):
+    assert word_length(n_steps) == steps
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 5, 6, 7, 13])
+def test_every_neuron_is_listed_by_its_word(n_steps):
+    s = firing((n_steps, 3, 21))
+    words = find_words(trace_of(s))
+    k = word_length(n_steps)
+    pieces = -(-n_steps // k)
+    assert words.shape == (pieces, 3 << k, 21)
+    spelled = np.zeros((pieces, 3, 1 << k, 21))
+    for piece in range(pieces):
+        bits = s[piece * k : (piece + 1) * k]
+        word = np.einsum("t,tbi->bi", 1 << np.arange(len(bits)), bits)
+        for b, i in np.argwhere(word > 0):
+            spelled[piece, b, word[b, i], i] = 1.0
+    assert np.array_equal(words.dense().reshape(spelled.shape), spelled)
+
+
+def test_the_threshold_itself_is_silent():
+    u = np.full((4, 2, 3), NEURON.threshold)
+    assert len(find_words(Trace(u, np.zeros_like(u), NEURON.threshold))) == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Products
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 12), st.integers(1, 40), st.integers(1, 30)),
+    n_out=st.integers(1, 9),
+    density=st.floats(0.0, 1.0),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_products_over_words(shape, n_out, density, seed):
+    check_products(firing(shape, density, seed), n_out)
+
+
+@pytest.mark.parametrize("batch", [1, 15, 16, 17, 40])
+def test_blocks_of_samples_do_not_show(batch):
+    assert fast_words.SAMPLES_A_BLOCK == 16
+    check_products(firing((7, batch, 11)))
+
+
+def test_nobody_fires():
+    check_products(np.zeros((6, 3, 9), bool))
+
+
+def test_float32_in_float32():
+    s, rng = firing((9, 6, 40)), np.random.default_rng(4)
+    wide = trace_of(s)
+    trace = Trace(wide.u.astype("float32"), wide.a.astype("float32"), wide.threshold)
+    W, delta = rng.normal(size=(N_OUT, 40)).astype("float32"), rng.normal(size=(9, 6, N_OUT)).astype("float32")
+    words = find_words(trace)
+    wanted = np.einsum("oi,tbi->tbo", W, wide.a), np.einsum("tbo,tbi->oi", delta, wide.a)
+    for found, expected in zip(
+        (weighted_input(words, W, NEURON, 9), weight_gradient(words, delta, NEURON)), wanted, strict=True
+    ):
+        assert found.dtype == np.float32
+        assert relative_error(found, expected) < 1e-5
+
+
+def test_bad_arguments_are_named():
+    words, W = find_words(trace_of(firing((7, 4, 6)))), np.zeros((3, 6))
+    with pytest.raises(ValueError, match=r"W must have shape \(5, 6\)"):
+        weighted_input(words, np.zeros((5, 7)), NEURON, 7)
+    with pytest.raises(ValueError, match="W must be float64 as the events' values, got float32"):
+        weighted_input(words, W.astype("float32"), NEURON, 7)
+    with pytest.raises(ValueError, match="n_steps must have the steps of 2 words, got 11 steps, 3 words"):
+        weighted_input(words, W, NEURON, 11)
+    with pytest.raises(ValueError, match=r"out must have shape \(7, 4, 3\)"):
+        weighted_input(words, W, NEURON, 7, np.zeros((7, 3, 3)))
+    with pytest.raises(ValueError, match=r"delta must have shape \(7, 4, 3\)"):
+        weight_gradient(words, np.zeros((7, 5, 3)), NEURON)
+    with pytest.raises(ValueError, match="delta must be float64"):
+        weight_gradient(words, np.zeros((7, 4, 3), "float32"), NEURON)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In a network
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_gives_the_same_with_words_and_with_products(monkeypatch):
+    x, y = pictures()
+    flows = wide_network().gradient_flow(x, y)
+    words, u = find_words(flows[0].trace), flows[0].trace.u
+    assert len(words) > 0
+    assert fast_words.few_spell(words.inputs, u, word_length(len(u)))
+    by_words = wide_network().loss_and_gradients(x, y)
+    monkeypatch.setattr(dense_runs, "may_follow_words", lambda layer: False)
+    by_products = wide_network().loss_and_gradients(x, y)
+    assert relative_error(by_words[0], by_products[0]) < TOLERANCE
+    for found, expected in zip(by_words[1], by_products[1], strict=True):
+        assert relative_error(found, expected) < TOLERANCE
+        assert np.abs(expected).max() > 0
+
+
+def test_the_same_bits_twice():
+    x, y = pictures(50)
+    once, twice = (wide_network(dtype="float32", n_threads=2).loss_and_gradients(x, y)[1] for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
+
+
+def test_weights_by_rows_and_by_columns_give_the_same():
+    x, y = pictures()
+    net = wide_network()
+    assert all(W.flags.f_contiguous for W in net.weights)
+    expected = net.loss_and_gradients(x, y)
+    net.weights = [np.ascontiguousarray(W) for W in net.weights]
+    found = net.loss_and_gradients(x, y)
+    assert found[0] == expected[0]
+    assert all(relative_error(a, b) < TOLERANCE for a, b in zip(found[1], expected[1], strict=True))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_weight_of_a_silent_neuron_that_is_not_finite_shows(bad):
+    x, _ = pictures()
+    net = wide_network()
+    net.weights[0][4] = -1.0  # so that neuron 4 is silent
+    net.weights[1][5, 4] = bad
+    with pytest.raises(ValueError, match=r"weights\[1\] must be finite"):
+        net.forward(x)
+
+
+def test_where_nearly_all_fire_the_plain_product_is_taken(monkeypatch):
+    T, B, n = 5, 4, 10
+    k = word_length(T)
+    for share, followed in ((fast_words.LARGEST_SHARE, True), (fast_words.LARGEST_SHARE + 0.1, False)):
+        u = np.zeros((T, B, n))
+        u[0, :, : round(share * n)] = 2.0
+        inputs = find_words(Trace(u, u, NEURON.threshold)).inputs
+        assert fast_words.few_spell(inputs, u, k) == followed
+        I = np.full((T, B, N_OUT), np.nan)
+        arguments = (u, NEURON.threshold, k, np.ones((n, N_OUT)), NEURON.theta_s, I)
+        assert fast_dense._weighted_input_by_words(*arguments) == followed
+        assert np.isnan(I).all() == (not followed)
+
+
+def test_only_fully_connected_layers_of_some_size_follow_words():
+    size = fast_words.FEWEST_NEURONS
+
+    class Other(Dense):
+        """Another map, for all that is known."""
+
+    assert signals.may_follow_words(Dense((6,), size))
+    assert not signals.may_follow_words(Dense((6,), size - 1))
+    assert not signals.may_follow_words(Conv2d((1, 6, 6), size, 3, 0))
+    assert not signals.may_follow_words(Other((6,), size))
+
+
+def test_layers_are_cut_into_runs():
+    dense = [Dense((8,), 8) for _ in range(3)]
+    conv, pool, dropout = Conv2d((1, 4, 4), 2, 3, 0), SumPool2d((2, 2, 2), 2), Dropout((8,), 0.5)
+
+    def cut(*layers):
+        return [(list(members), is_run) for members, is_run in dense_runs.joined(layers)]
+
+    assert cut(*dense) == [([0], False), ([1, 2], True)]
+    assert cut(conv, pool, *dense) == [([0], False), ([1], False), ([2, 3, 4], True)]
+    assert cut(dense[0], dense[1], dropout, dense[2]) == [([0], False), ([1], True), ([2], False), ([3], True)]
+    assert cut(dropout, dense[0], dense[1]) == [([0], False), ([1], False), ([2], True)]
