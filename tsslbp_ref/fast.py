@@ -288,7 +288,7 @@ def backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[
     G, zeros = np.zeros((T + 2, size), delta.dtype), np.zeros(size, delta.dtype)
     for start in range(0, M, size):
         block = slice(start, min(start + size, M))
-        _backward_block(delta, block, u, a, block, c, G, zeros)
+        _backward_block(delta, u, a, block, c, G, zeros, delta, block)
 
 
 @compiled
@@ -307,9 +307,7 @@ def _static_backward_sweep(
     for start in range(0, M, size):
         block = slice(start, min(start + size, M))
         place = slice(0, block.stop - start)
-        for t in range(T):
-            copy_row(g[t, block], delta[t, place])
-        _backward_block(delta, place, u, a, block, c, G, zeros)
+        _backward_block(g, u, a, block, c, G, zeros, delta, place)
         _scale(delta[0, place], gain[0], total[block])
         for t in range(1, T):
             _add_scaled(delta[t, place], gain[t], total[block])
@@ -330,19 +328,20 @@ def _add_scaled(row: npt.NDArray[Any], factor: float, total: npt.NDArray[Any]) -
 
 @compiled
 def _backward_block(
-    delta: npt.NDArray[Any],
-    place: slice,
+    g: npt.NDArray[Any],
     u: npt.NDArray[Any],
     a: npt.NDArray[Any],
     block: slice,
     c: RuleCoefficients,
     G: npt.NDArray[Any],
     zeros: npt.NDArray[Any],
+    delta: npt.NDArray[Any],
+    place: slice,
 ) -> None:
-    """One block of neurons, in `place` of delta, which holds their g before; G[-1] to G[T] lie a row further down."""
+    """One block of neurons, whose delta goes to `place`, g's own if it may be lost; G[-1] to G[T] lie a row down."""
     T = len(u)
     for t in range(T - 1, -1, -1):
-        filter_step(G[t + 2], delta[t, place], c.theta_s, G[t + 1])
+        filter_step(G[t + 2], g[t, block], c.theta_s, G[t + 1])
     filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
     for t in range(T - 1, -1, -1):
         u_before = u[t - 1, block] if t > 0 else zeros

@@ -13,7 +13,7 @@ from tsslbp_ref import checks, losses, passes, signals
 from tsslbp_ref.buffers import Arrays, NewArrays, Shelf
 from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer, fitting_layers
 from tsslbp_ref.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.passes import LayerFlow, Step
+from tsslbp_ref.passes import LayerFlow, Plan, Step
 from tsslbp_ref.signals import Signal
 from tsslbp_ref.spec import initial_weights, layers_from_spec, weighted
 from tsslbp_ref.trace import Trace
@@ -190,11 +190,12 @@ class Network:
         shards = self._shards(self._batch(x))
         a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         no_masks: list[Array | None] = [None] * len(self.layers)
+        plan = self._plan()
 
         def pass_thread(first: int) -> None:
             with self._shelf.borrow() as arrays:
                 for shard in shards[first :: self.workers.n_threads]:
-                    a[:, shard] = passes.output(self._forward(self._part(x, shard), no_masks, arrays))
+                    a[:, shard] = passes.output(self._forward(plan, self._part(x, shard), no_masks, arrays))
 
         self.workers.map(pass_thread, range(min(self.workers.n_threads, len(shards))))
         return a
@@ -203,14 +204,17 @@ class Network:
         """Class of each sample: the output neuron with the largest sum_t a[t]. Arguments as for `forward`."""
         return self.forward(x).sum(axis=0).argmax(axis=1)
 
-    def _forward(self, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
+    def _plan(self) -> Plan:
+        return Plan.of(self.layers, self.weights, self.neuron, self.rule)
+
+    def _forward(self, plan: Plan, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
         """Take one shard through all layers; a weight that is not finite shows in a membrane: sought only then."""
         signal, leading = self._input_signal(x), (self.n_steps, self._batch(x))
         if isinstance(signal, signals.SparseSpikeSignal):  # but not that of an input without events
             checks.finite_array("weights[0]", self.weights[0])
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                return passes.forward(self.layers, self.weights, masks, signal, leading, self.neuron, arrays)
+                return passes.forward(plan, masks, signal, leading, arrays)
         except passes.MembraneError:
             self._check_finite_weights()
             raise
@@ -311,15 +315,15 @@ class Network:
         a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         target = losses.checked_target(loss, y, a.shape, a.dtype)
         masks = self._dropout_masks(self._batch(x), rng)
-        shards = self._shards(self._batch(x))
+        shards, plan = self._shards(self._batch(x)), self._plan()
 
         def pass_shard(k: int, arrays: Arrays) -> tuple[float, list[Array]]:
             shard = shards[k]
             shard_masks = [None if mask is None else mask[shard] for mask in masks]
-            steps = self._forward(self._part(x, shard), shard_masks, arrays)
+            steps = self._forward(plan, self._part(x, shard), shard_masks, arrays)
             a[:, shard] = output = passes.output(steps)
             value, g = losses.shard_value_and_gradient(loss, output, target, shard, self.neuron, settings)
-            return value, passes.backward(steps, g, self.neuron, self.rule, arrays, None if flows is None else flows[k])
+            return value, passes.backward(plan, steps, g, arrays, None if flows is None else flows[k])
 
         def pass_thread(first: int) -> tuple[float, list[Array]]:
             """Every n-th shard: a thread adds up as it goes, and the same threads add up the same shards."""

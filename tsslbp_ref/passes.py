@@ -16,7 +16,7 @@ from tsslbp_ref import checks, fast, signals
 from tsslbp_ref.buffers import Arrays
 from tsslbp_ref.dense_runs import DenseRun, joined
 from tsslbp_ref.layers import Layer, WeightedLayer
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.signals import NeuronSignal, PSCSignal, Signal
 from tsslbp_ref.trace import Trace
 
@@ -51,29 +51,50 @@ class Step:
     run: DenseRun | None = None
 
 
-def forward(
-    layers: Sequence[Layer],
-    weights: Sequence[Array],
-    masks: Sequence[Array | None],
-    signal: Signal,
-    leading: tuple[int, int],
-    neuron: NeuronParameters,
-    arrays: Arrays,
-) -> list[Step]:
-    """Take a shard through all layers    (F1, F3 - F6).
+@dataclass(frozen=True)
+class Plan:
+    """What all shards of a pass share.
 
     Parameters
     ----------
     layers : sequence of Layer
     weights : sequence of array
         One a layer that has weights.
+    neuron : NeuronParameters
+    c : RuleCoefficients
+        In the weights' dtype.
+    groups : list of (range, bool)
+        Which layers are passed at once, from `dense_runs.joined`.
+    """
+
+    layers: Sequence[Layer]
+    weights: Sequence[Array]
+    neuron: NeuronParameters
+    c: RuleCoefficients
+    groups: list[tuple[range, bool]]
+
+    @classmethod
+    def of(
+        cls, layers: Sequence[Layer], weights: Sequence[Array], neuron: NeuronParameters, rule: GradientRule
+    ) -> Plan:
+        """Resolve the rule, and cut the layers into runs."""
+        return cls(layers, weights, neuron, fast.coefficients(neuron, rule, weights[0].dtype), joined(layers))
+
+
+def forward(
+    plan: Plan, masks: Sequence[Array | None], signal: Signal, leading: tuple[int, int], arrays: Arrays
+) -> list[Step]:
+    """Take a shard through all layers    (F1, F3 - F6).
+
+    Parameters
+    ----------
+    plan : Plan
     masks : sequence
         One a layer: the mask of a dropout layer, or None.
     signal : Signal
         The input.
     leading : (int, int)
         T and the shard's batch.
-    neuron : NeuronParameters
     arrays : Arrays
         Where u, a and pooled PSCs are written.
 
@@ -82,15 +103,15 @@ def forward(
     MembraneError
         If a membrane is not finite: weights or input are too large, or a weight is not finite.
     """
-    dtype = weights[0].dtype
-    remaining = iter(weights)
+    layers, neuron, dtype = plan.layers, plan.neuron, plan.weights[0].dtype
+    remaining = iter(plan.weights)
     parameters = [m if layer.weight_shape is None else next(remaining) for layer, m in zip(layers, masks, strict=True)]
 
     def take(i: int, name: str) -> Array:
         return arrays.take((i, name), (*leading, *layers[i].output_shape), dtype)
 
     steps: list[Step] = []
-    for members, is_run in joined(layers):
+    for members, is_run in plan.groups:
         first, own = members.start, [cast(Array, parameters[i]) for i in members]
         if layers[first].weight_shape is None:
             steps.append(Step(layers[first], parameters[first], signal, None))
@@ -108,24 +129,16 @@ def forward(
     return steps
 
 
-def backward(
-    steps: Sequence[Step],
-    g: Array,
-    neuron: NeuronParameters,
-    rule: GradientRule,
-    arrays: Arrays,
-    flows: list[LayerFlow] | None,
-) -> list[Array]:
+def backward(plan: Plan, steps: Sequence[Step], g: Array, arrays: Arrays, flows: list[LayerFlow] | None) -> list[Array]:
     """Take dL/da of the output back through one shard: the chain rule in space    (B1, B3), and in time in each layer.
 
     Parameters
     ----------
+    plan : Plan
     steps : sequence of Step
         From `forward`.
     g : (T, B, N) array
         dL/da of the output.
-    neuron : NeuronParameters
-    rule : GradientRule
     arrays : Arrays
         Where g and delta are written.
     flows : list or None
@@ -138,7 +151,6 @@ def backward(
     """
     gradients: list[Array] = []
     first = next(i for i, step in enumerate(steps) if step.trace is not None)
-    c = fast.coefficients(neuron, rule, g.dtype)
     g = np.array(g, order="C")  # a copy: the passes below write to it
     leading = g.shape[:2]
 
@@ -152,7 +164,7 @@ def backward(
         if step.run is not None and flows is None:
             top, i = i, i + 1 - len(step.run)
             gs = [below(j) for j in range(i, top + 1)]
-            gradients += step.run.backward([array.reshape(*leading, -1) for array in (*gs, g)], c)[::-1]
+            gradients += step.run.backward([array.reshape(*leading, -1) for array in (*gs, g)], plan.c)[::-1]
             g = gs[0]
             continue
         g_below = below(i) if i > first else None
@@ -161,7 +173,7 @@ def backward(
             continue
         layer, W = cast(WeightedLayer, step.layer), cast(Array, step.parameter)
         g = g.reshape(step.trace.u.shape)
-        above = signals.FromAbove(g, step.trace, c, g_below)
+        above = signals.FromAbove(g, step.trace, plan.c, g_below)
         if flows is None:
             gradients.append(step.signal.backward(layer, W, above))
         else:
