@@ -5,6 +5,8 @@ One process, one thread (but where threads vary), the contenders of a study a st
 - steps, width, batch, threads: a step of W3 (2312-400-10, 2 % random spikes) with one of its numbers varied.
 - density: the first layer alone, from spikes to I and dL/dW, by a list of events and by the plain product;
   `signals.SPARSE_DENSITY` has to lie below the density where the two cross.
+- words: a hidden layer alone, by words and by the plain product, over the share of neurons that fire;
+  `fast_words.LARGEST_SHARE` has to lie below the share where the two cross.
 - weights: AdamW's step by one thread and by two; `optim.NUMBERS_A_THREAD` has to wake the second where that pays.
 - literal: the loops of `reference` beside the compiled sweeps of `fast`, forward and backward of one layer of neurons.
 """
@@ -13,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
@@ -31,17 +32,16 @@ from tqdm import tqdm
 from benchmarks import machine
 from benchmarks.contenders import Contender
 from benchmarks.contenders.ours import training_step
+from benchmarks.switches import EVENTS, PLAIN, SEED, WORDS, crossing, hidden_products, input_products
 from benchmarks.workloads import Workload, events
-from tsslbp_ref import checks, fast, fast_events, optim, reference
-from tsslbp_ref.layers import Dense
+from tsslbp_ref import checks, fast, optim, reference
 from tsslbp_ref.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.signals import PSCSignal, Signal, SparseSpikeSignal
 from tsslbp_ref.workers import Workers
 
 MILLISECONDS = 1e3
-SEED = 7
-STEP, EVENTS, PLAIN, LITERAL, FAST = "training step", "events", "plain product", "literal loops", "compiled sweeps"
+STEP, LITERAL, FAST = "training step", "literal loops", "compiled sweeps"
 ONE_THREAD, TWO_THREADS = "AdamW, 1 thread", "AdamW, 2 threads"
+SHORT_CUTS = {"density": EVENTS, "words": WORDS}  # by study, against the plain product
 VARIED = {"steps": "n_steps", "width": "width", "batch": "batch"}
 
 Call = Callable[[], object]
@@ -51,7 +51,7 @@ Call = Callable[[], object]
 class Row:
     """Median of the calls of one contender at one value of what a study varies, in ms of wall-clock time.
 
-    `setting` tells apart runs of a study that differ in more: the density study's layer widths.
+    `setting` tells apart runs of a study that differ in more: the layer's width.
     """
 
     study: str
@@ -77,6 +77,12 @@ class Plan:
     density : sequence of float
     density_widths : sequence of int
         Of the first layer in the density study.
+    words : sequence of float
+        Shares of the neurons that fire.
+    word_widths : sequence of int
+        Of the hidden layer in the words study.
+    word_shape : (int, int)
+        Steps and batch of the words study.
     literal_steps : sequence of int
     literal_shape : (int, int)
         Batch and neurons of the literal study.
@@ -91,6 +97,9 @@ class Plan:
     weights: Sequence[int]
     density: Sequence[float]
     density_widths: Sequence[int]
+    words: Sequence[float]
+    word_widths: Sequence[int]
+    word_shape: tuple[int, int]
     literal_steps: Sequence[int]
     literal_shape: tuple[int, int]
 
@@ -105,6 +114,9 @@ FULL = Plan(
     weights=(100_000, 300_000, 1_000_000, 3_000_000),
     density=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
     density_widths=(100, 400, 1600),
+    words=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
+    word_widths=(400, 800, 1600),
+    word_shape=(5, 50),
     literal_steps=(5, 10, 20, 40, 80),
     literal_shape=(2, 20),
 )
@@ -118,6 +130,9 @@ QUICK = Plan(
     weights=(50, 100),
     density=(0.01, 0.9),
     density_widths=(4,),
+    words=(0.1, 0.9),
+    word_widths=(4,),
+    word_shape=(2, 3),
     literal_steps=(2, 3),
     literal_shape=(1, 2),
 )
@@ -166,6 +181,8 @@ def run(plan: Plan) -> list[Row]:
             rows += measure(list(_optimiser_calls(plan)), plan.rounds)
         for width in plan.density_widths:
             rows += measure(list(_density_calls(plan, width)), plan.rounds)
+        for width in plan.word_widths:
+            rows += measure(list(_word_calls(plan, width)), plan.rounds)
         rows += measure(list(_literal_calls(plan)), plan.rounds)
     return rows
 
@@ -198,29 +215,14 @@ def _density_calls(plan: Plan, width: int) -> Iterator[Timed]:
     for density in plan.density:
         workload = events(**(plan.base | {"width": width}), density=density)
         for contender in (EVENTS, PLAIN):
-            yield Timed("density", density, f"width {width}", contender, _first_layer(workload, width, contender))
+            yield Timed("density", density, f"width {width}", contender, input_products(workload, width, contender))
 
 
-def _first_layer(workload: Workload, width: int, contender: str) -> Call:
-    """From spike trains to I and dL/dW, the two ways that `signals.spike_signal` chooses from."""
-    s = workload.inputs()[0].reshape(workload.n_steps, workload.batch, -1)
-    rng = np.random.default_rng(SEED)
-    layer, neuron = Dense((s.shape[2],), width), NeuronParameters(workload.tau_m, workload.tau_s)
-    W = rng.normal(size=layer.weight_shape).astype(np.float32)
-    delta = rng.normal(size=(*s.shape[:2], width)).astype(np.float32)
-
-    def products() -> None:
-        signal: Signal
-        if contender == EVENTS:
-            found = fast_events.find_events(s, np.float32)
-            assert found is not None
-            signal = SparseSpikeSignal(found, neuron)
-        else:
-            signal = PSCSignal(fast.psc_filter(s.astype(np.float32), neuron))
-        signal.weighted_input(layer, W)
-        signal.weight_gradient(layer, delta)
-
-    return products
+def _word_calls(plan: Plan, width: int) -> Iterator[Timed]:
+    for share in plan.words:
+        for contender in (WORDS, PLAIN):
+            call = hidden_products(width, share, *plan.word_shape, contender)
+            yield Timed("words", share, f"width {width}", contender, call)
 
 
 def _literal_calls(plan: Plan) -> Iterator[Timed]:
@@ -242,30 +244,18 @@ def _literal_calls(plan: Plan) -> Iterator[Timed]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def crossings(rows: Sequence[Row]) -> dict[str, float]:
-    """By layer width: the density at which events and plain product take the same time.
-
-    log(events / plain) is taken as linear in log(density) between the two densities where it changes sign; the largest
-    density measured where events always win, 0 where they never do.
-    """
-    found = {}
-    density_rows = [row for row in rows if row.study == "density"]
-    for setting in dict.fromkeys(row.setting for row in density_rows):
-        times = {(row.contender, row.value): row.median_ms for row in density_rows if row.setting == setting}
-        densities = sorted({density for _, density in times})
-        advantage = [math.log(times[PLAIN, d] / times[EVENTS, d]) for d in densities]
-        found[setting] = _zero(densities, advantage)
+def crossings(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """By study and layer width: the density, or share, at which short cut and plain product take the same time."""
+    found: dict[str, dict[str, float]] = {}
+    for study, short_cut in SHORT_CUTS.items():
+        own = [row for row in rows if row.study == study]
+        found[study] = {}
+        for setting in dict.fromkeys(row.setting for row in own):
+            times = {(row.contender, row.value): row.median_ms for row in own if row.setting == setting}
+            shares = sorted({share for _, share in times})
+            by_share = ([times[contender, share] for share in shares] for contender in (short_cut, PLAIN))
+            found[study][setting] = crossing(shares, *by_share)
     return found
-
-
-def _zero(densities: Sequence[float], advantage: Sequence[float]) -> float:
-    if advantage[0] <= 0.0:
-        return 0.0
-    for k in range(1, len(densities)):
-        if advantage[k] <= 0.0:
-            share = advantage[k - 1] / (advantage[k - 1] - advantage[k])
-            return float(densities[k - 1] * (densities[k] / densities[k - 1]) ** share)
-    return densities[-1]
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -273,7 +263,8 @@ def as_text(rows: Sequence[Row]) -> str:
     lines = [
         f"{row.study:<9}{row.value:<8g}{row.setting:<12}{row.contender:<18}{row.median_ms:10.3f} ms" for row in rows
     ]
-    lines += [f"crossing, {setting}: {density:.1%} of the inputs" for setting, density in crossings(rows).items()]
+    for study, by_setting in crossings(rows).items():
+        lines += [f"crossing, {study}, {setting}: {share:.1%}" for setting, share in by_setting.items()]
     return "\n".join(lines)
 
 

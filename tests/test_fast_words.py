@@ -42,7 +42,7 @@ def check_products(s, n_out=N_OUT):
 
 def wide_network(**settings):
     """Three layers of neurons, the second of them wide enough to follow words."""
-    arguments = {"dtype": "float64", "weight_scale": 2.0, "n_threads": 1, "seed": 3} | settings
+    arguments = {"dtype": "float64", "weight_scale": 1.5, "n_threads": 1, "seed": 3} | settings
     return tr.Network.from_spec(f"30-{fast_words.FEWEST_NEURONS}", (1, 4, 4), 3, 8, NEURON, **arguments)
 
 

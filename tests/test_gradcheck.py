@@ -195,7 +195,7 @@ def test_words_are_followed_where_they_are_checked() -> None:
     assert signal._follows_words(layer)
     case = tangent_checks.cases()["tangent-released-dense-3-words"]
     fed = case.network().gradient_flow(case.input(), case.labels())[0].trace
-    for trace in (fed, *(trace for silent in (0, 3) for trace in sweep_checks._run_case(silent)[0])):
+    for trace in (fed, *(trace for silent in (0, 3) for trace in sweep_checks._run_case(silent)[0][:-1])):
         k = fast_words.word_length(len(trace.u))
         assert 0 < len(fast_words.find_words(trace)) <= fast_words.LARGEST_SHARE * trace.u.size / k
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scaling
-from benchmarks.scaling import EVENTS, PLAIN, QUICK, Row, Timed, crossings, measure
-from tsslbp_ref import optim, signals
+from benchmarks.scaling import QUICK, Row, Timed, crossings, measure
+from benchmarks.switches import EVENTS, PLAIN
+from tsslbp_ref import fast_words, optim, signals
 
 COMMITTED = Path(scaling.__file__).parents[1] / "results" / "scaling.json"
 
@@ -35,11 +36,12 @@ def test_the_quick_run_measures_every_value_of_every_study(tmp_path, capsys):
         "threads": 2 * len(QUICK.threads),
         "weights": 2 * len(QUICK.weights),
         "density": 2 * len(QUICK.density) * len(QUICK.density_widths),
+        "words": 2 * len(QUICK.words) * len(QUICK.word_widths),
         "literal": 2 * len(QUICK.literal_steps),
     }
     assert all(0 < row.fastest_ms <= row.median_ms and row.n_timed == QUICK.rounds for row in rows)
     assert content["crossings"] == crossings(rows)
-    assert "crossing, width 4" in capsys.readouterr().out
+    assert "crossing, density, width 4" in capsys.readouterr().out
 
 
 def test_calls_take_turns_and_the_first_round_is_not_timed():
@@ -52,9 +54,9 @@ def test_calls_take_turns_and_the_first_round_is_not_timed():
 
 def test_the_crossing_lies_between_the_densities_where_the_faster_changes():
     halfway = density_rows((1.0, 5.0, 20.0), (10.0, 10.0, 10.0))  # 2 times faster at 10 %, 2 times slower at 100 %
-    assert crossings(halfway) == {"width 3": pytest.approx(0.1 * 10**0.5)}
-    assert crossings(density_rows((1.0, 2.0, 3.0), (9.0, 9.0, 9.0))) == {"width 3": 1.0}
-    assert crossings(density_rows((9.0, 9.0, 9.0), (1.0, 1.0, 1.0))) == {"width 3": 0.0}
+    assert crossings(halfway)["density"] == {"width 3": pytest.approx(0.1 * 10**0.5)}
+    assert crossings(density_rows((1.0, 2.0, 3.0), (9.0, 9.0, 9.0)))["density"] == {"width 3": 1.0}
+    assert crossings(density_rows((9.0, 9.0, 9.0), (1.0, 1.0, 1.0)))["density"] == {"width 3": 0.0}
 
 
 def test_a_bad_number_of_rounds_and_an_unwritable_file_are_one_line(tmp_path, capsys, monkeypatch):
@@ -77,7 +79,9 @@ def committed():
 
 def test_the_switch_lies_below_every_measured_crossing(committed):
     assert committed["crossings"] == crossings([Row(**row) for row in committed["rows"]])
-    assert min(committed["crossings"].values()) > signals.SPARSE_DENSITY
+    assert min(committed["crossings"]["density"].values()) > signals.SPARSE_DENSITY
+    assert min(committed["crossings"]["words"].values()) > fast_words.LARGEST_SHARE
+    assert min(scaling.FULL.word_widths) == fast_words.FEWEST_NEURONS
 
 
 def test_the_cost_is_linear_in_the_steps(committed):
@@ -95,7 +99,7 @@ def test_a_second_thread_of_adamw_is_woken_where_it_pays(committed):
 
 
 def test_the_rows_are_those_of_the_full_plan(committed):
-    for study in ("steps", "width", "batch", "threads", "weights", "density"):
+    for study in ("steps", "width", "batch", "threads", "weights", "density", "words"):
         values = {row["value"] for row in committed["rows"] if row["study"] == study}
         assert values == set(getattr(scaling.FULL, study)), study
     assert {row["value"] for row in committed["rows"] if row["study"] == "literal"} == set(scaling.FULL.literal_steps)

@@ -30,8 +30,8 @@ from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
 
-FEWEST_NEURONS = 128  # that a layer must have: for fewer, listing the words takes longer than the plain product
-LARGEST_SHARE = 0.6  # of neurons that spell something in a piece of time: where more do, the plain product is faster
+FEWEST_NEURONS = 400  # that a layer must have: for fewer, listing the words takes longer than the plain product
+LARGEST_SHARE = 0.45  # of neurons that spell something in a piece of time: where more do, the plain product is faster
 LONGEST_WORD = 5  # steps: words of more are shared by fewer neurons, and there are twice as many with each
 SAMPLES_A_BLOCK = 16  # whose E are kept at a time: they stay in the second-level cache
 

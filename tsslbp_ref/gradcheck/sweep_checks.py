@@ -157,10 +157,10 @@ def _over_silence(error: Callable[[int, tuple[bool, bool]], float], kind: str) -
 def _run_case(silent: int) -> tuple[list[Trace], list[Array]]:
     """What three layers of neurons do by the literal loops, and the weights (N, n) of the upper two, the run."""
     neuron = NEURONS[0]
-    I = _draw((*SHAPE[:2], 5), 26) + 0.2
+    I = _draw((*SHAPE[:2], 5), 26) - 0.2
     I[:silent] = 0.0
     traces = [reference.lif_forward(I, neuron)]
-    Ws = [_draw((SHAPE[2], 5), 27) + 0.5, _draw((3, SHAPE[2]), 29) + 0.5]
+    Ws = [_draw((SHAPE[2], 5), 27) + 0.8, _draw((3, SHAPE[2]), 29) + 1.0]
     for W in Ws:
         traces.append(reference.lif_forward(np.einsum("oi,tbi->tbo", W, traces[-1].a), neuron))
     return traces, Ws
