@@ -160,17 +160,18 @@ def words_of(u: Array, threshold: float, k: int) -> tuple[npt.NDArray[np.int64],
     count = 0
     for first in range(0, T, k):
         for b in range(B):
-            words[:] = 0
+            for i in range(n):
+                words[i] = 0
             for t in range(first, min(first + k, T)):
                 _add_bit(u[t, b], threshold, np.uint8(1 << (t - first)), words)
-            free[:] = 0
+            for w in range(len(free)):
+                free[w] = 0
             for i in range(n):
                 free[words[i] + 1] += 1
-            free[1] = count  # the silent are not listed
-            for w in range(1, 1 << k):
-                free[w + 1] += free[w]
-            starts[row] = count
-            starts[row + 1 : row + (1 << k)] = free[1 : 1 << k]
+            free[0] = free[1] = count  # the silent are not listed
+            for w in range(1 << k):
+                starts[row + w] = free[w]
+                free[w + 1] += free[w] if w > 0 else 0
             row += 1 << k
             count = free[1 << k]
             for i in range(n):
@@ -214,14 +215,14 @@ def weighted_input_sweep(
     """
     T, B, N = I.shape
     Z, zeros = np.empty(N, I.dtype), np.zeros(N, I.dtype)
-    for t in range(T):
-        I[t] = 0.0
     for first in range(0, T, k):
         for b in range(B):
             row = (first // k * B + b) << k
+            for t in range(first, min(first + k, T)):
+                copy_row(zeros, I[t, b])
             for w in range(1, 1 << k):
                 if starts[row + w + 1] > starts[row + w]:
-                    Z[:] = 0.0
+                    copy_row(zeros, Z)
                     add_rows(W_transposed, inputs, values, starts[row + w], starts[row + w + 1], Z)
                     for t in range(first, min(first + k, T)):
                         if w >> (t - first) & 1:
@@ -256,7 +257,9 @@ def weight_gradient_sweep(
         Written.
     """
     T, B, N = delta.shape
-    gradient[:] = 0.0
+    zeros = np.zeros(N, delta.dtype)
+    for i in range(len(gradient)):
+        copy_row(zeros, gradient[i])
     D, after = np.zeros((k + 1, N), delta.dtype), np.zeros((B, N), delta.dtype)
     E = np.empty((SAMPLES_A_BLOCK << k, N), delta.dtype)
     rows, sorted_values = np.empty(len(inputs), np.int32), np.empty(len(inputs), values.dtype)
@@ -266,7 +269,7 @@ def weight_gradient_sweep(
             block = starts[(piece * B + start) << k : ((piece * B + stop) << k) + 1]
             for b in range(start, stop):
                 _filter_piece(delta, piece * k, b, theta_s, after[b], D)
-                _sums_by_word(D, block, (b - start) << k, k, E)
+                _sums_by_word(D, block, (b - start) << k, k, zeros, E)
             first = sort_by_input(block, inputs, values, len(gradient), rows, sorted_values)
             for i in range(len(gradient)):
                 add_rows(E, rows, sorted_values, first[i], first[i + 1], gradient[i])
@@ -283,11 +286,11 @@ def _filter_piece(delta: Array, first: int, b: int, theta_s: float, after: Array
 
 
 @compiled
-def _sums_by_word(D: Array, starts: npt.NDArray[np.int64], row: int, k: int, E: Array) -> None:
+def _sums_by_word(D: Array, starts: npt.NDArray[np.int64], row: int, k: int, zeros: Array, E: Array) -> None:
     """E[w] of one sample for every word that some neuron spells: the sum of D over the steps of the word's bits."""
     for w in range(1, 1 << k):
         if starts[row + w + 1] > starts[row + w]:
-            E[row + w] = 0.0
+            copy_row(zeros, E[row + w])
             for step in range(k):
                 if w >> step & 1:
                     _add_row(D[step], E[row + w])
