@@ -205,11 +205,11 @@ class Network:
         return self.forward(x).sum(axis=0).argmax(axis=1)
 
     def _plan(self) -> Plan:
-        return Plan.of(self.layers, self.weights, self.neuron, self.rule)
+        return Plan.of(self.layers, self.weights, self.neuron, self.rule, self.n_steps)
 
     def _forward(self, plan: Plan, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
         """Take one shard through all layers; a weight that is not finite shows in a membrane: sought only then."""
-        signal, leading = self._input_signal(x), (self.n_steps, self._batch(x))
+        signal, leading = self._input_signal(plan, x), (self.n_steps, self._batch(x))
         if isinstance(signal, signals.SparseSpikeSignal):  # but not that of an input without events
             checks.finite_array("weights[0]", self.weights[0])
         try:
@@ -219,9 +219,9 @@ class Network:
             self._check_finite_weights()
             raise
 
-    def _input_signal(self, x: Array) -> Signal:
+    def _input_signal(self, plan: Plan, x: Array) -> Signal:
         if self._is_static(x):
-            return signals.StaticSignal(x, signals.static_gain(self.n_steps, self.neuron, self.dtype))
+            return signals.StaticSignal(x, plan.gain)
         return signals.spike_signal(x, self.neuron, self.dtype, self.layers[0])
 
     # -----------------------------------------------------------------------------------------------------------------

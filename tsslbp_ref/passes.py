@@ -65,6 +65,8 @@ class Plan:
         In the weights' dtype.
     groups : list of (range, bool)
         Which layers are passed at once, from `dense_runs.joined`.
+    gain : (T,) array
+        c[t] of a static picture, from `signals.static_gain`.
     """
 
     layers: Sequence[Layer]
@@ -72,13 +74,21 @@ class Plan:
     neuron: NeuronParameters
     c: RuleCoefficients
     groups: list[tuple[range, bool]]
+    gain: Array
 
     @classmethod
     def of(
-        cls, layers: Sequence[Layer], weights: Sequence[Array], neuron: NeuronParameters, rule: GradientRule
+        cls,
+        layers: Sequence[Layer],
+        weights: Sequence[Array],
+        neuron: NeuronParameters,
+        rule: GradientRule,
+        n_steps: int,
     ) -> Plan:
         """Resolve the rule, and cut the layers into runs."""
-        return cls(layers, weights, neuron, fast.coefficients(neuron, rule, weights[0].dtype), joined(layers))
+        dtype = weights[0].dtype
+        gain = signals.static_gain(n_steps, neuron, dtype)
+        return cls(layers, weights, neuron, fast.coefficients(neuron, rule, dtype), joined(layers), gain)
 
 
 def forward(
