@@ -1,7 +1,7 @@
 """`python -m benchmarks.profile [WORKLOAD ...] [--steps N] [--json FILE]`: where the time of a training step goes.
 
 The functions that do the work are wrapped in a stopwatch while the step runs, on one thread, so that the parts add up
-to the step. What a step does to fully connected layers in one call is taken apart for it. A stopwatch costs less than
+to the step. What a step does in one call to several layers is taken apart for it. A stopwatch costs less than
 a microsecond a call; a step makes some tens of calls.
 """
 
@@ -22,7 +22,8 @@ from benchmarks import machine
 from benchmarks.contenders import OURS, Contender
 from benchmarks.contenders.ours import training_step
 from benchmarks.workloads import WORKLOADS, Workload
-from tsslbp_ref import checks, fast, fast_events, fast_layers, fast_words, losses, passes
+from tsslbp_ref import checks, fast, fast_events, fast_layers, fast_words, losses, network
+from tsslbp_ref.layer_runs import SINGLE
 from tsslbp_ref.layers import Dense, Layer
 from tsslbp_ref.optim import AdamW
 
@@ -55,9 +56,9 @@ class Part:
     calls: float
 
 
-def layer_by_layer(layers: Sequence[Layer]) -> list[tuple[range, bool]]:
-    """`dense_runs.joined` without runs."""
-    return [(range(i, i + 1), False) for i in range(len(layers))]
+def layer_by_layer(layers: Sequence[Layer], static: bool) -> list[tuple[range, str]]:
+    """`layer_runs.joined` for those who want to time every layer by itself."""
+    return [(range(i, i + 1), SINGLE) for i in range(len(layers))]
 
 
 class Stopwatch:
@@ -83,7 +84,7 @@ class Stopwatch:
     def watching(self) -> Iterator[None]:
         """Watch all functions of `PARTS` inside a with block."""
         with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(passes, "joined", layer_by_layer))
+            stack.enter_context(mock.patch.object(network, "joined", layer_by_layer))
             for part, functions in PARTS.items():
                 for owner, name in functions:
                     stack.enter_context(mock.patch.object(owner, name, self.timed(part, getattr(owner, name))))

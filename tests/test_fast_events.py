@@ -181,7 +181,7 @@ def test_the_same_bits_twice_and_in_any_thread_count_the_same_sums():
 
     def gradient(n_threads):
         net = Network.from_spec("20", (2, 5, 5), 4, 15, NEURON, weight_scale=3.0, n_threads=n_threads)
-        assert isinstance(net._input_signal(net._plan(), s), signals.SparseSpikeSignal)
+        assert isinstance(net._input_signal(net._plan(s), s), signals.SparseSpikeSignal)
         return net.loss_and_gradients(s, y)[1][0]
 
     once, twice, three = gradient(2), gradient(2), gradient(3)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tsslbp_ref as tr
-from tsslbp_ref import dense_runs, fast_dense, fast_words, signals
+from tsslbp_ref import fast_dense, fast_words, layer_runs, signals
 from tsslbp_ref.fast_words import find_words, weight_gradient, weighted_input, word_length
-from tsslbp_ref.layers import Conv2d, Dense, Dropout, SumPool2d
+from tsslbp_ref.layers import Conv2d, Dense
 from tsslbp_ref.trace import Trace
 
 NEURON = tr.NeuronParameters(5.0, 3.0)
@@ -149,7 +149,7 @@ def test_a_network_gives_the_same_with_words_and_with_products(monkeypatch):
     assert len(words) > 0
     assert fast_words.few_spell(words.inputs, u, word_length(len(u)))
     by_words = wide_network().loss_and_gradients(x, y)
-    monkeypatch.setattr(dense_runs, "may_follow_words", lambda layer: False)
+    monkeypatch.setattr(layer_runs, "may_follow_words", lambda layer: False)
     by_products = wide_network().loss_and_gradients(x, y)
     assert relative_error(by_words[0], by_products[0]) < TOLERANCE
     for found, expected in zip(by_words[1], by_products[1], strict=True):
@@ -208,16 +208,3 @@ def test_only_fully_connected_layers_of_some_size_follow_words():
     assert not signals.may_follow_words(Dense((6,), size - 1))
     assert not signals.may_follow_words(Conv2d((1, 6, 6), size, 3, 0))
     assert not signals.may_follow_words(Other((6,), size))
-
-
-def test_layers_are_cut_into_runs():
-    dense = [Dense((8,), 8) for _ in range(3)]
-    conv, pool, dropout = Conv2d((1, 4, 4), 2, 3, 0), SumPool2d((2, 2, 2), 2), Dropout((8,), 0.5)
-
-    def cut(*layers):
-        return [(list(members), is_run) for members, is_run in dense_runs.joined(layers)]
-
-    assert cut(*dense) == [([0], False), ([1, 2], True)]
-    assert cut(conv, pool, *dense) == [([0], False), ([1], False), ([2, 3, 4], True)]
-    assert cut(dense[0], dense[1], dropout, dense[2]) == [([0], False), ([1], True), ([2], False), ([3], True)]
-    assert cut(dropout, dense[0], dense[1]) == [([0], False), ([1], False), ([2], True)]

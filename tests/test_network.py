@@ -46,10 +46,10 @@ def test_sparse_and_dense_feeds_give_the_same(monkeypatch):
     rng = np.random.default_rng(2)
     x, y = spikes(rng, 0.05), rng.integers(0, 4, 6)
     net = network(n_threads=1)
-    assert isinstance(net._input_signal(net._plan(), x), signals.SparseSpikeSignal)
+    assert isinstance(net._input_signal(net._plan(x), x), signals.SparseSpikeSignal)
     loss, gradients = net.loss_and_gradients(x, y)
     monkeypatch.setattr(signals, "SPARSE_DENSITY", 0.0)
-    assert isinstance(net._input_signal(net._plan(), x), signals.PSCSignal)
+    assert isinstance(net._input_signal(net._plan(x), x), signals.PSCSignal)
     dense_loss, dense_gradients = net.loss_and_gradients(x, y)
     assert loss == pytest.approx(dense_loss, rel=1e-12)
     for one, other in zip(gradients, dense_gradients, strict=True):
@@ -61,7 +61,7 @@ def test_sparse_spikes_may_be_pooled_first(monkeypatch):
     x = spikes(rng, 0.05, (12, 3, 2, 4, 4))
     net = network("P2-9", shape=(2, 4, 4))
     pooled_spikes = SumPool2d((2, 4, 4), 2).forward(tr.psc_filter(x, NEURON), None)
-    assert relative_error(net._input_signal(net._plan(), x).through(net.layers[0], None).a, pooled_spikes) < 1e-12
+    assert relative_error(net._input_signal(net._plan(x), x).through(net.layers[0], None).a, pooled_spikes) < 1e-12
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 8])

@@ -67,6 +67,7 @@ from tsslbp_ref import (
     fast_dense,
     fast_events,
     fast_layers,
+    fast_pooled,
     fast_words,
     gradcheck,
     layers,
@@ -118,6 +119,8 @@ CONSISTENT_ROWS = ("term-psc-in-time-consistent", "phi-consistent", "tangent-con
 DENSE_RELEASED = ("tangent-released-dense-[123]-static", "tangent-released-dense-[123]-spikes")
 CLIP_ROWS = ("tangent-released-dense-3-spikes", "tangent-no-warmup-dense-3-spikes", "tangent-released-conv-*")
 EXACT_ROWS = ("exact-differences-*", "exact-cases-gradients")
+STATIC_ROWS = ("tangent-*-dense-*-static", "sweep-static-chain-rule")
+POOLED_ROWS = ("sweep-pooled-chain-rule", "tangent-released-conv-static")
 RUN_BACKWARD = ("sweep-run-chain-rule-*", DENSE_ABOVE)
 WORD_ROWS = ("sweep-signal-words", "adjoint-signal-words")
 SPARSE_ROWS = ("sweep-signal-sparse", "adjoint-signal-sparse", "tangent-released-dense-3-sparse-spikes")
@@ -181,8 +184,11 @@ PLANTS = (
     Plant("no warm-up", fast, "coefficients", rule_with(warmup=False), (*DENSE_RELEASED, *sweeps(WARM[:3]))),
     Plant("wrong width", fast, "coefficients", rule_with(surrogate_width=0.21), (*DENSE_RELEASED, *sweeps(WARM))),
     Plant("delta[t-1]", fast, SWEEP, in_place(rolled(0)), ("tangent-*", "sweep-backward-*")),
-    Plant("factor 1.001", fast, STATIC_SWEEP, times(FACTOR), ("tangent-*-static", "sweep-static-chain-rule")),
-    Plant("last c[t] first", fast, STATIC_SWEEP, gain_reversed, ("tangent-*-static", "sweep-static-chain-rule")),
+    Plant("factor 1.001", fast, STATIC_SWEEP, times(FACTOR), STATIC_ROWS),
+    Plant("last c[t] first", fast, STATIC_SWEEP, gain_reversed, STATIC_ROWS),
+    Plant("input x 1.001", fast_pooled, "neurons_and_pool", input_scaled, ("sweep-pooled-neurons", POOLED_ROWS[1])),
+    Plant("dL/da x 1.001", fast_pooled, "pool_and_chain_rule", input_scaled, POOLED_ROWS),
+    Plant("last c[t] first", fast_pooled, "pool_and_chain_rule", gain_reversed, POOLED_ROWS),
     Plant("W x 1.001", fast_dense, "run_neurons", weights_scaled, ("sweep-run-neurons-*", DENSE_ABOVE)),
     Plant("a step late", fast_dense, "run_neurons", fed_late, ("sweep-run-neurons-*", DENSE_ABOVE)),
     Plant("dL/da x 1.001", fast_dense, "run_chain_rule", psc_gradient_times(FACTOR), RUN_BACKWARD),

@@ -187,8 +187,25 @@ def _static_sweep(
         block = slice(start, min(start + size, M))
         for t in range(T):
             u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
-            _scale(drive[block], gain[t], u[t, block])  # I[t] = c[t] W x
-            _lif_step(u_before, a_before, theta_m, theta_s, threshold, u[t, block], a[t, block])
+            step = (theta_m, theta_s, threshold, u[t, block], a[t, block])
+            static_step(drive[block], gain[t], u_before, a_before, *step)
+
+
+@compiled
+def static_step(
+    drive: npt.NDArray[Any],
+    gain: float,
+    u_before: npt.NDArray[Any],
+    a_before: npt.NDArray[Any],
+    theta_m: float,
+    theta_s: float,
+    threshold: float,
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+) -> None:
+    """F3 to F6 with I[t] = c[t] W x for a block of neurons."""
+    _scale(drive, gain, u)
+    _lif_step(u_before, a_before, theta_m, theta_s, threshold, u, a)
 
 
 @compiled
@@ -288,7 +305,7 @@ def backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[
     G, zeros = np.zeros((T + 2, size), delta.dtype), np.zeros(size, delta.dtype)
     for start in range(0, M, size):
         block = slice(start, min(start + size, M))
-        _backward_block(delta, u, a, block, c, G, zeros, delta, block)
+        backward_block(delta, u, a, block, c, G, zeros, delta, block)
 
 
 @compiled
@@ -307,10 +324,8 @@ def _static_backward_sweep(
     for start in range(0, M, size):
         block = slice(start, min(start + size, M))
         place = slice(0, block.stop - start)
-        _backward_block(g, u, a, block, c, G, zeros, delta, place)
-        _scale(delta[0, place], gain[0], total[block])
-        for t in range(1, T):
-            _add_scaled(delta[t, place], gain[t], total[block])
+        backward_block(g, u, a, block, c, G, zeros, delta, place)
+        weighted_sum(delta, place, gain, total[block])
 
 
 @compiled
@@ -321,13 +336,21 @@ def copy_row(row: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
 
 
 @compiled
+def weighted_sum(delta: npt.NDArray[Any], place: slice, gain: npt.NDArray[Any], total: npt.NDArray[Any]) -> None:
+    """sum_t c[t] delta[t] of the neurons in a place."""
+    _scale(delta[0, place], gain[0], total)
+    for t in range(1, len(delta)):
+        _add_scaled(delta[t, place], gain[t], total)
+
+
+@compiled
 def _add_scaled(row: npt.NDArray[Any], factor: float, total: npt.NDArray[Any]) -> None:
     for i in range(len(row)):
         total[i] += factor * row[i]
 
 
 @compiled
-def _backward_block(
+def backward_block(
     g: npt.NDArray[Any],
     u: npt.NDArray[Any],
     a: npt.NDArray[Any],

@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks, losses, passes, signals
 from tsslbp_ref.buffers import Arrays, NewArrays, Shelf
+from tsslbp_ref.layer_runs import joined
 from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer, fitting_layers
 from tsslbp_ref.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.passes import LayerFlow, Plan, Step
+from tsslbp_ref.passes import Plan
 from tsslbp_ref.signals import Signal
 from tsslbp_ref.spec import initial_weights, layers_from_spec, weighted
+from tsslbp_ref.steps import LayerFlow, Step
 from tsslbp_ref.trace import Trace
 from tsslbp_ref.workers import Workers
 
@@ -190,7 +192,7 @@ class Network:
         shards = self._shards(self._batch(x))
         a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         no_masks: list[Array | None] = [None] * len(self.layers)
-        plan = self._plan()
+        plan = self._plan(x)
 
         def pass_thread(first: int) -> None:
             with self._shelf.borrow() as arrays:
@@ -204,8 +206,10 @@ class Network:
         """Class of each sample: the output neuron with the largest sum_t a[t]. Arguments as for `forward`."""
         return self.forward(x).sum(axis=0).argmax(axis=1)
 
-    def _plan(self) -> Plan:
-        return Plan.of(self.layers, self.weights, self.neuron, self.rule, self.n_steps)
+    def _plan(self, x: Array, *, layer_by_layer: bool = False) -> Plan:
+        """What a pass of x needs; `layer_by_layer` where what every single layer lets through is asked for."""
+        groups = joined(self.layers, static=self._is_static(x) and not layer_by_layer)
+        return Plan.of(self.layers, self.weights, self.neuron, self.rule, self.n_steps, groups)
 
     def _forward(self, plan: Plan, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
         """Take one shard through all layers; a weight that is not finite shows in a membrane: sought only then."""
@@ -315,7 +319,7 @@ class Network:
         a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         target = losses.checked_target(loss, y, a.shape, a.dtype)
         masks = self._dropout_masks(self._batch(x), rng)
-        shards, plan = self._shards(self._batch(x)), self._plan()
+        shards, plan = self._shards(self._batch(x)), self._plan(x, layer_by_layer=flows is not None)
 
         def pass_shard(k: int, arrays: Arrays) -> tuple[float, list[Array]]:
             shard = shards[k]

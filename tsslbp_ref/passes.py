@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks, fast, signals
 from tsslbp_ref.buffers import Arrays
-from tsslbp_ref.dense_runs import DenseRun, joined
-from tsslbp_ref.layers import Layer, WeightedLayer
+from tsslbp_ref.layer_runs import DENSE, POOLED, SINGLE, DenseRun, PooledNeurons
+from tsslbp_ref.layers import Layer, SumPool2d, WeightedLayer
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
-from tsslbp_ref.signals import NeuronSignal, PSCSignal, Signal
+from tsslbp_ref.signals import NeuronSignal, PSCSignal, Signal, StaticSignal
+from tsslbp_ref.steps import LayerFlow, MapStep, NeuronStep, PooledStep, RunStep, Step, WayBack
 from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
@@ -25,30 +26,6 @@ Array = npt.NDArray[Any]
 
 class MembraneError(ValueError):
     """A membrane left the finite numbers."""
-
-
-@dataclass(frozen=True)
-class LayerFlow:
-    """What passed through one layer of neurons: forward its trace, backward g = dL/da and delta = dL/du."""
-
-    layer: WeightedLayer
-    trace: Trace
-    g: Array
-    delta: Array
-
-
-@dataclass(frozen=True)
-class Step:
-    """One layer of a forward pass: what it was fed, its weights or mask, and its neurons' trace if it has any.
-
-    The last layer of a run of fully connected layers has the run.
-    """
-
-    layer: Layer
-    parameter: Array | None
-    signal: Signal
-    trace: Trace | None
-    run: DenseRun | None = None
 
 
 @dataclass(frozen=True)
@@ -63,8 +40,8 @@ class Plan:
     neuron : NeuronParameters
     c : RuleCoefficients
         In the weights' dtype.
-    groups : list of (range, bool)
-        Which layers are passed at once, from `dense_runs.joined`.
+    groups : list of (range, str)
+        Which layers are passed together, from `layer_runs.joined`.
     gain : (T,) array
         c[t] of a static picture, from `signals.static_gain`.
     """
@@ -73,8 +50,13 @@ class Plan:
     weights: Sequence[Array]
     neuron: NeuronParameters
     c: RuleCoefficients
-    groups: list[tuple[range, bool]]
+    groups: list[tuple[range, str]]
     gain: Array
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the weights, and so of all arrays."""
+        return self.weights[0].dtype
 
     @classmethod
     def of(
@@ -84,11 +66,12 @@ class Plan:
         neuron: NeuronParameters,
         rule: GradientRule,
         n_steps: int,
+        groups: list[tuple[range, str]],
     ) -> Plan:
-        """Resolve the rule, and cut the layers into runs."""
+        """Resolve the rule for the weights' dtype."""
         dtype = weights[0].dtype
         gain = signals.static_gain(n_steps, neuron, dtype)
-        return cls(layers, weights, neuron, fast.coefficients(neuron, rule, dtype), joined(layers), gain)
+        return cls(layers, weights, neuron, fast.coefficients(neuron, rule, dtype), groups, gain)
 
 
 def forward(
@@ -113,30 +96,96 @@ def forward(
     MembraneError
         If a membrane is not finite: weights or input are too large, or a weight is not finite.
     """
-    layers, neuron, dtype = plan.layers, plan.neuron, plan.weights[0].dtype
     remaining = iter(plan.weights)
-    parameters = [m if layer.weight_shape is None else next(remaining) for layer, m in zip(layers, masks, strict=True)]
-
-    def take(i: int, name: str) -> Array:
-        return arrays.take((i, name), (*leading, *layers[i].output_shape), dtype)
-
+    parameters = [
+        mask if layer.weight_shape is None else next(remaining) for layer, mask in zip(plan.layers, masks, strict=True)
+    ]
     steps: list[Step] = []
-    for members, is_run in plan.groups:
-        first, own = members.start, [cast(Array, parameters[i]) for i in members]
-        if layers[first].weight_shape is None:
-            steps.append(Step(layers[first], parameters[first], signal, None))
-            signal = signal.through(layers[first], parameters[first], take(first, "a"))
-            continue
-        u_and_a = [[take(i, name).reshape(*leading, -1) for name in "ua"] for i in members]
-        run = DenseRun.of(layers[first : members.stop], own, cast(PSCSignal, signal), u_and_a) if is_run else None
-        single = cast(WeightedLayer, layers[first])
-        traces = run.forward(neuron) if run else [signal.neurons(single, own[0], neuron, *u_and_a[0])]
-        for i, trace in zip(members, traces, strict=True):
-            if not checks.all_finite(trace.u[-1]):  # a membrane that was not finite once never is again
-                raise MembraneError(f"the membranes of layer {i} are not finite: weights or input are too large")
-            steps.append(Step(layers[i], parameters[i], signal, trace, run if i == members[-1] else None))
-            signal = NeuronSignal(trace.a.reshape(*leading, *layers[i].output_shape), trace, neuron)
+    for members, kind in plan.groups:
+        steps.append(_FORWARD[kind](plan, members, parameters, signal, leading, arrays))
+        signal = steps[-1].sent
     return steps
+
+
+def _forward_layer(
+    plan: Plan,
+    members: range,
+    parameters: Sequence[Array | None],
+    signal: Signal,
+    leading: tuple[int, int],
+    arrays: Arrays,
+) -> Step:
+    """A layer by itself."""
+    (i,) = members
+    layer, parameter = plan.layers[i], parameters[i]
+    if layer.weight_shape is None:
+        out = arrays.take((i, "a"), (*leading, *layer.output_shape), plan.dtype)
+        return MapStep(i, layer, parameter, signal.through(layer, parameter, out))
+    weighted, W = cast(WeightedLayer, layer), cast(Array, parameter)
+    trace = signal.neurons(weighted, W, plan.neuron, *_u_and_a(plan, i, leading, arrays))
+    return _neuron_step(plan, i, W, signal, trace)
+
+
+def _forward_run(
+    plan: Plan,
+    members: range,
+    parameters: Sequence[Array | None],
+    signal: Signal,
+    leading: tuple[int, int],
+    arrays: Arrays,
+) -> Step:
+    """A run of fully connected layers."""
+    Ws = [cast(Array, parameters[i]) for i in members]
+    u_and_a = [_u_and_a(plan, i, leading, arrays) for i in members]
+    run = DenseRun.of(plan.layers[members.start : members.stop], Ws, cast(PSCSignal, signal), u_and_a)
+    steps: list[NeuronStep] = []
+    for i, W, trace in zip(members, Ws, run.forward(plan.neuron), strict=True):
+        steps.append(_neuron_step(plan, i, W, signal, trace))
+        signal = steps[-1].sent
+    return RunStep(steps, run)
+
+
+def _forward_pooled(
+    plan: Plan,
+    members: range,
+    parameters: Sequence[Array | None],
+    signal: Signal,
+    leading: tuple[int, int],
+    arrays: Arrays,
+) -> Step:
+    """The neurons under a static picture, and their pooling."""
+    i, pool_number = members
+    layer, pool = cast(WeightedLayer, plan.layers[i]), cast(SumPool2d, plan.layers[pool_number])
+    static = cast(StaticSignal, signal)
+    neurons = PooledNeurons(layer, pool, static, layer.forward(static.x, parameters[i]))
+    last_u = arrays.take((i, "u"), neurons.drive.shape, plan.dtype)
+    pooled = arrays.take((pool_number, "a"), (*leading, *pool.output_shape), plan.dtype)
+    neurons.forward(plan.neuron, last_u, pooled)
+    _check_membranes(i, last_u)
+    return PooledStep(neurons, PSCSignal(pooled))
+
+
+_FORWARD = {SINGLE: _forward_layer, DENSE: _forward_run, POOLED: _forward_pooled}
+
+
+def _u_and_a(plan: Plan, i: int, leading: tuple[int, int], arrays: Arrays) -> list[Array]:
+    """Where a layer of neurons writes, (T, B, N) each."""
+    shape = (*leading, *plan.layers[i].output_shape)
+    return [arrays.take((i, name), shape, plan.dtype).reshape(*leading, -1) for name in "ua"]
+
+
+def _neuron_step(plan: Plan, i: int, W: Array, signal: Signal, trace: Trace) -> NeuronStep:
+    """The step of a layer of neurons that has been passed."""
+    _check_membranes(i, trace.u[-1])
+    layer = cast(WeightedLayer, plan.layers[i])
+    a = trace.a.reshape(*trace.a.shape[:2], *layer.output_shape)
+    return NeuronStep(i, layer, W, signal, trace, NeuronSignal(a, trace, plan.neuron))
+
+
+def _check_membranes(i: int, last_u: Array) -> None:
+    """Raise unless the membranes of the last step are finite: one that was not once never is again."""
+    if not checks.all_finite(last_u):
+        raise MembraneError(f"the membranes of layer {i} are not finite: weights or input are too large")
 
 
 def backward(plan: Plan, steps: Sequence[Step], g: Array, arrays: Arrays, flows: list[LayerFlow] | None) -> list[Array]:
@@ -159,40 +208,17 @@ def backward(plan: Plan, steps: Sequence[Step], g: Array, arrays: Arrays, flows:
     list of array
         The gradients of the weights, from the first layer to the last.
     """
+    first = next(i for i, layer in enumerate(plan.layers) if layer.weight_shape is not None)
+    T, B, _ = g.shape
+    way = WayBack(plan.c, arrays, (T, B), first, flows)
     gradients: list[Array] = []
-    first = next(i for i, step in enumerate(steps) if step.trace is not None)
-    g = np.array(g, order="C")  # a copy: the passes below write to it
-    leading = g.shape[:2]
-
-    def below(i: int) -> Array:
-        return arrays.take((i, "g"), (*leading, *steps[i].layer.input_shape), g.dtype)
-
-    i = len(steps)
-    while i > first:
-        i -= 1
-        step = steps[i]
-        if step.run is not None and flows is None:
-            top, i = i, i + 1 - len(step.run)
-            gs = [below(j) for j in range(i, top + 1)]
-            gradients += step.run.backward([array.reshape(*leading, -1) for array in (*gs, g)], plan.c)[::-1]
-            g = gs[0]
-            continue
-        g_below = below(i) if i > first else None
-        if step.trace is None:
-            g = step.layer.adjoint(g, step.parameter, g_below)
-            continue
-        layer, W = cast(WeightedLayer, step.layer), cast(Array, step.parameter)
-        g = g.reshape(step.trace.u.shape)
-        above = signals.FromAbove(g, step.trace, plan.c, g_below)
-        if flows is None:
-            gradients.append(step.signal.backward(layer, W, above))
-        else:
-            before = g.copy()
-            gradients.append(signals.backward_in_parts(step.signal, layer, W, above))
-            flows.insert(0, LayerFlow(layer, step.trace, before, g))
-        if g_below is not None:
-            g = g_below
-    return gradients[::-1]
+    below: Array | None = np.array(g, order="C")  # a copy: the steps write to it
+    for step in reversed(steps):
+        if below is None:
+            break
+        below, own = step.backward(below, way)
+        gradients = own + gradients
+    return gradients
 
 
 def summed(parts: Iterable[tuple[float, list[Array]]]) -> tuple[float, list[Array]]:
@@ -209,6 +235,4 @@ def summed(parts: Iterable[tuple[float, list[Array]]]) -> tuple[float, list[Arra
 
 def output(steps: Sequence[Step]) -> Array:
     """The last layer's PSC (T, B, n_classes)."""
-    trace = steps[-1].trace
-    assert trace is not None
-    return trace.a
+    return cast(PSCSignal, steps[-1].sent).a

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tsslbp_ref import fast, fast_dense, fast_words, layers, reference, reference_layers, signals
+from tsslbp_ref import fast, fast_dense, fast_pooled, fast_words, layers, reference, reference_layers, signals
 from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
@@ -116,6 +116,20 @@ def _joined_rows() -> list[Check]:
             tolerance,
             _static_chain_rule,
         ),
+        Check(
+            "sweep-pooled-neurons",
+            "F3 - F6 with I[t] = c[t] W x, and pooling: one call against literal loops and block sums",
+            "fast_pooled.neurons_and_pool",
+            tolerance,
+            lambda: largest(_pooled_neurons(pool) for pool in POOLS),
+        ),
+        Check(
+            "sweep-pooled-chain-rule",
+            "sum_t c[t] delta[t] from dL/dy of the pooled PSC: one call against block sums' adjoint and double sum",
+            "fast_pooled.pool_and_chain_rule",
+            tolerance,
+            lambda: largest(_pooled_chain_rule(pool) for pool in POOLS),
+        ),
         *(
             Check(
                 f"sweep-run-neurons-{kind}",
@@ -146,6 +160,37 @@ def _static_chain_rule() -> float:
     found = fast.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
     delta = reference.tsslbp_backward(g, trace, neuron, rule)
     return relative_error(found, np.einsum("t,tbo->bo", gain, delta))
+
+
+def _pooled_case(pool: layers.SumPool2d) -> tuple[Array, Array, Trace]:
+    """Drives (M, H, W) of two samples' maps, c, and what their neurons do by the literal loops."""
+    drive = 0.5 + _draw((2 * pool.input_shape[0], *pool.input_shape[1:]), 44)
+    gain = signals.static_gain(SHAPE[0], NEURONS[0], np.float64)
+    return drive, gain, reference.lif_forward(np.multiply.outer(gain, drive.reshape(2, -1)), NEURONS[0])
+
+
+def _pooled_neurons(pool: layers.SumPool2d) -> float:
+    drive, gain, trace = _pooled_case(pool)
+    shape = (SHAPE[0], len(drive), *pool.output_shape[1:])
+    pooled, last_u = np.full(shape, np.nan), np.full_like(drive, np.nan)
+    constants = fast.neuron_constants(NEURONS[0], drive.dtype)
+    fast_pooled.neurons_and_pool(drive, gain, *constants, pool.size, pool.gain, pooled, last_u)
+    a = trace.a.reshape(2 * SHAPE[0], *pool.input_shape)
+    wanted = reference_layers.sum_pool2d_forward(a, pool.size, pool.gain)
+    return largest([relative_error(pooled, wanted.reshape(shape)), relative_error(last_u.ravel(), trace.u[-1].ravel())])
+
+
+def _pooled_chain_rule(pool: layers.SumPool2d) -> float:
+    drive, gain, trace = _pooled_case(pool)
+    rule, (_, H, W) = GradientRule(), pool.input_shape
+    g = _draw((2 * SHAPE[0], *pool.output_shape), 45)
+    total = np.full_like(drive, np.nan)
+    maps = g.copy().reshape(SHAPE[0], len(drive), *pool.output_shape[1:])
+    c = fast.coefficients(NEURONS[0], rule, g.dtype)
+    fast_pooled.pool_and_chain_rule(maps, gain, drive, c, pool.size, pool.gain, total)
+    spread = reference_layers.sum_pool2d_adjoint(g, pool.size, pool.gain, (H, W))
+    delta = reference.tsslbp_backward(spread.reshape(trace.u.shape), trace, NEURONS[0], rule)
+    return relative_error(total.ravel(), np.einsum("t,tbo->bo", gain, delta).ravel())
 
 
 def _over_silence(error: Callable[[int, tuple[bool, bool]], float], kind: str) -> float:
