@@ -6,7 +6,7 @@ One process, one thread (but where threads vary), the contenders of a study a st
 - density: the first layer alone, from spikes to I and dL/dW, by a list of events and by the plain product;
   `signals.SPARSE_DENSITY` has to lie below the density where the two cross.
 - words: a hidden layer alone, by words and by the plain product, over the share of neurons that fire;
-  `fast_words.LARGEST_SHARE` has to lie below the share where the two cross.
+  `fast_words.SHARE_A_STEP`, times the steps a word, has to lie below the share where the two cross.
 - weights: AdamW's step by one thread and by two; `optim.NUMBERS_A_THREAD` has to wake the second where that pays.
 - literal: the loops of `reference` beside the compiled sweeps of `fast`, forward and backward of one layer of neurons.
 """
@@ -79,10 +79,8 @@ class Plan:
         Of the first layer in the density study.
     words : sequence of float
         Shares of the neurons that fire.
-    word_widths : sequence of int
-        Of the hidden layer in the words study.
-    word_shape : (int, int)
-        Steps and batch of the words study.
+    word_layers : sequence of (int, int)
+        Steps and width of the hidden layer in the words study.
     literal_steps : sequence of int
     literal_shape : (int, int)
         Batch and neurons of the literal study.
@@ -98,8 +96,7 @@ class Plan:
     density: Sequence[float]
     density_widths: Sequence[int]
     words: Sequence[float]
-    word_widths: Sequence[int]
-    word_shape: tuple[int, int]
+    word_layers: Sequence[tuple[int, int]]
     literal_steps: Sequence[int]
     literal_shape: tuple[int, int]
 
@@ -115,8 +112,7 @@ FULL = Plan(
     density=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
     density_widths=(100, 400, 1600),
     words=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
-    word_widths=(400, 800, 1600),
-    word_shape=(5, 50),
+    word_layers=((5, 400), (5, 800), (5, 1600), (6, 800), (11, 800)),
     literal_steps=(5, 10, 20, 40, 80),
     literal_shape=(2, 20),
 )
@@ -131,8 +127,7 @@ QUICK = Plan(
     density=(0.01, 0.9),
     density_widths=(4,),
     words=(0.1, 0.9),
-    word_widths=(4,),
-    word_shape=(2, 3),
+    word_layers=((2, 4),),
     literal_steps=(2, 3),
     literal_shape=(1, 2),
 )
@@ -181,8 +176,8 @@ def run(plan: Plan) -> list[Row]:
             rows += measure(list(_optimiser_calls(plan)), plan.rounds)
         for width in plan.density_widths:
             rows += measure(list(_density_calls(plan, width)), plan.rounds)
-        for width in plan.word_widths:
-            rows += measure(list(_word_calls(plan, width)), plan.rounds)
+        for n_steps, width in plan.word_layers:
+            rows += measure(list(_word_calls(plan, n_steps, width)), plan.rounds)
         rows += measure(list(_literal_calls(plan)), plan.rounds)
     return rows
 
@@ -218,11 +213,11 @@ def _density_calls(plan: Plan, width: int) -> Iterator[Timed]:
             yield Timed("density", density, f"width {width}", contender, input_products(workload, width, contender))
 
 
-def _word_calls(plan: Plan, width: int) -> Iterator[Timed]:
+def _word_calls(plan: Plan, n_steps: int, width: int) -> Iterator[Timed]:
     for share in plan.words:
         for contender in (WORDS, PLAIN):
-            call = hidden_products(width, share, *plan.word_shape, contender)
-            yield Timed("words", share, f"width {width}", contender, call)
+            call = hidden_products(width, share, n_steps, plan.base["batch"], contender)
+            yield Timed("words", share, f"T {n_steps}, width {width}", contender, call)
 
 
 def _literal_calls(plan: Plan) -> Iterator[Timed]:
@@ -261,7 +256,7 @@ def crossings(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 def as_text(rows: Sequence[Row]) -> str:
     """A line a row, and the crossings."""
     lines = [
-        f"{row.study:<9}{row.value:<8g}{row.setting:<12}{row.contender:<18}{row.median_ms:10.3f} ms" for row in rows
+        f"{row.study:<9}{row.value:<8g}{row.setting:<18}{row.contender:<18}{row.median_ms:10.3f} ms" for row in rows
     ]
     for study, by_setting in crossings(rows).items():
         lines += [f"crossing, {study}, {setting}: {share:.1%}" for setting, share in by_setting.items()]

@@ -2,7 +2,7 @@
 
 The package switches by itself: from a list of events to the plain product of an input by the density of its spikes
 (`signals.SPARSE_DENSITY`), and from words to the plain product of a hidden layer by the share of its neurons that spell
-one (`fast_words.LARGEST_SHARE`).
+one (`fast_words.SHARE_A_STEP`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def hidden_products(n_neurons: int, share: float, n_steps: int, batch: int, cont
     delta = rng.normal(size=s.shape).astype(np.float32)
 
     def by_words() -> None:
-        fast_words.weighted_input(fast_words.find_words(trace), W, neuron, n_steps)
+        fast_words.weighted_input(fast_words.find_words(trace), W, neuron)
         fast_words.weight_gradient(fast_words.find_words(trace), delta, neuron)  # a run lists them each way
 
     def plain() -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 import tsslbp_ref as tr
 from figures import measured, style
-from tsslbp_ref.fast_words import LARGEST_SHARE
+from tsslbp_ref.fast_words import SHARE_A_STEP
 
 TITLE = (
     "In five steps the 400 neurons of a layer spell few words:\n"
@@ -23,7 +23,7 @@ INK = 0.3  # share of pixels that are not 0
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels
 SEED = 0
 TABLE = measured.RESULTS / "scaling.json"
-SHOWN_WIDTH = "width 800"
+SHOWN = f"T {N_STEPS}, width 800"
 WORDS, PLAIN = "words", "plain product"
 PERCENT = 100.0
 
@@ -48,7 +48,7 @@ def times(table: Path = TABLE) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     FileNotFoundError
         If there is no such file; `python -m benchmarks.scaling --json` writes it.
     """
-    rows = [r for r in json.loads(table.read_text())["rows"] if (r["study"], r["setting"]) == ("words", SHOWN_WIDTH)]
+    rows = [r for r in json.loads(table.read_text())["rows"] if (r["study"], r["setting"]) == ("words", SHOWN)]
     return {
         contender: (
             np.array([row["value"] for row in rows if row["contender"] == contender]),
@@ -90,7 +90,7 @@ def _draw_times(axes: Axes, curves: dict[str, tuple[np.ndarray, np.ndarray]]) ->
     for contender, colour, marker in ((WORDS, style.BLUE, "o"), (PLAIN, style.BLACK, "s")):
         share, ms = curves[contender]
         axes.plot(PERCENT * share, ms, marker=marker, color=colour, label=contender)
-    axes.axvline(PERCENT * LARGEST_SHARE, color=style.VERMILLION, linestyle="--", label="the switch")
+    axes.axvline(PERCENT * SHARE_A_STEP * N_STEPS, color=style.VERMILLION, linestyle="--", label="the switch")
     axes.set(xlabel="neurons that fire at all (%)", ylabel="ms", ylim=(0, None))
     axes.legend(loc="lower right")
-    style.panel_label(axes, f"Next layer, {SHOWN_WIDTH}, both products")
+    style.panel_label(axes, f"Next layer, {SHOWN}")

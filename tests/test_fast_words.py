@@ -34,7 +34,7 @@ def check_products(s, n_out=N_OUT):
     W, delta = rng.normal(size=(n_out, s.shape[2])), rng.normal(size=(*s.shape[:2], n_out))
     words = find_words(trace)
     I, dW = np.einsum("oi,tbi->tbo", W, trace.a), np.einsum("tbo,tbi->oi", delta, trace.a)
-    found = weighted_input(words, W, NEURON, len(s))
+    found = weighted_input(words, W, NEURON)
     np.testing.assert_allclose(found, I, rtol=0, atol=TOLERANCE * max(1.0, np.abs(I).max()))
     found = weight_gradient(words, delta, NEURON)
     np.testing.assert_allclose(found, dW, rtol=0, atol=TOLERANCE * max(1.0, np.abs(dW).max()))
@@ -42,8 +42,8 @@ def check_products(s, n_out=N_OUT):
 
 def wide_network(**settings):
     """Three layers of neurons, the second of them wide enough to follow words."""
-    arguments = {"dtype": "float64", "weight_scale": 1.5, "n_threads": 1, "seed": 3} | settings
-    return tr.Network.from_spec(f"30-{fast_words.FEWEST_NEURONS}", (1, 4, 4), 3, 8, NEURON, **arguments)
+    arguments = {"dtype": "float64", "weight_scale": 1.5, "n_threads": 1, "seed": 2} | settings
+    return tr.Network.from_spec(f"30-{fast_words.FEWEST_NEURONS}", (1, 4, 4), 3, 10, NEURON, **arguments)
 
 
 def pictures(n=5):
@@ -115,7 +115,7 @@ def test_float32_in_float32():
     words = find_words(trace)
     wanted = np.einsum("oi,tbi->tbo", W, wide.a), np.einsum("tbo,tbi->oi", delta, wide.a)
     for found, expected in zip(
-        (weighted_input(words, W, NEURON, 9), weight_gradient(words, delta, NEURON)), wanted, strict=True
+        (weighted_input(words, W, NEURON), weight_gradient(words, delta, NEURON)), wanted, strict=True
     ):
         assert found.dtype == np.float32
         assert relative_error(found, expected) < 1e-5
@@ -124,15 +124,21 @@ def test_float32_in_float32():
 def test_bad_arguments_are_named():
     words, W = find_words(trace_of(firing((7, 4, 6)))), np.zeros((3, 6))
     with pytest.raises(ValueError, match=r"W must have shape \(5, 6\)"):
-        weighted_input(words, np.zeros((5, 7)), NEURON, 7)
+        weighted_input(words, np.zeros((5, 7)), NEURON)
     with pytest.raises(ValueError, match="W must be float64 as the events' values, got float32"):
-        weighted_input(words, W.astype("float32"), NEURON, 7)
-    with pytest.raises(ValueError, match="n_steps must have the steps of 2 words, got 11 steps, 3 words"):
-        weighted_input(words, W, NEURON, 11)
+        weighted_input(words, W.astype("float32"), NEURON)
     with pytest.raises(ValueError, match=r"out must have shape \(7, 4, 3\)"):
-        weighted_input(words, W, NEURON, 7, np.zeros((7, 3, 3)))
+        weighted_input(words, W, NEURON, np.zeros((7, 3, 3)))
     with pytest.raises(ValueError, match=r"delta must have shape \(7, 4, 3\)"):
         weight_gradient(words, np.zeros((7, 5, 3)), NEURON)
+    with pytest.raises(ValueError, match=r"delta must have shape \(7, 4, 3\)"):
+        weight_gradient(words, np.zeros((8, 4, 3)), NEURON)
+    with pytest.raises(ValueError, match=r"trace.u must have shape \(T, B, n\), got \(3, 4\)"):
+        find_words(Trace(np.zeros((3, 4)), np.zeros((3, 4)), 1.0))
+    with pytest.raises(TypeError, match="trace must be"):
+        find_words(np.zeros((3, 4, 2)))
+    with pytest.raises(ValueError, match="n_steps must be at least 1"):
+        word_length(0)
     with pytest.raises(ValueError, match="delta must be float64"):
         weight_gradient(words, np.zeros((7, 4, 3), "float32"), NEURON)
 
@@ -187,7 +193,8 @@ def test_a_weight_of_a_silent_neuron_that_is_not_finite_shows(bad):
 def test_where_nearly_all_fire_the_plain_product_is_taken(monkeypatch):
     T, B, n = 5, 4, 10
     k = word_length(T)
-    for share, followed in ((fast_words.LARGEST_SHARE, True), (fast_words.LARGEST_SHARE + 0.1, False)):
+    assert 0.4 < fast_words.SHARE_A_STEP * k < 0.5
+    for share, followed in ((0.4, True), (0.5, False)):
         u = np.zeros((T, B, n))
         u[0, :, : round(share * n)] = 2.0
         inputs = find_words(Trace(u, u, NEURON.threshold)).inputs
@@ -208,3 +215,43 @@ def test_only_fully_connected_layers_of_some_size_follow_words():
     assert not signals.may_follow_words(Dense((6,), size - 1))
     assert not signals.may_follow_words(Conv2d((1, 6, 6), size, 3, 0))
     assert not signals.may_follow_words(Other((6,), size))
+
+
+def test_a_weight_that_is_not_finite_shows_in_the_input_of_a_single_layer():
+    s = firing((5, 3, 20), 0.1)
+    s[:, :, 4] = False
+    trace = trace_of(s)
+    signal, layer = signals.NeuronSignal(trace.a, trace, NEURON), Dense((20,), fast_words.FEWEST_NEURONS)
+    assert signal._follows_words(layer)
+    W = np.ones(layer.weight_shape)
+    W[7, 4] = np.nan
+    assert np.isnan(signal.weighted_input(layer, W)[..., 7]).all()
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_words_behind_dropout(masked, monkeypatch):
+    """A mask scales and silences PSCs, and no word is left to follow; in a test pass nothing is masked."""
+    net = wide_network(dropout=0.5)
+    x, y = pictures()
+
+    def run():
+        if masked:
+            return net.loss_and_gradients(x, y, rng=np.random.default_rng(0))[1][1]
+        return net.forward(x)
+
+    found = run()
+    used = []
+    right = layer_runs.DenseRun.of
+    monkeypatch.setattr(layer_runs.DenseRun, "of", lambda *args: used.append(right(*args)) or used[-1])
+    assert np.array_equal(run(), found)
+    assert any(r.by_words[0] for r in used) == (not masked)
+    monkeypatch.setattr(layer_runs, "may_follow_words", lambda layer: False)
+    assert relative_error(run(), found) < TOLERANCE
+
+
+def test_read_only_weights():
+    x, y = pictures()
+    net = wide_network()
+    expected = net.loss_and_gradients(x, y)[0]
+    net.weights[1].flags.writeable = False
+    assert net.loss_and_gradients(x, y)[0] == expected

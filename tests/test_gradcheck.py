@@ -196,8 +196,7 @@ def test_words_are_followed_where_they_are_checked() -> None:
     case = tangent_checks.cases()["tangent-released-dense-3-words"]
     fed = case.network().gradient_flow(case.input(), case.labels())[0].trace
     for trace in (fed, *(trace for silent in (0, 3) for trace in sweep_checks._run_case(silent)[0][:-1])):
-        k = fast_words.word_length(len(trace.u))
-        assert 0 < len(fast_words.find_words(trace)) <= fast_words.LARGEST_SHARE * trace.u.size / k
+        assert 0 < len(fast_words.find_words(trace)) <= fast_words.SHARE_A_STEP * trace.u.size
 
 
 @pytest.mark.parametrize(("rule", "reach"), [("released", 0), ("consistent", 1)])

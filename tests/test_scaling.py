@@ -36,7 +36,7 @@ def test_the_quick_run_measures_every_value_of_every_study(tmp_path, capsys):
         "threads": 2 * len(QUICK.threads),
         "weights": 2 * len(QUICK.weights),
         "density": 2 * len(QUICK.density) * len(QUICK.density_widths),
-        "words": 2 * len(QUICK.words) * len(QUICK.word_widths),
+        "words": 2 * len(QUICK.words) * len(QUICK.word_layers),
         "literal": 2 * len(QUICK.literal_steps),
     }
     assert all(0 < row.fastest_ms <= row.median_ms and row.n_timed == QUICK.rounds for row in rows)
@@ -80,8 +80,10 @@ def committed():
 def test_the_switch_lies_below_every_measured_crossing(committed):
     assert committed["crossings"] == crossings([Row(**row) for row in committed["rows"]])
     assert min(committed["crossings"]["density"].values()) > signals.SPARSE_DENSITY
-    assert min(committed["crossings"]["words"].values()) > fast_words.LARGEST_SHARE
-    assert min(scaling.FULL.word_widths) == fast_words.FEWEST_NEURONS
+    for n_steps, width in scaling.FULL.word_layers:
+        crossing = committed["crossings"]["words"][f"T {n_steps}, width {width}"]
+        assert crossing > fast_words.SHARE_A_STEP * fast_words.word_length(n_steps)
+    assert min(width for _, width in scaling.FULL.word_layers) == fast_words.FEWEST_NEURONS
 
 
 def test_the_cost_is_linear_in_the_steps(committed):

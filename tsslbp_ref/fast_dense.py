@@ -35,8 +35,8 @@ def run_neurons(
     Parameters
     ----------
     us, pscs : tuple of (T, B, N) array
-        Membranes and PSCs; the first are those of what feeds the run, the others are written. Contiguous, as all arrays
-        here.
+        Membranes and PSCs; the first are those of what feeds the run, the others are written. Where a layer does not
+        follow words, the membranes below are not read. Contiguous, as all arrays here.
     Ws_transposed : tuple of (n, N) array
     by_words : tuple of bool
         For each layer whether the words of what feeds it are followed, or its PSCs multiplied.

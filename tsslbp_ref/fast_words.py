@@ -16,6 +16,7 @@ A neuron that is silent in a piece has the word 0 and costs nothing; every other
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,19 +31,47 @@ from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
 
-FEWEST_NEURONS = 400  # that a layer must have: for fewer, listing the words takes longer than the plain product
-LARGEST_SHARE = 0.45  # of neurons that spell something in a piece of time: where more do, the plain product is faster
+FEWEST_NEURONS = 400  # that a layer must have, for words to be followed; with 300 little or nothing was gained
+SHARE_A_STEP = 0.09  # times k, the share of neurons up to which words of k steps are followed: each row serves k steps
 LONGEST_WORD = 5  # steps: words of more are shared by fewer neurons, and there are twice as many with each
 SAMPLES_A_BLOCK = 16  # whose E are kept at a time: they stay in the second-level cache
 
 
+@dataclass(frozen=True)
+class Words(Events):
+    """The neurons of a layer by the words that their spike trains spell.
+
+    Its shape is (pieces, B 2^k, n) with k the steps a word: row b 2^k + w of a piece has an event at neuron i if i of
+    sample b spells w there. All values are 1; rows of the word 0 are empty.
+
+    Parameters
+    ----------
+    shape, starts, inputs, values
+        Of `Events`.
+    n_steps : int
+        T.
+    """
+
+    n_steps: int
+
+    @property
+    def length(self) -> int:
+        """Steps a word, k."""
+        return word_length(self.n_steps)
+
+    @property
+    def batch(self) -> int:
+        """Number of samples B."""
+        return self.shape[1] >> self.length
+
+
 def word_length(n_steps: int) -> int:
     """Steps a word: pieces of equal length, as few as `LONGEST_WORD` allows."""
-    pieces = -(-n_steps // LONGEST_WORD)
+    pieces = -(-checks.positive_integer("n_steps", n_steps) // LONGEST_WORD)
     return -(-n_steps // pieces)
 
 
-def find_words(trace: Trace) -> Events:
+def find_words(trace: Trace) -> Words:
     """List the neurons of a layer by the words that their spike trains spell.
 
     Parameters
@@ -52,29 +81,34 @@ def find_words(trace: Trace) -> Events:
 
     Returns
     -------
-    Events
-        Shape (pieces, B 2^k, n) with k the steps a word: row b 2^k + w of a piece has an event at neuron i if i of
-        sample b spells w there; all values are 1. Rows of the word 0 are empty.
+    Words
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no trace, or u has not three axes.
     """
-    T, B, n = trace.u.shape
+    u = checks.instance_of("trace", trace, Trace).u
+    if u.ndim != 3:
+        raise ValueError(f"trace.u must have shape (T, B, n), got {u.shape}")
+    T, B, n = u.shape
     k = word_length(T)
-    lists = words_of(trace.u, trace.u.dtype.type(trace.threshold), k)
-    return Events((-(-T // k), B << k, n), *lists)
+    starts, inputs, values = words_of(np.ascontiguousarray(u), u.dtype.type(trace.threshold), k)
+    return Words((-(-T // k), B << k, n), starts, inputs, values, T)
 
 
-def weighted_input(words: Events, W: Array, neuron: NeuronParameters, n_steps: int, out: Array | None = None) -> Array:
+def weighted_input(words: Words, W: Array, neuron: NeuronParameters, out: Array | None = None) -> Array:
     """I = eps * (W s), where W s[t] is the sum of Z over the words with the bit of t, and F6 filters it.
+
+    In a network `fast_dense` does the same within its call; this is for checks, and for layers timed by themselves.
 
     Parameters
     ----------
-    words : Events
-        From `find_words`.
+    words : Words
     W : (N, n) array
         float32 or float64, as the trace was.
     neuron : NeuronParameters
         Its tau_s filters.
-    n_steps : int
-        T of the trace.
     out : (T, B, N) array, optional
         Where I is written; a new array if not given.
 
@@ -86,28 +120,25 @@ def weighted_input(words: Events, W: Array, neuron: NeuronParameters, n_steps: i
     Raises
     ------
     ValueError
-        If W, n_steps or out does not fit the words.
+        If W or out does not fit the words.
     """
-    k = word_length(checks.positive_integer("n_steps", n_steps))
-    _check_length("n_steps", n_steps, words)
     checks.same_shape("W", W, (len(W), words.shape[2]), "the words' neurons")
     check_dtype("W", W, words)
-    shape = (n_steps, words.shape[1] >> k, len(W))
+    shape = (words.n_steps, words.batch, len(W))
     I = np.empty(shape, W.dtype) if out is None else out
     checks.same_shape("out", I, shape, "the words and W")
     check_dtype("out", I, words)
     W_transposed, theta_s = np.ascontiguousarray(W.T), W.dtype.type(neuron.theta_s)
-    weighted_input_sweep(words.starts, words.inputs, words.values, W_transposed, theta_s, k, I)
+    weighted_input_sweep(words.starts, words.inputs, words.values, W_transposed, theta_s, words.length, I)
     return I
 
 
-def weight_gradient(words: Events, delta: Array, neuron: NeuronParameters) -> Array:
+def weight_gradient(words: Words, delta: Array, neuron: NeuronParameters) -> Array:
     """dL/dW = sum_t D[t] s[t]^T, where every neuron gathers the E of its words.
 
     Parameters
     ----------
-    words : Events
-        From `find_words`.
+    words : Words
     delta : (T, B, N) array
         float32 or float64, as the trace was.
     neuron : NeuronParameters
@@ -123,22 +154,13 @@ def weight_gradient(words: Events, delta: Array, neuron: NeuronParameters) -> Ar
     ValueError
         If delta does not fit the words.
     """
-    T, _, N = delta.shape
-    k = word_length(T)
-    _check_length("delta", T, words)
-    checks.same_shape("delta", delta, (T, words.shape[1] >> k, N), "the words")
+    N = delta.shape[-1]
+    checks.same_shape("delta", delta, (words.n_steps, words.batch, N), "the words")
     check_dtype("delta", delta, words)
     gradient = np.empty((words.shape[2], N), delta.dtype)
     lists, theta_s = (words.starts, words.inputs, words.values), delta.dtype.type(neuron.theta_s)
-    weight_gradient_sweep(*lists, np.ascontiguousarray(delta), theta_s, k, gradient)
+    weight_gradient_sweep(*lists, np.ascontiguousarray(delta), theta_s, words.length, gradient)
     return gradient.T
-
-
-def _check_length(name: str, n_steps: int, words: Events) -> None:
-    """Raise unless so many steps make as many pieces as there are."""
-    pieces = -(-n_steps // word_length(n_steps))
-    if pieces != words.shape[0]:
-        raise ValueError(f"{name} must have the steps of {words.shape[0]} words, got {n_steps} steps, {pieces} words")
 
 
 @compiled
@@ -146,7 +168,7 @@ def few_spell(inputs: npt.NDArray[np.int32], u: Array, k: int) -> bool:
     """Whether so few neurons of a layer, of membranes u (T, B, n), spell words of k steps that following them pays."""
     T, B, n = u.shape
     pieces = -(-T // k)
-    return len(inputs) <= LARGEST_SHARE * (pieces * B * n)
+    return len(inputs) <= SHARE_A_STEP * k * (pieces * B * n)
 
 
 @compiled

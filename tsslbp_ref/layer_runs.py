@@ -63,7 +63,8 @@ class DenseRun:
     Parameters
     ----------
     us, pscs : tuple of (T, B, N) array
-        Membranes and PSCs, the first those of what feeds the run.
+        Membranes and PSCs, the first those of what feeds the run; where that is no layer of neurons but a pooled or
+        masked PSC, the PSC stands for the membranes, and nothing reads it.
     Ws_transposed : tuple of (n, N) array
     by_words : tuple of bool
         Whether a layer follows the words of what feeds it.
@@ -80,10 +81,10 @@ class DenseRun:
     ) -> DenseRun:
         """Lay out a run; u and a of its layers, (T, B, N) arrays, are written by `forward`."""
         a = np.ascontiguousarray(signal.a).reshape(*signal.a.shape[:2], -1)
-        spelled = isinstance(signal, NeuronSignal)  # else there are no membranes, and nothing reads what stands there
+        spelled = isinstance(signal, NeuronSignal)
         us, pscs = zip((cast(NeuronSignal, signal).trace.u if spelled else a, a), *u_and_a, strict=True)
         by_words = (may_follow_words(layers[0]) and spelled, *(may_follow_words(layer) for layer in layers[1:]))
-        return cls(us, pscs, tuple(np.ascontiguousarray(W.T) for W in Ws), by_words)
+        return cls(us, pscs, tuple(np.require(W.T, requirements=("C", "W")) for W in Ws), by_words)
 
     def __len__(self) -> int:
         """Number of layers."""

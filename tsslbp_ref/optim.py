@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -117,13 +117,15 @@ class AdamW:
     def _flat(self, gradients: Sequence[Array]) -> list[list[Array]]:
         """(W, gradient, mean, square) of every layer, flat, in the order in which W lies in memory."""
         layers = []
-        for arrays in zip(self.weights, gradients, self.means, self.squares, strict=True):
-            by_columns = arrays[0].flags.f_contiguous  # as weights of fully connected layers are
-            flat = [np.ravel(array.T if by_columns else array) for array in arrays]
-            for name, run, array in zip(("weights", "", "means", "squares"), flat, arrays, strict=True):
-                if name and not np.may_share_memory(run, array):  # the update would be written to a copy
-                    raise ValueError(f"{name} must be contiguous arrays, got strides {array.strides}")
-            layers.append(flat)
+        for i, (W, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
+            order: Literal["C", "F"] = "F" if W.flags.f_contiguous else "C"  # "F" in fully connected layers
+            if not (W.flags.f_contiguous or W.flags.c_contiguous):
+                raise ValueError(f"weights must be contiguous arrays, got strides {W.strides}")
+            # A weight may have been replaced by one in the other order.
+            self.means[i] = np.asarray(self.means[i], order=order)
+            self.squares[i] = np.asarray(self.squares[i], order=order)
+            arrays = (W, gradient, self.means[i], self.squares[i])
+            layers.append([array.ravel(order=order) for array in arrays])
         return layers
 
 

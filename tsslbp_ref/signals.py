@@ -1,6 +1,6 @@
 """What a layer of weights is fed, and the cheapest way to its weighted input and to dL/dW for each kind of feed.
 
-All three give the numbers of the plain product I[t] = W a[t]; the algebra that saves work is in each docstring.
+All give the numbers of the plain product I[t] = W a[t]; the algebra that saves work is in each docstring.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks, fast, fast_events, fast_words
 from tsslbp_ref.fast_events import Events
-from tsslbp_ref.layers import Dense, Layer, WeightedLayer
+from tsslbp_ref.fast_words import Words
+from tsslbp_ref.layers import Dense, Dropout, Layer, WeightedLayer
 from tsslbp_ref.parameters import NeuronParameters, RuleCoefficients
 from tsslbp_ref.trace import Trace
 
@@ -134,14 +135,21 @@ class PSCSignal:
 class NeuronSignal(PSCSignal):
     """The PSC of a layer of neurons whose spike trains are at hand: a fully connected layer follows their words.
 
-    In a few steps a neuron can spell few words, and most neurons are silent: `fast_words`.
+    In a few steps a neuron can spell few words, and most neurons are silent: `fast_words`. A network passes such layers
+    together (`layer_runs.DenseRun`), and asks here only for what a single layer lets through.
     """
 
     trace: Trace
     neuron: NeuronParameters
 
+    def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> PSCSignal:
+        """The map at every step; a test pass through dropout changes nothing, and the spike trains stay at hand."""
+        if type(layer) is Dropout and parameter is None:
+            return self
+        return super().through(layer, parameter, out)
+
     @cached_property
-    def words(self) -> Events:
+    def words(self) -> Words:
         """Who spells which word."""
         return fast_words.find_words(self.trace)
 
@@ -149,7 +157,7 @@ class NeuronSignal(PSCSignal):
         """I = eps * (W s)."""
         if not self._follows_words(layer) or not checks.all_finite(W):  # which has to show in I
             return super().weighted_input(layer, W, out)
-        return fast_words.weighted_input(self.words, W, self.neuron, len(self.a), out)
+        return fast_words.weighted_input(self.words, W, self.neuron, out)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = sum_t D[t] s[t]^T."""
@@ -158,8 +166,8 @@ class NeuronSignal(PSCSignal):
         return fast_words.weight_gradient(self.words, delta, self.neuron)
 
     def _follows_words(self, layer: WeightedLayer) -> bool:
-        u = self.trace.u
-        return may_follow_words(layer) and fast_words.few_spell(self.words.inputs, u, fast_words.word_length(len(u)))
+        words = self.words if may_follow_words(layer) else None
+        return words is not None and fast_words.few_spell(words.inputs, self.trace.u, words.length)
 
 
 @dataclass(frozen=True)

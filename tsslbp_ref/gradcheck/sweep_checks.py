@@ -380,7 +380,7 @@ def signal_case(kind: str) -> tuple[Any, Array, layers.Dense]:
     rng = np.random.default_rng(41)
     layer = layers.Dense((n,), fast_words.FEWEST_NEURONS if kind == "words" else 4)
     if kind == "words":
-        trace = reference.lif_forward(rng.normal(0.1, 0.7, size=(T, B, n)), neuron)
+        trace = reference.lif_forward(rng.normal(0.0, 0.7, size=(T, B, n)), neuron)
         return signals.NeuronSignal(trace.a, trace, neuron), trace.a, layer
     if kind == "static":
         x = rng.random((B, n))
