@@ -56,7 +56,7 @@ class Part:
     calls: float
 
 
-def layer_by_layer(layers: Sequence[Layer], static: bool) -> list[tuple[range, str]]:
+def layer_by_layer(layers: Sequence[Layer], *, static: bool) -> list[tuple[range, str]]:
     """`layer_runs.joined` for those who want to time every layer by itself."""
     return [(range(i, i + 1), SINGLE) for i in range(len(layers))]
 

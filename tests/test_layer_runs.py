@@ -16,7 +16,7 @@ FIRST_POOL = SumPool2d((1, 4, 4), 2)
 
 
 def cut(*layers, static=False):
-    return [(list(members), kind) for members, kind in joined(layers, static)]
+    return [(list(members), kind) for members, kind in joined(layers, static=static)]
 
 
 def test_fully_connected_layers_behind_neurons_are_a_run():

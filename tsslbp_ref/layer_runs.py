@@ -1,4 +1,4 @@
-"""Layers that are passed together, in one call forward and one back: what feeds them, what they do, and where they are.
+"""Layers that are passed together, in one call forward and one back, and where a network has them.
 
 - A run of fully connected layers behind neurons: `DenseRun`.
 - The neurons under a static picture and the pooling behind them: `PooledNeurons`.
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 SINGLE, DENSE, POOLED = "single", "dense", "pooled"  # what is passed together
 
 
-def joined(layers: Sequence[Layer], static: bool) -> list[tuple[range, str]]:
+def joined(layers: Sequence[Layer], *, static: bool) -> list[tuple[range, str]]:
     """Cut the layers into what is passed together: "dense", "pooled", or a layer by itself, "single".
 
     The first layer of neurons is never part of a dense run: an input has its own ways (`signals.StaticSignal`,
@@ -85,10 +85,6 @@ class DenseRun:
         us, pscs = zip((cast(NeuronSignal, signal).trace.u if spelled else a, a), *u_and_a, strict=True)
         by_words = (may_follow_words(layers[0]) and spelled, *(may_follow_words(layer) for layer in layers[1:]))
         return cls(us, pscs, tuple(np.require(W.T, requirements=("C", "W")) for W in Ws), by_words)
-
-    def __len__(self) -> int:
-        """Number of layers."""
-        return len(self.Ws_transposed)
 
     @property
     def _word_length(self) -> int:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks, fast, signals
 from tsslbp_ref.buffers import Arrays
-from tsslbp_ref.layer_runs import DENSE, POOLED, SINGLE, DenseRun, PooledNeurons
+from tsslbp_ref.layer_runs import DENSE, POOLED, DenseRun, PooledNeurons
 from tsslbp_ref.layers import Layer, SumPool2d, WeightedLayer
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.signals import NeuronSignal, PSCSignal, Signal, StaticSignal
@@ -100,86 +100,72 @@ def forward(
     parameters = [
         mask if layer.weight_shape is None else next(remaining) for layer, mask in zip(plan.layers, masks, strict=True)
     ]
+    way = _WayThere(plan, parameters, leading, arrays)
     steps: list[Step] = []
     for members, kind in plan.groups:
-        steps.append(_FORWARD[kind](plan, members, parameters, signal, leading, arrays))
+        steps.append(way.step(members, kind, signal))
         signal = steps[-1].sent
     return steps
 
 
-def _forward_layer(
-    plan: Plan,
-    members: range,
-    parameters: Sequence[Array | None],
-    signal: Signal,
-    leading: tuple[int, int],
-    arrays: Arrays,
-) -> Step:
-    """A layer by itself."""
-    (i,) = members
-    layer, parameter = plan.layers[i], parameters[i]
-    if layer.weight_shape is None:
-        out = arrays.take((i, "a"), (*leading, *layer.output_shape), plan.dtype)
-        return MapStep(i, layer, parameter, signal.through(layer, parameter, out))
-    weighted, W = cast(WeightedLayer, layer), cast(Array, parameter)
-    trace = signal.neurons(weighted, W, plan.neuron, *_u_and_a(plan, i, leading, arrays))
-    return _neuron_step(plan, i, W, signal, trace)
+@dataclass(frozen=True)
+class _WayThere:
+    """What the steps of a shard share on the way forward: plan, weights and masks, T and batch, and where to write."""
 
+    plan: Plan
+    parameters: Sequence[Array | None]
+    leading: tuple[int, int]
+    arrays: Arrays
 
-def _forward_run(
-    plan: Plan,
-    members: range,
-    parameters: Sequence[Array | None],
-    signal: Signal,
-    leading: tuple[int, int],
-    arrays: Arrays,
-) -> Step:
-    """A run of fully connected layers."""
-    Ws = [cast(Array, parameters[i]) for i in members]
-    u_and_a = [_u_and_a(plan, i, leading, arrays) for i in members]
-    run = DenseRun.of(plan.layers[members.start : members.stop], Ws, cast(PSCSignal, signal), u_and_a)
-    steps: list[NeuronStep] = []
-    for i, W, trace in zip(members, Ws, run.forward(plan.neuron), strict=True):
-        steps.append(_neuron_step(plan, i, W, signal, trace))
-        signal = steps[-1].sent
-    return RunStep(steps, run)
+    def step(self, members: range, kind: str, signal: Signal) -> Step:
+        """Pass what is passed together."""
+        if kind == DENSE:
+            return self._run(members, cast(PSCSignal, signal))
+        if kind == POOLED:
+            return self._pooled(members[0], members[1], cast(StaticSignal, signal))
+        return self._layer(members[0], signal)
 
+    def _layer(self, i: int, signal: Signal) -> Step:
+        """A layer by itself."""
+        layer, parameter = self.plan.layers[i], self.parameters[i]
+        if layer.weight_shape is None:
+            return MapStep(i, layer, parameter, signal.through(layer, parameter, self._take(i, "a")))
+        weighted, W = cast(WeightedLayer, layer), cast(Array, parameter)
+        return self._neurons(i, W, signal, signal.neurons(weighted, W, self.plan.neuron, *self._u_and_a(i)))
 
-def _forward_pooled(
-    plan: Plan,
-    members: range,
-    parameters: Sequence[Array | None],
-    signal: Signal,
-    leading: tuple[int, int],
-    arrays: Arrays,
-) -> Step:
-    """The neurons under a static picture, and their pooling."""
-    i, pool_number = members
-    layer, pool = cast(WeightedLayer, plan.layers[i]), cast(SumPool2d, plan.layers[pool_number])
-    static = cast(StaticSignal, signal)
-    neurons = PooledNeurons(layer, pool, static, layer.forward(static.x, parameters[i]))
-    last_u = arrays.take((i, "u"), neurons.drive.shape, plan.dtype)
-    pooled = arrays.take((pool_number, "a"), (*leading, *pool.output_shape), plan.dtype)
-    neurons.forward(plan.neuron, last_u, pooled)
-    _check_membranes(i, last_u)
-    return PooledStep(neurons, PSCSignal(pooled))
+    def _run(self, members: range, signal: PSCSignal) -> Step:
+        """A run of fully connected layers."""
+        layers, Ws = [self.plan.layers[i] for i in members], [cast(Array, self.parameters[i]) for i in members]
+        run = DenseRun.of(layers, Ws, signal, [self._u_and_a(i) for i in members])
+        steps: list[NeuronStep] = []
+        for i, W, trace in zip(members, Ws, run.forward(self.plan.neuron), strict=True):
+            steps.append(self._neurons(i, W, steps[-1].sent if steps else signal, trace))
+        return RunStep(steps, run)
 
+    def _pooled(self, i: int, pool_number: int, signal: StaticSignal) -> Step:
+        """The neurons under a static picture, and their pooling."""
+        layer, pool = cast(WeightedLayer, self.plan.layers[i]), cast(SumPool2d, self.plan.layers[pool_number])
+        neurons = PooledNeurons(layer, pool, signal, layer.forward(signal.x, self.parameters[i]))
+        last_u = self.arrays.take((i, "u"), neurons.drive.shape, self.plan.dtype)
+        pooled = self._take(pool_number, "a")
+        neurons.forward(self.plan.neuron, last_u, pooled)
+        _check_membranes(i, last_u)
+        return PooledStep(neurons, PSCSignal(pooled))
 
-_FORWARD = {SINGLE: _forward_layer, DENSE: _forward_run, POOLED: _forward_pooled}
+    def _neurons(self, i: int, W: Array, signal: Signal, trace: Trace) -> NeuronStep:
+        """The step of a layer of neurons that has been passed."""
+        _check_membranes(i, trace.u[-1])
+        layer = cast(WeightedLayer, self.plan.layers[i])
+        sent = NeuronSignal(trace.a.reshape(*self.leading, *layer.output_shape), trace, self.plan.neuron)
+        return NeuronStep(i, layer, W, signal, trace, sent)
 
+    def _take(self, i: int, name: str) -> Array:
+        """Where a layer writes, (T, B, ...)."""
+        return self.arrays.take((i, name), (*self.leading, *self.plan.layers[i].output_shape), self.plan.dtype)
 
-def _u_and_a(plan: Plan, i: int, leading: tuple[int, int], arrays: Arrays) -> list[Array]:
-    """Where a layer of neurons writes, (T, B, N) each."""
-    shape = (*leading, *plan.layers[i].output_shape)
-    return [arrays.take((i, name), shape, plan.dtype).reshape(*leading, -1) for name in "ua"]
-
-
-def _neuron_step(plan: Plan, i: int, W: Array, signal: Signal, trace: Trace) -> NeuronStep:
-    """The step of a layer of neurons that has been passed."""
-    _check_membranes(i, trace.u[-1])
-    layer = cast(WeightedLayer, plan.layers[i])
-    a = trace.a.reshape(*trace.a.shape[:2], *layer.output_shape)
-    return NeuronStep(i, layer, W, signal, trace, NeuronSignal(a, trace, plan.neuron))
+    def _u_and_a(self, i: int) -> list[Array]:
+        """Where a layer of neurons writes, (T, B, N) each."""
+        return [self._take(i, name).reshape(*self.leading, -1) for name in "ua"]
 
 
 def _check_membranes(i: int, last_u: Array) -> None:
