@@ -42,6 +42,15 @@ def test_a_run_leaves_its_four_files(tmp_path, unbroken):
     assert json.loads((tmp_path / "run" / CONFIG).read_text())["settings"]["seed"] == BLOBS.seed
 
 
+@pytest.fixture
+def hangup_heard():
+    """Under nohup, tests would begin with SIGHUP ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_heard")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("batch", [1, 5, 6, 9, 11])
 def test_a_signal_at_any_batch_saves_and_the_resumed_run_is_as_if_never_stopped(tmp_path, unbroken, signum, batch):

@@ -59,13 +59,13 @@ def test_a_weight_that_is_not_finite_shows_behind_a_silent_layer(spec):
         net.forward(x)
 
 
-def test_the_first_active_step():
+def test_the_first_step_whose_product_is_needed():
     a = np.zeros((5, 2, 3))
-    assert fast_events.first_active_step(a) == 5
+    assert fast_events.first_needed_step(a) == 4
     a[3, 1, 2] = 1e-300
-    assert fast_events.first_active_step(a) == 3
+    assert fast_events.first_needed_step(a) == 3
     a[0, 0, 0] = -1.0
-    assert fast_events.first_active_step(a) == 0
+    assert fast_events.first_needed_step(a) == 0
 
 
 def test_live_pictures_are_those_with_a_number_and_the_last():

@@ -17,12 +17,11 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
-
-CACHE_LINE_BYTES = 64
+CACHE_LINE_BYTES = 64  # on x86 and most ARM processors
 
 
 def aligned(shape: Shape, dtype: npt.DTypeLike) -> Array:
-    """Return an array of any content that starts with a cache line: its vectors do not lie across two."""
+    """Return an array of any content that starts with a cache line, so that a sweep's vectors do not lie across two."""
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(n_bytes + CACHE_LINE_BYTES, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE_BYTES

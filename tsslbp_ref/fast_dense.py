@@ -83,7 +83,7 @@ def run_chain_rule(
         fast.backward_sweep(_flat(delta), _flat(us[layer + 1]), _flat(pscs[layer + 1]), c)
         np.dot(_rows(delta), W_transposed.T, _rows(gs[layer]))
         if not (by_words[layer] and _weight_gradient_by_words(us[layer], delta, c, k, dW_transposed)):
-            first = _first_of(pscs[layer])
+            first = fast_events.first_needed_step(pscs[layer])
             np.dot(_rows(pscs[layer][first:]).T, _rows(delta[first:]), dW_transposed)
 
 
@@ -112,15 +112,9 @@ def _weight_gradient_by_words(u_below: Array, delta: Array, c: RuleCoefficients,
 @compiled
 def _weighted_input(below: Array, W_transposed: Array, I: Array) -> None:
     """W a[t] from the first step at which anything fired."""
-    first = _first_of(below)
+    first = fast_events.first_needed_step(below)
     I[:first] = 0.0
     np.dot(_rows(below[first:]), W_transposed, _rows(I[first:]))
-
-
-@compiled
-def _first_of(below: Array) -> int:
-    """The first step with a PSC that is not 0, or the last: a weight that is not finite has to show in I."""
-    return min(fast_events.first_active_sweep(below.reshape(-1), below[0].size), len(below) - 1)
 
 
 @compiled

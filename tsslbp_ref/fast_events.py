@@ -133,18 +133,18 @@ def _find_sweep(
     return count
 
 
-def first_active_step(a: Array) -> int:
-    """The first step t at which an entry of a (T, ...) is not 0, or T."""
-    return int(first_active_sweep(np.ascontiguousarray(a).reshape(-1), a[0].size))
-
-
 @compiled
-def first_active_sweep(flat: Array, size: int) -> int:
-    """`first_active_step` of the numbers in a row, `size` a step."""
-    for i in range(len(flat)):
+def first_needed_step(a: Array) -> int:
+    """The first step t at which an entry of a PSC (T, B, n), contiguous, is not 0, or the last step.
+
+    Before it W a[t] = 0. The last step is always taken: a weight that is not finite has to show in I.
+    """
+    T, B, n = a.shape
+    flat = a.reshape(-1)
+    for i in range((T - 1) * B * n):
         if flat[i] != 0:
-            return i // size
-    return len(flat) // size
+            return i // (B * n)
+    return T - 1
 
 
 # ---------------------------------------------------------------------------------------------------------------------

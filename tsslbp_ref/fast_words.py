@@ -31,7 +31,7 @@ from tsslbp_ref.trace import Trace
 
 Array = npt.NDArray[Any]
 
-FEWEST_NEURONS = 400  # that a layer must have, for words to be followed; with 300 little or nothing was gained
+FEWEST_NEURONS = 400  # that a layer must have for words to be followed: the narrowest in benchmarks/scaling.py
 SHARE_A_STEP = 0.09  # times k, the share of neurons up to which words of k steps are followed: each row serves k steps
 LONGEST_WORD = 5  # steps: words of more are shared by fewer neurons, and there are twice as many with each
 SAMPLES_A_BLOCK = 16  # whose E are kept at a time: they stay in the second-level cache

@@ -103,8 +103,9 @@ class PSCSignal:
 
     @cached_property
     def first(self) -> int:
-        """The first step at which some PSC is not 0, or the last step: a weight that is not finite has to show in I."""
-        return min(fast_events.first_active_step(self.a), len(self.a) - 1)
+        """The first step whose product is needed."""
+        T, B = self.a.shape[:2]
+        return int(fast_events.first_needed_step(np.ascontiguousarray(self.a).reshape(T, B, -1)))
 
     def through(self, layer: Layer, parameter: Array | None, out: Array | None = None) -> PSCSignal:
         """The map at every step."""
