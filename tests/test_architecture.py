@@ -19,7 +19,7 @@ LEVELS = (
     {"fast_terms"},
     {"trace"},
     {"reference", "fast", "fast_optim", "losses", "reference_layers", "fast_layers"},
-    {"layers", "fast_events"},
+    {"layers", "fast_events", "fast_static"},
     {"fast_words"},
     {"fast_dense", "fast_pooled"},
     {"signals", "spec", "workers"},

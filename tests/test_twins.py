@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tsslbp_ref as tr
-from tsslbp_ref import compilation, fast, fast_terms, reference
+from tsslbp_ref import compilation, fast, fast_static, fast_terms, reference
 from tsslbp_ref.parameters import INTER_RULES, INTRA_RULES, GradientRule, NeuronParameters
 
 TOLERANCE = 1e-12
@@ -140,7 +140,7 @@ def test_static_input_is_the_input_at_every_step():
     rng = np.random.default_rng(8)
     drive, gain = rng.normal(1.0, 1.0, (3, 500)), rng.random(6)
     u, a = np.empty((2, 6, 3, 500))
-    static = fast.lif_forward_static(drive, gain, NeuronParameters(), u, a)
+    static = fast_static.lif_forward_static(drive, gain, NeuronParameters(), u, a)
     plain = fast.lif_forward(np.multiply.outer(gain, drive), NeuronParameters())
     assert plain.s.any()
     assert np.array_equal(static.u, plain.u)
@@ -167,7 +167,7 @@ def test_static_chain_rule_is_the_sum_over_its_deltas():
     trace = fast.lif_forward(rng.normal(0.4, 0.6, (6, 3, 300)), neuron)
     g = rng.normal(size=trace.u.shape)
     delta = fast.tsslbp_backward(g, trace, neuron, rule)
-    total = fast.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
+    total = fast_static.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
     assert relative_error(total, np.tensordot(gain, delta, axes=1)) < 1e-14
 
 

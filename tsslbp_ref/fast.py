@@ -29,12 +29,12 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 128, 512  # neurons: rows long enough to be wort
 
 
 @compiled
-def _block_size(T: int) -> int:
+def block_size(T: int) -> int:
     """Neurons a block."""
     return min(max(BLOCK_NUMBERS // T, SMALLEST_BLOCK), LARGEST_BLOCK)
 
 
-def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """View a (T, ...) array as (T, M), contiguous."""
     return np.ascontiguousarray(array).reshape(len(array), -1)
 
@@ -51,7 +51,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     """
     s = checked_signal("s", s, neuron)
     a = np.empty_like(s, order="C")
-    _filter_sweep(_flat(s), s.dtype.type(neuron.theta_s), _flat(a))
+    _filter_sweep(flat(s), s.dtype.type(neuron.theta_s), flat(a))
     return a
 
 
@@ -81,7 +81,7 @@ def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArra
 @compiled
 def _filter_sweep(s: npt.NDArray[Any], theta_s: float, a: npt.NDArray[Any]) -> None:
     T, M = s.shape
-    size = _block_size(T)
+    size = block_size(T)
     zeros = np.zeros(size, s.dtype)
     for start in range(0, M, size):
         block = slice(start, min(start + size, M))
@@ -124,31 +124,7 @@ def lif_forward_in_place(u: npt.NDArray[Any], neuron: NeuronParameters, a: npt.N
     Trace
         Of u and a.
     """
-    lif_sweep(_flat(u), *neuron_constants(neuron, u.dtype), _flat(a))
-    return Trace(u, a, neuron.threshold)
-
-
-def lif_forward_static(
-    drive: npt.NDArray[Any], gain: npt.NDArray[Any], neuron: NeuronParameters, u: npt.NDArray[Any], a: npt.NDArray[Any]
-) -> Trace:
-    """`lif_forward` for I[t] = c[t] drive, without a copy or a check: the weighted input is never written out.
-
-    Parameters
-    ----------
-    drive : (B, N) array
-        W x of a picture that is shown at every step.
-    gain : (T,) array
-        c.
-    neuron : NeuronParameters
-    u, a : (T, B, N) array
-        Contiguous; written.
-
-    Returns
-    -------
-    Trace
-        Of u and a.
-    """
-    _static_sweep(drive.reshape(-1), gain, *neuron_constants(neuron, u.dtype), _flat(u), _flat(a))
+    lif_sweep(flat(u), *neuron_constants(neuron, u.dtype), flat(a))
     return Trace(u, a, neuron.threshold)
 
 
@@ -161,61 +137,17 @@ def neuron_constants(neuron: NeuronParameters, dtype: np.dtype[Any]) -> tuple[An
 def lif_sweep(u: npt.NDArray[Any], theta_m: float, theta_s: float, threshold: float, a: npt.NDArray[Any]) -> None:
     """u comes in as the weighted input; both are (T, M)."""
     T, M = u.shape
-    size = _block_size(T)
+    size = block_size(T)
     zeros = np.zeros(size, u.dtype)
     for start in range(0, M, size):
         block = slice(start, min(start + size, M))
         for t in range(T):
             u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
-            _lif_step(u_before, a_before, theta_m, theta_s, threshold, u[t, block], a[t, block])
+            lif_step(u_before, a_before, theta_m, theta_s, threshold, u[t, block], a[t, block])
 
 
 @compiled
-def _static_sweep(
-    drive: npt.NDArray[Any],
-    gain: npt.NDArray[Any],
-    theta_m: float,
-    theta_s: float,
-    threshold: float,
-    u: npt.NDArray[Any],
-    a: npt.NDArray[Any],
-) -> None:
-    T, M = u.shape
-    size = _block_size(T)
-    zeros = np.zeros(size, u.dtype)
-    for start in range(0, M, size):
-        block = slice(start, min(start + size, M))
-        for t in range(T):
-            u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
-            step = (theta_m, theta_s, threshold, u[t, block], a[t, block])
-            static_step(drive[block], gain[t], u_before, a_before, *step)
-
-
-@compiled
-def static_step(
-    drive: npt.NDArray[Any],
-    gain: float,
-    u_before: npt.NDArray[Any],
-    a_before: npt.NDArray[Any],
-    theta_m: float,
-    theta_s: float,
-    threshold: float,
-    u: npt.NDArray[Any],
-    a: npt.NDArray[Any],
-) -> None:
-    """F3 to F6 with I[t] = c[t] W x for a block of neurons."""
-    _scale(drive, gain, u)
-    _lif_step(u_before, a_before, theta_m, theta_s, threshold, u, a)
-
-
-@compiled
-def _scale(row: npt.NDArray[Any], factor: float, scaled: npt.NDArray[Any]) -> None:
-    for i in range(len(row)):
-        scaled[i] = factor * row[i]
-
-
-@compiled
-def _lif_step(
+def lif_step(
     u_before: npt.NDArray[Any],
     a_before: npt.NDArray[Any],
     theta_m: float,
@@ -263,31 +195,7 @@ def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, c: RuleCoefficie
     c : RuleCoefficients
         From `coefficients`, in g's dtype.
     """
-    backward_sweep(_flat(g), _flat(trace.u), _flat(trace.a), c)
-
-
-def tsslbp_backward_static(
-    g: npt.NDArray[Any], gain: npt.NDArray[Any], trace: Trace, c: RuleCoefficients
-) -> npt.NDArray[Any]:
-    """sum_t c[t] delta[t], all that dL/dW asks of delta where I[t] = c[t] W x; delta itself is never written out.
-
-    Parameters
-    ----------
-    g : (T, B, N) array
-        dL/da, contiguous.
-    gain : (T,) array
-        c[t].
-    trace : Trace
-    c : RuleCoefficients
-        From `coefficients`, in g's dtype.
-
-    Returns
-    -------
-    (B, N) array
-    """
-    total = np.empty(g.shape[1:], g.dtype)
-    _static_backward_sweep(_flat(g), gain, _flat(trace.u), _flat(trace.a), c, total.reshape(-1))
-    return total
+    backward_sweep(flat(g), flat(trace.u), flat(trace.a), c)
 
 
 def coefficients(neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[Any]) -> RuleCoefficients:
@@ -301,7 +209,7 @@ def coefficients(neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[A
 def backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[Any], c: RuleCoefficients) -> None:
     """Delta comes in as g."""
     T, M = delta.shape
-    size = _block_size(T)
+    size = block_size(T)
     G, zeros = np.zeros((T + 2, size), delta.dtype), np.zeros(size, delta.dtype)
     for start in range(0, M, size):
         block = slice(start, min(start + size, M))
@@ -309,44 +217,10 @@ def backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[
 
 
 @compiled
-def _static_backward_sweep(
-    g: npt.NDArray[Any],
-    gain: npt.NDArray[Any],
-    u: npt.NDArray[Any],
-    a: npt.NDArray[Any],
-    c: RuleCoefficients,
-    total: npt.NDArray[Any],
-) -> None:
-    T, M = g.shape
-    size = _block_size(T)
-    G, zeros = np.zeros((T + 2, size), g.dtype), np.zeros(size, g.dtype)
-    delta = np.empty((T, size), g.dtype)
-    for start in range(0, M, size):
-        block = slice(start, min(start + size, M))
-        place = slice(0, block.stop - start)
-        backward_block(g, u, a, block, c, G, zeros, delta, place)
-        weighted_sum(delta, place, gain, total[block])
-
-
-@compiled
 def copy_row(row: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
     """Copy in a loop: NumPy's way, compiled, looks for an overlap first, which takes as long as a short row."""
     for i in range(len(row)):
         target[i] = row[i]
-
-
-@compiled
-def weighted_sum(delta: npt.NDArray[Any], place: slice, gain: npt.NDArray[Any], total: npt.NDArray[Any]) -> None:
-    """sum_t c[t] delta[t] of the neurons in a place."""
-    _scale(delta[0, place], gain[0], total)
-    for t in range(1, len(delta)):
-        _add_scaled(delta[t, place], gain[t], total)
-
-
-@compiled
-def _add_scaled(row: npt.NDArray[Any], factor: float, total: npt.NDArray[Any]) -> None:
-    for i in range(len(row)):
-        total[i] += factor * row[i]
 
 
 @compiled

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import fast, fast_layers
+from tsslbp_ref import fast, fast_layers, fast_static
 from tsslbp_ref.compilation import compiled
 from tsslbp_ref.parameters import RuleCoefficients
 
@@ -56,7 +56,7 @@ def neurons_and_pool(
             u_before, a_before = (u[(t - 1) % 2], a[(t - 1) % 2]) if t > 0 else (zeros, zeros)
             u_now, a_now = u[t % 2], a[t % 2]
             constants = (theta_m, theta_s, threshold)
-            fast.static_step(drive[m].reshape(-1), gain[t], u_before, a_before, *constants, u_now, a_now)
+            fast_static.static_step(drive[m].reshape(-1), gain[t], u_before, a_before, *constants, u_now, a_now)
             fast_layers.pool_forward(a_now.reshape(1, H, W), size, pool_gain, pooled[t, m : m + 1])
         fast.copy_row(u[(T - 1) % 2], last_u[m].reshape(-1))
 
@@ -87,10 +87,10 @@ def pool_and_chain_rule(
         for t in range(T):
             u_before, a_before = (u[t - 1], a[t - 1]) if t > 0 else (zeros, zeros)
             constants = (c.theta_m, c.theta_s, c.threshold)
-            fast.static_step(drive[m].reshape(-1), gain[t], u_before, a_before, *constants, u[t], a[t])
+            fast_static.static_step(drive[m].reshape(-1), gain[t], u_before, a_before, *constants, u[t], a[t])
             fast_layers.pool_adjoint(g[t, m : m + 1], size, pool_gain, spread[t].reshape(1, H, W))
         fast.backward_block(spread, u, a, whole, c, G, zeros, delta, whole)
-        fast.weighted_sum(delta, whole, gain, total[m].reshape(-1))
+        fast_static.weighted_sum(delta, whole, gain, total[m].reshape(-1))
 
 
 @compiled

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, fast, fast_events, fast_words
+from tsslbp_ref import checks, fast, fast_events, fast_static, fast_words
 from tsslbp_ref.fast_events import Events
 from tsslbp_ref.fast_words import Words
 from tsslbp_ref.layers import Dense, Dropout, Layer, WeightedLayer
@@ -192,7 +192,7 @@ class StaticSignal:
 
     def neurons(self, layer: WeightedLayer, W: Array, neuron: NeuronParameters, u: Array, a: Array) -> Trace:
         """The weighted input is made where it is needed, and never written out."""
-        return fast.lif_forward_static(layer.forward(self.x, W), self.gain, neuron, u, a)
+        return fast_static.lif_forward_static(layer.forward(self.x, W), self.gain, neuron, u, a)
 
     def weight_gradient(self, layer: WeightedLayer, delta: Array) -> Array:
         """dL/dW = (sum_t c[t] delta[t]) x^T."""
@@ -202,7 +202,7 @@ class StaticSignal:
         """The chain rule in time sums up c[t] delta[t] as it goes, unless a layer below has to be told each delta."""
         if above.below is not None:
             return backward_in_parts(self, layer, W, above)
-        total = fast.tsslbp_backward_static(above.g, self.gain, above.trace, above.c)
+        total = fast_static.tsslbp_backward_static(above.g, self.gain, above.trace, above.c)
         return layer.weight_gradient(total.reshape(-1, *layer.output_shape), self.x)
 
 

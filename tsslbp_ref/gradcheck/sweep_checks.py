@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from tsslbp_ref import fast, fast_dense, fast_pooled, fast_words, layers, reference, reference_layers, signals
+from tsslbp_ref import (
+    fast,
+    fast_dense,
+    fast_pooled,
+    fast_static,
+    fast_words,
+    layers,
+    reference,
+    reference_layers,
+    signals,
+)
 from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
@@ -112,7 +122,7 @@ def _joined_rows() -> list[Check]:
         Check(
             "sweep-static-chain-rule",
             "sum_t c[t] delta[t]: summed on the way, against the double sum's delta",
-            "fast.tsslbp_backward_static",
+            "fast_static.tsslbp_backward_static",
             tolerance,
             _static_chain_rule,
         ),
@@ -157,7 +167,7 @@ def _static_chain_rule() -> float:
     neuron, rule = NEURONS[0], GradientRule()
     trace = fast.lif_forward(sweep_weighted_input(), neuron)
     g, gain = _draw(SHAPE, 24), _draw(SHAPE[:1], 25)
-    found = fast.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
+    found = fast_static.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
     delta = reference.tsslbp_backward(g, trace, neuron, rule)
     return relative_error(found, np.einsum("t,tbo->bo", gain, delta))
 
