@@ -23,6 +23,7 @@ from benchmarks.contenders import OURS, Contender
 from benchmarks.contenders.ours import training_step
 from benchmarks.workloads import WORKLOADS, Workload
 from tsslbp_ref import checks, fast, fast_events, fast_layers, fast_static, fast_words, losses, network
+from tsslbp_ref.fast_fourier import Convolution
 from tsslbp_ref.layer_runs import SINGLE
 from tsslbp_ref.layers import Dense, Layer
 from tsslbp_ref.optim import AdamW
@@ -34,7 +35,10 @@ REST = "Python, checks and all else"
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "products of dense layers": [(Dense, name) for name in ("forward", "adjoint", "weight_gradient")],
     "words of spike trains": [(fast_words, name) for name in ("find_words", "weighted_input", "weight_gradient")],
-    "convolution": [(fast_layers, f"conv_{name}") for name in ("forward", "adjoint", "weight_gradient")],
+    "convolution": [
+        *((fast_layers, f"conv_{name}") for name in ("forward", "adjoint", "weight_gradient")),
+        *((Convolution, name) for name in ("forward", "backward")),
+    ],
     "pooling": [(fast_layers, f"pool_{name}") for name in ("forward", "adjoint")],
     "finding the events": [(fast_events, "find_events")],
     "sums over events": [(fast_events, name) for name in ("weighted_input", "weight_gradient")],

@@ -19,6 +19,7 @@ LEVELS = (
     {"fast_terms"},
     {"trace"},
     {"reference", "fast", "fast_optim", "losses", "reference_layers", "fast_layers"},
+    {"fast_fourier"},
     {"layers", "fast_events", "fast_static"},
     {"fast_words"},
     {"fast_dense", "fast_pooled"},

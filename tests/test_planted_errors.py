@@ -29,6 +29,7 @@ from wrong_versions import (
     fed_late,
     filter_not_reversed,
     filters_turned,
+    first_scaled,
     fold_doubled,
     gain_from_step_zero,
     gain_reversed,
@@ -66,6 +67,7 @@ from tsslbp_ref import (
     fast,
     fast_dense,
     fast_events,
+    fast_fourier,
     fast_layers,
     fast_pooled,
     fast_static,
@@ -123,6 +125,7 @@ EXACT_ROWS = ("exact-differences-*", "exact-cases-gradients")
 STATIC_ROWS = ("tangent-*-dense-*-static", "sweep-static-chain-rule")
 POOLED_ROWS = ("sweep-pooled-chain-rule", "tangent-released-conv-static")
 RUN_BACKWARD = ("sweep-run-chain-rule-*", DENSE_ABOVE)
+FREQUENCY_ROWS = tuple(f"sweep-frequency-{what}" for what in ("forward", "adjoint", "weight-gradient"))
 WORD_ROWS = ("sweep-signal-words", "adjoint-signal-words")
 SPARSE_ROWS = ("sweep-signal-sparse", "adjoint-signal-sparse", "tangent-released-dense-3-sparse-spikes")
 
@@ -207,6 +210,10 @@ PLANTS = (
     Plant(
         "kernel turned", fast_layers, "conv_adjoint", filters_turned, ("sweep-conv-adjoint", "layer-conv-by-psc", *CONV)
     ),
+    Plant("input x 1.001", fast_fourier, "conv_forward", first_scaled, FREQUENCY_ROWS[:1]),
+    Plant("factor 1.001", fast_fourier, "filter_products", times(FACTOR), FREQUENCY_ROWS[:2]),
+    Plant("delta x 1.001", fast_fourier, "conv_backward", first_scaled, FREQUENCY_ROWS[1:]),
+    Plant("sums x 1.001", fast_fourier, "filter_gradient", first_scaled, FREQUENCY_ROWS[2:]),
     # Continuous time.
     Plant("gradient x 1.001", exact, "simulate", result_with(gradients=gradients_scaled), EXACT_ROWS),
     Plant("spikes late", exact, "simulate", result_with(spike_times=times_shifted), ("exact-cases-times",)),

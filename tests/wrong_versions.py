@@ -280,6 +280,11 @@ def input_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
     return lambda I, *args: right(np.multiply(I, FACTOR, out=I), *args)
 
 
+def first_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is given its first array times 1.001."""
+    return lambda first, *args: right(first * FACTOR, *args)
+
+
 def unfiltered_train(right: Callable[..., Any]) -> Callable[..., Any]:
     """The desired train in the place of its PSC."""
     return lambda train, neuron: train

@@ -140,6 +140,36 @@ def _add_product(A: Any, B: Any, C: Any) -> Callable[..., None] | None:
     return multiply
 
 
+def multiply(A: Any, B: Any, C: Any, turned_A: bool, turned_B: bool, adds: bool) -> None:
+    """C = A B, or C += A B if it adds, with A or B turned on request; matrices of one dtype whose rows are contiguous.
+
+    ``np.dot``, compiled, would copy a matrix whose rows do not follow one another. Shapes are not checked.
+    """
+    product = (A.T if turned_A else A) @ (B.T if turned_B else B)
+    C[:] = C + product if adds else product
+
+
+@overload(multiply)
+def _multiply(A: Any, B: Any, C: Any, turned_A: bool, turned_B: bool, adds: bool) -> Callable[..., None] | None:
+    """Call BLAS as `_add_product` does."""
+    if len({A.dtype, B.dtype, C.dtype}) > 1 or {A.ndim, B.ndim, C.ndim} != {2}:
+        return None
+    ensure_blas()
+    gemm: Any = types.ExternalFunction("numba_xxgemm", _gemm_signature(types.CPointer(A.dtype)))
+    as_it_lies, turned = ord("n"), ord("t")
+    kind, numbers = ord(get_blas_kind(A.dtype)), np.arange(2).astype(numpy_support.as_dtype(A.dtype))
+    size = numbers.itemsize
+
+    def multiply(A: Any, B: Any, C: Any, turned_A: bool, turned_B: bool, adds: bool) -> None:
+        sizes = (C.shape[1], C.shape[0], A.shape[0] if turned_A else A.shape[1])
+        orders = (turned if turned_B else as_it_lies, turned if turned_A else as_it_lies)
+        operands = (numbers[1:].ctypes, B.ctypes, B.strides[0] // size, A.ctypes, A.strides[0] // size)
+        scale = numbers[1:] if adds else numbers[:1]
+        gemm(kind, *orders, *sizes, *operands, scale.ctypes, C.ctypes, C.strides[0] // size)
+
+    return multiply
+
+
 def _gemm_signature(number: types.Type) -> Any:
     """Kind, orders, sizes; alpha, first matrix and its run, second and its run, beta, result and its run."""
     matrix = [number, types.intp]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, fast_layers
+from tsslbp_ref import checks, fast_fourier, fast_layers
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -151,11 +152,20 @@ class Conv2d:
         unfolded = (H + 2 * self.padding) * C * self.kernel_size * self.output_shape[2]
         return max(fast_layers.ENOUGH_PICTURES, fast_layers.PIECE_BYTES // (unfolded * FLOAT32_BYTES))
 
+    @cached_property
+    def by_frequency(self) -> fast_fourier.Convolution | None:
+        """The convolution as products of frequencies, where that pays."""
+        convolution = fast_fourier.Convolution(self.input_shape, self.n_filters, self.kernel_size, self.padding)
+        return convolution if convolution.pays else None
+
     def forward(self, x: Array, parameter: Array | None, out: Array | None = None) -> Array:
         """I = W * x."""
         W = _weights(self, parameter)
         x = _floats(_ending("x", x, self.input_shape))
         I = _result(out, (*x.shape[:-3], *self.output_shape), x.dtype)
+        if self.by_frequency is not None:
+            self.by_frequency.forward(_stack(x), W, _stack(I))
+            return I
         filters = np.ascontiguousarray(self._by_rows(W), x.dtype)
         geometry = (self.kernel_size, self.padding, self.piece)
         fast_layers.conv_forward(_stack(x), filters, *geometry, _stack(I))
@@ -180,6 +190,16 @@ class Conv2d:
         x = x.astype(delta.dtype, copy=False)
         fast_layers.conv_weight_gradient(_stack(delta), _stack(x), *geometry, dW_turned)
         return np.ascontiguousarray(dW_turned.reshape(k, C, k, self.n_filters).transpose(3, 1, 0, 2))
+
+    def backward(self, delta: Array, x: Array, parameter: Array | None, below: Array) -> Array:
+        """`weight_gradient`, returned, and `adjoint`, written to `below`: by frequency, they share delta's."""
+        if self.by_frequency is None:
+            self.adjoint(delta, parameter, below)
+            return self.weight_gradient(delta, x)
+        _pair(self, delta, x)
+        g = _result(below, x.shape, delta.dtype)
+        x = x.astype(delta.dtype, copy=False)
+        return self.by_frequency.backward(_stack(delta), _stack(x), _weights(self, parameter), _stack(g))
 
     def _by_rows(self, W: Array) -> Array:
         """Filters (F, C, k, k) as (F, k C k), the kernel's row first: the order of the unfolded pictures."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tsslbp_ref import checks, fast, fast_events, fast_static, fast_words
 from tsslbp_ref.fast_events import Events
 from tsslbp_ref.fast_words import Words
-from tsslbp_ref.layers import Dense, Dropout, Layer, WeightedLayer
+from tsslbp_ref.layers import Conv2d, Dense, Dropout, Layer, WeightedLayer
 from tsslbp_ref.parameters import NeuronParameters, RuleCoefficients
 from tsslbp_ref.trace import Trace
 
@@ -128,8 +128,12 @@ class PSCSignal:
         return layer.weight_gradient(delta[self.first :], self.a[self.first :])
 
     def backward(self, layer: WeightedLayer, W: Array, above: FromAbove) -> Array:
-        """Part by part."""
-        return backward_in_parts(self, layer, W, above)
+        """Part by part; a convolution takes dL/dW and dL/da below at once."""
+        if above.below is None or type(layer) is not Conv2d:
+            return backward_in_parts(self, layer, W, above)
+        fast.tsslbp_backward_in_place(above.g, above.trace, above.c)
+        delta = above.g.reshape(*above.g.shape[:2], *layer.output_shape)
+        return layer.backward(delta, self.a, W, above.below)
 
 
 @dataclass(frozen=True)

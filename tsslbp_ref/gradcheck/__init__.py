@@ -22,6 +22,7 @@ from tsslbp_ref import checks
 from tsslbp_ref.gradcheck import (
     adjoint_checks,
     exact_checks,
+    frequency_checks,
     kernel_checks,
     layer_checks,
     loss_checks,
@@ -38,6 +39,7 @@ FAMILIES = (
     layer_checks,
     tangent_checks,
     sweep_checks,
+    frequency_checks,
     adjoint_checks,
     exact_checks,
 )
