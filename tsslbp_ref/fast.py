@@ -284,9 +284,12 @@ def _warmup_step(
     G: npt.NDArray[Any],
     delta: npt.NDArray[Any],
 ) -> None:
-    """B8 for a block of neurons: where the PSC is below the gate, delta[t] becomes G[t] ds/du."""
+    """B8 for a block of neurons: where the PSC is below the gate, delta[t] becomes G[t] ds/du.
+
+    Every delta is written, changed or not: processors of AMD take long to write a part of a vector.
+    """
     for i in range(len(u)):
-        if a[i] < c.warmup_gate:
-            delta[i] = G[i] * terms.surrogate_spike_by_membrane(
-                u[i], c.threshold, c.surrogate_width, c.surrogate_argument_clip, exponential
-            )
+        replaced = G[i] * terms.surrogate_spike_by_membrane(
+            u[i], c.threshold, c.surrogate_width, c.surrogate_argument_clip, exponential
+        )
+        delta[i] = replaced if a[i] < c.warmup_gate else delta[i]
