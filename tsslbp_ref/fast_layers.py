@@ -20,7 +20,7 @@ from tsslbp_ref.compilation import add_product, compiled
 
 Array = npt.NDArray[Any]
 
-PIECE_BYTES = 3 << 18  # what a piece takes, unfolded: three quarters of a usual second-level cache of 1 MiB
+PIECE_BYTES = 3 << 18  # what a piece takes, unfolded or transformed: three quarters of a second-level cache of 1 MiB
 SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS takes its operands as they lie, without packing them
 FEW_PICTURES, ENOUGH_PICTURES = 8, 16  # a piece has at least so many: one vector register, and runs worth a call
 
@@ -126,24 +126,37 @@ def _fold_loop(rows: Array, kernel_size: int, padding: int, pictures: Array) -> 
 @compiled
 def _pictures_last(maps: Array, which: npt.NDArray[np.int64], last: Array) -> None:
     """last[y, c, x, m] = maps[which[m], c, y, x]: some pictures, their number as the last axis."""
-    H, C, W, M = last.shape
-    for y in range(H):
-        for c in range(C):
-            for x in range(W):
-                for m in range(M):
-                    last[y, c, x, m] = maps[which[m], c, y, x]
+    for y in range(len(last)):
+        _row_last(maps, which, y, last[y])
 
 
 @compiled
 def _pictures_first(last: Array, which: npt.NDArray[np.int64], maps: Array) -> None:
     """maps[which[m], c, y, x] = last[y, c, x, m]: back again."""
-    H, C, W, M = last.shape
+    for y in range(len(last)):
+        _row_first(last[y], which, y, maps)
+
+
+@compiled
+def _row_last(maps: Array, which: npt.NDArray[np.int64], y: int, last: Array) -> None:
+    """last[c, x, m] = maps[which[m], c, y, x]: row y of some pictures."""
+    C, W, M = last.shape
     for c in range(C):
-        for y in range(H):
+        for x in range(W):
+            row = last[c, x]
             for m in range(M):
-                row = maps[which[m], c, y]
-                for x in range(W):
-                    row[x] = last[y, c, x, m]
+                row[m] = maps[which[m], c, y, x]
+
+
+@compiled
+def _row_first(last: Array, which: npt.NDArray[np.int64], y: int, maps: Array) -> None:
+    """maps[which[m], c, y, x] = last[c, x, m]: back again."""
+    C, W, M = last.shape
+    for c in range(C):
+        for m in range(M):
+            row = maps[which[m], c, y]
+            for x in range(W):
+                row[x] = last[c, x, m]
 
 
 @compiled
@@ -196,18 +209,20 @@ def conv_forward(pictures: Array, filters: Array, kernel_size: int, padding: int
     piece = min(piece, len(live))
     last_memory = np.empty(H * C * W * piece, I.dtype)
     rows_memory = np.empty((H + 2 * padding) * C * kernel_size * width * piece, I.dtype)
-    product_memory = np.empty(height * F * width * piece, I.dtype)
+    product_memory = np.empty(F * width * piece, I.dtype)
     for start in range(0, len(live), piece):
         which = live[start : start + piece]
         M = len(which)
         last = last_memory[: H * C * W * M].reshape(H, C, W, M)
         rows = rows_memory[: (H + 2 * padding) * C * kernel_size * width * M].reshape(H + 2 * padding, -1, width * M)
-        product = product_memory[: height * F * width * M].reshape(height, F, width * M)
+        product = product_memory[: F * width * M].reshape(
+            F, width * M
+        )  # of a row of I: written out while it is in the cache
         _pictures_last(pictures, which, last)
         _unfold_loop(last, kernel_size, padding, rows.reshape(H + 2 * padding, C, kernel_size, width, M))
         for y in range(height):
-            np.dot(filters, rows[y : y + kernel_size].reshape(-1, width * M), product[y])
-        _pictures_first(product.reshape(height, F, width, M), which, I)
+            np.dot(filters, rows[y : y + kernel_size].reshape(-1, width * M), product)
+            _row_first(product.reshape(F, width, M), which, y, I)
 
 
 @compiled
@@ -225,21 +240,21 @@ def conv_adjoint(delta: Array, filters_turned: Array, kernel_size: int, padding:
     N, C, H, W = g.shape
     _, F, height, width = delta.shape
     piece = min(piece, N)
-    delta_memory = np.empty(height * F * width * piece, g.dtype)
+    delta_memory = np.empty(F * width * piece, g.dtype)
     rows_memory = np.empty((H + 2 * padding) * C * kernel_size * width * piece, g.dtype)
     last_memory = np.empty(H * C * W * piece, g.dtype)
     every = np.arange(N)
     for start in range(0, N, piece):
         which = every[start : start + piece]
         M = len(which)
-        delta_last = delta_memory[: height * F * width * M].reshape(height, F, width, M)
+        delta_row = delta_memory[: F * width * M].reshape(F, width, M)
         rows = rows_memory[: (H + 2 * padding) * C * kernel_size * width * M].reshape(H + 2 * padding, -1)
         last = last_memory[: H * C * W * M].reshape(H, C, W, M)
-        _pictures_last(delta, which, delta_last)
         rows[:] = 0.0
         for y in range(height):
+            _row_last(delta, which, y, delta_row)
             columns = rows[y : y + kernel_size].reshape(-1, width * M)
-            add_product(filters_turned, delta_last[y].reshape(F, width * M), columns)
+            add_product(filters_turned, delta_row.reshape(F, width * M), columns)
         _fold_loop(rows.reshape(H + 2 * padding, C, kernel_size, width, M), kernel_size, padding, last)
         _pictures_first(last, which, g)
 
@@ -266,19 +281,19 @@ def conv_weight_gradient(
     piece = min(piece, len(live))
     last_memory = np.empty(H * C * W * piece, delta.dtype)
     rows_memory = np.empty((H + 2 * padding) * C * kernel_size * width * piece, delta.dtype)
-    delta_memory = np.empty(height * F * width * piece, delta.dtype)
+    delta_memory = np.empty(F * width * piece, delta.dtype)
     for start in range(0, len(live), piece):
         which = live[start : start + piece]
         M = len(which)
         last = last_memory[: H * C * W * M].reshape(H, C, W, M)
         rows = rows_memory[: (H + 2 * padding) * C * kernel_size * width * M].reshape(H + 2 * padding, -1, width * M)
-        delta_last = delta_memory[: height * F * width * M].reshape(height, F, width, M)
+        delta_row = delta_memory[: F * width * M].reshape(F, width, M)
         _pictures_last(pictures, which, last)
         _unfold_loop(last, kernel_size, padding, rows.reshape(H + 2 * padding, C, kernel_size, width, M))
-        _pictures_last(delta, which, delta_last)
         for y in range(height):
+            _row_last(delta, which, y, delta_row)
             columns = rows[y : y + kernel_size].reshape(-1, width * M)
-            add_product(columns, delta_last[y].reshape(F, width * M).T, dW_turned)
+            add_product(columns, delta_row.reshape(F, width * M).T, dW_turned)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
