@@ -8,8 +8,8 @@ a torus of (H + 2p) x (W + 2p) places, where all three fit and none meets its ow
     dL/dW = sum_m conj(D[f]) X[c],       read at the filter's k x k places                                        (B1)
 
 A frequency costs one complex product where a place costs k^2 real ones. Pictures are real, so that half of the
-frequencies say everything. The transforms are products with small matrices, which hold for any size; a complex number
-is two rows, its real and its imaginary part, and a complex product one of real matrices twice as high and wide.
+frequencies say everything (`fast_waves`). A complex number is two rows, its real and its imaginary part, and a complex
+product one of real matrices twice as high and wide.
 """
 
 from __future__ import annotations
@@ -25,42 +25,29 @@ import scipy.linalg.cython_blas  # noqa: F401 - compiled loops multiply with it;
 
 from tsslbp_ref.compilation import compiled, multiply
 from tsslbp_ref.fast_layers import FEW_PICTURES, PIECE_BYTES, live_pictures
+from tsslbp_ref.fast_waves import Transform, analyse, rows_by_frequency, synthesise, transform
 
 Array = npt.NDArray[Any]
 
-ADVANTAGE = 1.3  # times fewer multiplications than in the pictures' own places that pay: benchmarks/frequencies.py
+ADVANTAGE = 2.0  # times fewer multiplications than in the pictures' own places that pay: benchmarks/frequencies.py
 FEWEST_THAT_FIT = 4  # pictures whose frequencies the second-level cache has to hold, from the same measurement
 
 
-class Transform(NamedTuple):
-    """The matrices that take a rectangle of real numbers to the frequencies of a torus, and back.
-
-    With q = m // 2 + 1 the torus's n x m places have n x q frequencies that matter.
+class Geometry(NamedTuple):
+    """What a convolution's size says of its frequencies.
 
     Parameters
     ----------
-    across : (2 q, width) array
-        A row's frequencies, real and imaginary parts in turn.
-    down : (2 n, 2 height) array
-        A column's, for complex numbers: real and imaginary part of every frequency in turn, of all real parts and then
-        all imaginary ones.
-    down_back : (2 height, 2 n) array
-    across_back : (width, 2 q) array
-        The inverses, at the rectangle's places.
+    pictures, maps, filters : Transform
+        Of its pictures, of what it makes of them, and of its filters.
+    starts : array of int
+        The first row of every frequency, and the number of rows.
     """
-
-    across: Array
-    down: Array
-    down_back: Array
-    across_back: Array
-
-
-class Geometry(NamedTuple):
-    """The transforms of a convolution: of its pictures, of what it makes of them, and of its filters."""
 
     pictures: Transform
     maps: Transform
     filters: Transform
+    starts: npt.NDArray[np.int64]
 
 
 @lru_cache
@@ -69,26 +56,11 @@ def geometry(height: int, width: int, kernel_size: int, padding: int, dtype: str
     torus = (height + 2 * padding, width + 2 * padding)
     shrink = kernel_size - 1 - 2 * padding
     return Geometry(
-        _transform(torus, padding, (height, width), dtype),
-        _transform(torus, 0, (height - shrink, width - shrink), dtype),
-        _transform(torus, 0, (kernel_size, kernel_size), dtype),
+        transform(torus, padding, (height, width), dtype),
+        transform(torus, 0, (height - shrink, width - shrink), dtype),
+        transform(torus, 0, (kernel_size, kernel_size), dtype),
+        np.cumsum([0, *rows_by_frequency(torus)]),
     )
-
-
-def _transform(torus: tuple[int, int], first: int, size: tuple[int, int], dtype: str) -> Transform:
-    """The matrices of a rectangle whose first place is (first, first)."""
-    (n, m), (height, width) = torus, size
-    across = np.exp(-2j * np.pi * np.outer(np.arange(m // 2 + 1), first + np.arange(width)) / m)
-    down = np.exp(-2j * np.pi * np.outer(np.arange(n), first + np.arange(height)) / n)
-    twice = np.full(m // 2 + 1, 2.0)  # a frequency stands for its mirror image too,
-    twice[[0, m // 2] if m % 2 == 0 else [0]] = 1.0  # unless it is its own
-    matrices = (
-        np.stack([across.real, across.imag], axis=1).reshape(-1, width),
-        np.array([[down.real, -down.imag], [down.imag, down.real]]).transpose(2, 0, 1, 3).reshape(2 * n, -1),
-        np.array([[down.real, down.imag], [-down.imag, down.real]]).transpose(0, 3, 2, 1).reshape(-1, 2 * n) / n,
-        np.stack([across.real.T * twice, across.imag.T * twice], axis=2).reshape(width, -1) / m,
-    )
-    return Transform(*(np.ascontiguousarray(matrix, dtype) for matrix in matrices))
 
 
 @dataclass(frozen=True)
@@ -122,21 +94,19 @@ class Convolution:
     def multiplications(self) -> int:
         """How many a picture costs: its transform, the products of all frequencies, and the transform back."""
         (C, H, W), (n, m) = self.input_shape, self._torus
-        height, width, q = n - self.kernel_size + 1, m - self.kernel_size + 1, m // 2 + 1
-        there, back = (2 * q * w * h + 4 * q * n * h for h, w in ((H, W), (height, width)))
-        return C * there + self.n_filters * back + 4 * q * n * C * self.n_filters
+        there, back = (m * h * (w + n) for h, w in ((H, W), (n - self.kernel_size + 1, m - self.kernel_size + 1)))
+        products = sum(rows**2 for rows in rows_by_frequency(self._torus))
+        return C * there + self.n_filters * back + products * C * self.n_filters
 
     @cached_property
     def piece(self) -> int:
-        """Pictures that are transformed at once: those whose frequencies `PIECE_BYTES` holds, and at least a few."""
-        return max(FEW_PICTURES, PIECE_BYTES // self.picture_bytes)
+        """Pictures that are transformed at once: those whose frequencies `PIECE_BYTES` holds, in whole registers."""
+        return FEW_PICTURES * max(1, PIECE_BYTES // (FEW_PICTURES * self.picture_bytes))
 
     @cached_property
     def picture_bytes(self) -> int:
         """What a picture's frequencies take before and behind the filters, in float32."""
-        n, m = self._torus
-        numbers = 2 * (m // 2 + 1) * n * (self.input_shape[0] + self.n_filters)
-        return numbers * np.dtype(np.float32).itemsize
+        return math.prod(self._torus) * (self.input_shape[0] + self.n_filters) * np.dtype(np.float32).itemsize
 
     @property
     def _torus(self) -> tuple[int, int]:
@@ -154,37 +124,17 @@ class Convolution:
         products = self._products(W, shapes)
         sums, gradient = np.zeros_like(products), np.empty((*W.shape[2:], *W.shape[:2]), delta.dtype)
         conv_backward(delta, pictures, products, shapes, self.piece, g, sums)
-        filter_gradient(sums, shapes.filters, gradient)
+        filter_gradient(sums, shapes.filters, shapes.starts, gradient)
         return np.ascontiguousarray(gradient.transpose(2, 3, 0, 1))
 
     def _products(self, W: Array, shapes: Geometry) -> Array:
         filters = np.ascontiguousarray(W.transpose(2, 3, 0, 1), shapes.filters.across.dtype)
-        return filter_products(filters, shapes.filters)
+        return filter_products(filters, shapes.filters, shapes.starts)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # There and back
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-@compiled
-def _analyse(places: Array, transform: Transform, between: Array, frequencies: Array) -> None:
-    """frequencies (q, 2 n, M) of places (height, width, M); between is (2 q, height, M)."""
-    for y in range(len(places)):
-        multiply(transform.across, places[y], between[:, y], False, False, False)
-    paired = between.reshape(len(frequencies), -1, places.shape[2])
-    for k in range(len(frequencies)):
-        multiply(transform.down, paired[k], frequencies[k], False, False, False)
-
-
-@compiled
-def _synthesise(frequencies: Array, transform: Transform, between: Array, places: Array) -> None:
-    """The inverse of `_analyse`, at the rectangle's places."""
-    paired = between.reshape(len(frequencies), -1, places.shape[2])
-    for k in range(len(frequencies)):
-        multiply(transform.down_back, frequencies[k], paired[k], False, False, False)
-    for y in range(len(places)):
-        multiply(transform.across_back, between[:, y], places[y], False, False, False)
 
 
 @compiled
@@ -217,61 +167,77 @@ def _scatter(places: Array, which: npt.NDArray[np.int64], maps: Array) -> None:
 
 
 @compiled
-def filter_products(filters: Array, transform: Transform) -> Array:
+def filter_products(filters: Array, transform: Transform, starts: npt.NDArray[np.int64]) -> Array:
     """The matrices that take a picture's frequencies to those of I: conj(K) of each, real and imaginary parts apart.
 
     Parameters
     ----------
     filters : (k, k, F, C) array
         Contiguous.
-    transform : Transform
-        Of `Geometry.filters`.
+    transform, starts
+        Of `Geometry`, for filters.
 
     Returns
     -------
-    (q n, 2 F, 2 C) array
+    (frequencies, 2 F, 2 C) array
+        (F, C) of it are used where a frequency has one row.
     """
     k, _, F, C = filters.shape
-    q, n = len(transform.across) // 2, len(transform.down) // 2
-    K = np.empty((q, 2 * n, F * C), filters.dtype)
-    _analyse(filters.reshape(k, k, F * C), transform, np.empty((2 * q, k, F * C), filters.dtype), K)
-    parts = K.reshape(q * n, 2, F, C)
-    products = np.empty((q * n, 2 * F, 2 * C), filters.dtype)
-    for number in range(q * n):
+    n, m = len(transform.down), len(transform.across)
+    K = np.empty((n * m, F * C), filters.dtype)
+    analyse(filters.reshape(k, k, F * C), transform, K)
+    parts = K.reshape(n * m, F, C)
+    products = np.empty((len(starts) - 1, 2 * F, 2 * C), filters.dtype)
+    for number in range(len(products)):
+        row = starts[number]
+        is_complex = starts[number + 1] - row > 1
         for f in range(F):
-            upper, lower = products[number, f], products[number, F + f]
-            real, imaginary = parts[number, 0, f], parts[number, 1, f]
-            for c in range(C):
-                upper[c] = real[c]
-                upper[C + c] = imaginary[c]
-                lower[c] = -imaginary[c]
-                lower[C + c] = real[c]
+            _copy(parts[row, f], products[number, f, :C])
+            if is_complex:
+                _copy(parts[row + 1, f], products[number, f, C:])
+                _copy(parts[row, f], products[number, F + f, C:])
+                _copy_negative(parts[row + 1, f], products[number, F + f, :C])
     return products
 
 
 @compiled
-def filter_gradient(sums: Array, transform: Transform, gradient: Array) -> None:
+def filter_gradient(sums: Array, transform: Transform, starts: npt.NDArray[np.int64], gradient: Array) -> None:
     """dL/dW from the sums of all products of delta's and the pictures' parts: conj(D) X, and back to the k x k places.
 
     Parameters
     ----------
-    sums : (q n, 2 F, 2 C) array
-    transform : Transform
-        Of `Geometry.filters`.
+    sums : (frequencies, 2 F, 2 C) array
+    transform, starts
+        Of `Geometry`, for filters.
     gradient : (k, k, F, C) array
         Written.
     """
     k, _, F, C = gradient.shape
-    q, n = len(transform.across) // 2, len(transform.down) // 2
-    parts = np.empty((q * n, 2, F, C), sums.dtype)
-    for number in range(q * n):
+    n, m = len(transform.down), len(transform.across)
+    parts = np.empty((n * m, F, C), sums.dtype)
+    for number in range(len(sums)):
+        row = starts[number]
+        is_complex = starts[number + 1] - row > 1
         for f in range(F):
             upper, lower = sums[number, f], sums[number, F + f]
             for c in range(C):
-                parts[number, 0, f, c] = upper[c] + lower[C + c]
-                parts[number, 1, f, c] = upper[C + c] - lower[c]
-    between = np.empty((2 * q, k, F * C), sums.dtype)
-    _synthesise(parts.reshape(q, 2 * n, F * C), transform, between, gradient.reshape(k, k, F * C))
+                parts[row, f, c] = upper[c] + lower[C + c] if is_complex else upper[c]
+            if is_complex:
+                for c in range(C):
+                    parts[row + 1, f, c] = upper[C + c] - lower[c]
+    synthesise(parts.reshape(n * m, F * C), transform, gradient.reshape(k, k, F * C))
+
+
+@compiled
+def _copy(row: Array, target: Array) -> None:
+    for i in range(len(row)):
+        target[i] = row[i]
+
+
+@compiled
+def _copy_negative(row: Array, target: Array) -> None:
+    for i in range(len(row)):
+        target[i] = -row[i]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -286,7 +252,7 @@ def conv_forward(pictures: Array, products: Array, shapes: Geometry, piece: int,
     Parameters
     ----------
     pictures : (N, C, H, W) array
-    products : (q n, 2 F, 2 C) array
+    products : (frequencies, 2 F, 2 C) array
         Of `filter_products`.
     shapes : Geometry
     piece : int
@@ -300,9 +266,11 @@ def conv_forward(pictures: Array, products: Array, shapes: Geometry, piece: int,
     for start in range(0, len(live), piece):
         which = live[start : start + piece]
         X = _frequencies(pictures, which, shapes.pictures)
-        Y = np.empty((len(products), products.shape[1], len(which)), I.dtype)
+        Y = np.empty((len(X), I.shape[1], len(which)), I.dtype)
         for number in range(len(products)):
-            multiply(products[number], X[number], Y[number], False, False, False)
+            X_parts, Y_parts = _parts(X, shapes.starts, number), _parts(Y, shapes.starts, number)
+            K = products[number, : len(Y_parts), : len(X_parts)]
+            multiply(K, X_parts, Y_parts, False, False, False)
         _write_places(Y, which, shapes.maps, I)
 
 
@@ -320,7 +288,7 @@ def conv_backward(
         Of `conv_forward`.
     g : (N, C, H, W) array
         Written.
-    sums : (q n, 2 F, 2 C) array
+    sums : (frequencies, 2 F, 2 C) array
         Added to.
     """
     live = live_pictures(pictures)
@@ -331,43 +299,49 @@ def conv_backward(
     for start in range(0, len(live), piece):
         which = live[start : start + piece]
         D = _frequencies(delta, which, shapes.maps)
-        _take_back(D, which, products, shapes.pictures, g)
+        _take_back(D, which, products, shapes, g)
         X = _frequencies(pictures, which, shapes.pictures)
         for number in range(len(products)):
-            multiply(D[number], X[number], sums[number], False, True, True)
+            D_parts, X_parts = _parts(D, shapes.starts, number), _parts(X, shapes.starts, number)
+            multiply(D_parts, X_parts, sums[number, : len(D_parts), : len(X_parts)], False, True, True)
     for start in range(0, len(silent), piece):
         which = silent[start : start + piece]
-        _take_back(_frequencies(delta, which, shapes.maps), which, products, shapes.pictures, g)
+        _take_back(_frequencies(delta, which, shapes.maps), which, products, shapes, g)
 
 
 @compiled
-def _take_back(D: Array, which: npt.NDArray[np.int64], products: Array, transform: Transform, g: Array) -> None:
+def _take_back(D: Array, which: npt.NDArray[np.int64], products: Array, shapes: Geometry, g: Array) -> None:
     """g of some pictures from delta's frequencies."""
-    G = np.empty((len(products), products.shape[2], D.shape[2]), g.dtype)
+    G = np.empty((len(D), g.shape[1], len(which)), g.dtype)
     for number in range(len(products)):
-        multiply(products[number], D[number], G[number], True, False, False)
-    _write_places(G, which, transform, g)
+        D_parts, G_parts = _parts(D, shapes.starts, number), _parts(G, shapes.starts, number)
+        K = products[number, : len(D_parts), : len(G_parts)]
+        multiply(K, D_parts, G_parts, True, False, False)
+    _write_places(G, which, shapes.pictures, g)
+
+
+@compiled
+def _parts(rows: Array, starts: npt.NDArray[np.int64], number: int) -> Array:
+    """One frequency's (C, M) or (2 C, M) of the rows (n m, C, M) of all: real parts, and then imaginary ones."""
+    return rows[starts[number] : starts[number + 1]].reshape(-1, rows.shape[2])
 
 
 @compiled
 def _frequencies(maps: Array, which: npt.NDArray[np.int64], transform: Transform) -> Array:
-    """(q n, 2 C, M), real parts of all channels and then imaginary ones, of some pictures or maps (N, C, ...)."""
+    """The rows (n m, C, M) of all frequencies of some pictures or maps (N, C, ...)."""
     _, C, height, width = maps.shape
-    q2, n2, M = len(transform.across), len(transform.down), len(which)
+    n, m, M = len(transform.down), len(transform.across), len(which)
     places = np.empty((height, width, C, M), maps.dtype)
     _gather(maps, which, places)
-    frequencies = np.empty((q2 // 2, n2, C * M), maps.dtype)
-    between = np.empty((q2, height, C * M), maps.dtype)
-    _analyse(places.reshape(height, width, C * M), transform, between, frequencies)
-    return frequencies.reshape(q2 * n2 // 4, 2 * C, M)
+    rows = np.empty((n * m, C * M), maps.dtype)
+    analyse(places.reshape(height, width, C * M), transform, rows)
+    return rows.reshape(n * m, C, M)
 
 
 @compiled
-def _write_places(frequencies: Array, which: npt.NDArray[np.int64], transform: Transform, maps: Array) -> None:
-    """The inverse of `_frequencies`."""
+def _write_places(rows: Array, which: npt.NDArray[np.int64], transform: Transform, maps: Array) -> None:
+    """The inverse of `_frequencies`; the rows are overwritten."""
     _, C, height, width = maps.shape
-    q2, n2, M = len(transform.across), len(transform.down), len(which)
-    places = np.empty((height, width, C * M), maps.dtype)
-    between = np.empty((q2, height, C * M), maps.dtype)
-    _synthesise(frequencies.reshape(q2 // 2, n2, C * M), transform, between, places)
-    _scatter(places.reshape(height, width, C, M), which, maps)
+    places = np.empty((height, width, C * len(which)), maps.dtype)
+    synthesise(rows.reshape(len(rows), -1), transform, places)
+    _scatter(places.reshape(height, width, C, len(which)), which, maps)
