@@ -25,7 +25,7 @@ from tsslbp_ref.trace import (
 )
 
 BLOCK_NUMBERS = 1 << 13  # of one array in a block of neurons: T steps of it and of its neighbours stay in the caches
-SMALLEST_BLOCK, LARGEST_BLOCK = 128, 512  # neurons: rows long enough to be worth a call
+SMALLEST_BLOCK, LARGEST_BLOCK = 128, 1024  # neurons: rows long enough to be worth a call
 
 
 @compiled

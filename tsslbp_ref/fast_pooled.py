@@ -29,8 +29,7 @@ def neurons_and_pool(
     size: int,
     pool_gain: float,
     pooled: Array,
-    last_u: Array,
-) -> None:
+) -> bool:
     """F3 to F6 from I[t] = c[t] drive, and y[t] = gain times the sums of a[t] over size x size blocks.
 
     Parameters
@@ -46,10 +45,14 @@ def neurons_and_pool(
         In the drive's dtype.
     pooled : (T, M, H // size, W // size) array
         Written.
-    last_u : (M, H, W) array
-        The membranes of the last step; written.
+
+    Returns
+    -------
+    bool
+        Whether the membranes of the last step are finite: one that was not once never is again.
     """
     T, (M, H, W) = len(gain), drive.shape
+    finite = True
     u, a, zeros = _rows(2, H * W, drive.dtype)  # of this step and the one before, in turn
     for m in range(M):
         for t in range(T):
@@ -58,7 +61,8 @@ def neurons_and_pool(
             constants = (theta_m, theta_s, threshold)
             fast_static.static_step(drive[m].reshape(-1), gain[t], u_before, a_before, *constants, u_now, a_now)
             fast_layers.pool_forward(a_now.reshape(1, H, W), size, pool_gain, pooled[t, m : m + 1])
-        fast.copy_row(u[(T - 1) % 2], last_u[m].reshape(-1))
+        finite = finite and _all_finite(u[(T - 1) % 2])
+    return finite
 
 
 @compiled
@@ -91,6 +95,15 @@ def pool_and_chain_rule(
             fast_layers.pool_adjoint(g[t, m : m + 1], size, pool_gain, spread[t].reshape(1, H, W))
         fast.backward_block(spread, u, a, whole, c, G, zeros, delta, whole)
         fast_static.weighted_sum(delta, whole, gain, total[m].reshape(-1))
+
+
+@compiled
+def _all_finite(row: Array) -> bool:
+    """Whether x - x is 0 throughout, as it is for finite numbers only."""
+    n_others = 0
+    for i in range(len(row)):
+        n_others += row[i] - row[i] != 0.0
+    return n_others == 0
 
 
 @compiled

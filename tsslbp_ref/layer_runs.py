@@ -22,6 +22,7 @@ from tsslbp_ref.trace import Trace
 Array = npt.NDArray[Any]
 
 SINGLE, DENSE, POOLED = "single", "dense", "pooled"  # what is passed together
+NEURONS_AT_ONCE = 2048  # before a pooling: long rows, and T steps of them still in the second-level cache
 
 
 def joined(layers: Sequence[Layer], *, static: bool) -> list[tuple[range, str]]:
@@ -131,18 +132,17 @@ class PooledNeurons:
     signal: StaticSignal
     drive: Array
 
-    def forward(self, neuron: NeuronParameters, last_u: Array, pooled: Array) -> None:
-        """Membrane, spikes, PSC and pooling    (F3 - F6); the membranes of the last step are written to `last_u`."""
+    def forward(self, neuron: NeuronParameters, pooled: Array) -> bool:
+        """Membrane, spikes, PSC and pooling    (F3 - F6); returns whether the membranes are finite."""
         drive, gain = self._maps, self.signal.gain
         constants = fast.neuron_constants(neuron, drive.dtype)
-        out = pooled.reshape(len(gain), -1, *self.pool.output_shape[1:])
         size, pool_gain = self.pool.size, drive.dtype.type(self.pool.gain)
-        fast_pooled.neurons_and_pool(drive, gain, *constants, size, pool_gain, out, last_u.reshape(drive.shape))
+        return fast_pooled.neurons_and_pool(drive, gain, *constants, size, pool_gain, self._blocks(pooled))
 
     def backward(self, g: Array, c: RuleCoefficients) -> Array:
         """dL/dW from dL/da of the pooled PSC    (B1, B2)."""
         drive, gain = self._maps, self.signal.gain
-        maps = np.ascontiguousarray(g).reshape(len(gain), -1, *self.pool.output_shape[1:])
+        maps = self._blocks(np.ascontiguousarray(g))
         total = np.empty_like(drive)
         size, pool_gain = self.pool.size, drive.dtype.type(self.pool.gain)
         fast_pooled.pool_and_chain_rule(maps, gain, drive, c, size, pool_gain, total)
@@ -150,5 +150,20 @@ class PooledNeurons:
 
     @property
     def _maps(self) -> Array:
-        """The drive as (M, H, W)."""
-        return self.drive.reshape(-1, *self.pool.input_shape[1:])
+        """The drive as (M, H, W); some maps, one below the other, as one."""
+        _, height, width = self.pool.input_shape
+        return self.drive.reshape(-1, self._together * height, width)
+
+    def _blocks(self, pooled: Array) -> Array:
+        """A pooled PSC, or its gradient, as (T, M, H // size, W // size), in step with the drive."""
+        _, height, width = self.pool.output_shape
+        return pooled.reshape(len(self.signal.gain), -1, self._together * height, width)
+
+    @property
+    def _together(self) -> int:
+        """Maps that are passed at once: a divisor of their number, if no block would lie across two of them."""
+        channels, height, width = self.pool.input_shape
+        if height % self.pool.size:
+            return 1
+        most = max(1, NEURONS_AT_ONCE // (height * width))
+        return max(n for n in range(1, channels + 1) if channels % n == 0 and n <= most)

@@ -9,11 +9,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, losses, passes, signals
+from tsslbp_ref import checks, fast, losses, passes, signals
 from tsslbp_ref.buffers import Arrays, NewArrays, Shelf
 from tsslbp_ref.layer_runs import joined
 from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer, fitting_layers
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.passes import Plan
 from tsslbp_ref.signals import Signal
 from tsslbp_ref.spec import initial_weights, layers_from_spec, weighted
@@ -73,6 +73,7 @@ class Network:
         self.n_steps = checks.positive_integer("n_steps", n_steps)
         self.neuron = checks.instance_of("neuron", neuron, NeuronParameters)
         self.rule = checks.instance_of("rule", rule, GradientRule)
+        self._constants: tuple[tuple[Any, ...], RuleCoefficients, Array] | None = None
         self.dtype = checks.float_dtype("dtype", dtype)
         self.workers = Workers(n_threads)
         self._shelf = Shelf()
@@ -209,7 +210,12 @@ class Network:
     def _plan(self, x: Array, *, layer_by_layer: bool = False) -> Plan:
         """What a pass of x needs; `layer_by_layer` where what every single layer lets through is asked for."""
         groups = joined(self.layers, static=self._is_static(x) and not layer_by_layer)
-        return Plan.of(self.layers, self.weights, self.neuron, self.rule, self.n_steps, groups)
+        origin = (self.neuron, self.rule, self.n_steps, self.weights[0].dtype)
+        if self._constants is None or self._constants[0] != origin:  # worked out once, and where something has changed
+            c = fast.coefficients(self.neuron, self.rule, self.weights[0].dtype)
+            self._constants = (origin, c, signals.static_gain(self.n_steps, self.neuron, self.weights[0].dtype))
+        _, c, gain = self._constants
+        return Plan(self.layers, self.weights, self.neuron, c, groups, gain)
 
     def _forward(self, plan: Plan, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
         """Take one shard through all layers; a weight that is not finite shows in a membrane: sought only then."""

@@ -12,11 +12,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, fast, signals
+from tsslbp_ref import checks
 from tsslbp_ref.buffers import Arrays
 from tsslbp_ref.layer_runs import DENSE, POOLED, DenseRun, PooledNeurons
 from tsslbp_ref.layers import Layer, SumPool2d, WeightedLayer
-from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
+from tsslbp_ref.parameters import NeuronParameters, RuleCoefficients
 from tsslbp_ref.signals import NeuronSignal, PSCSignal, Signal, StaticSignal
 from tsslbp_ref.steps import LayerFlow, MapStep, NeuronStep, PooledStep, RunStep, Step, WayBack
 from tsslbp_ref.trace import Trace
@@ -39,7 +39,7 @@ class Plan:
         One a layer that has weights.
     neuron : NeuronParameters
     c : RuleCoefficients
-        In the weights' dtype.
+        In the weights' dtype, from `fast.coefficients`.
     groups : list of (range, str)
         Which layers are passed together, from `layer_runs.joined`.
     gain : (T,) array
@@ -57,21 +57,6 @@ class Plan:
     def dtype(self) -> np.dtype[Any]:
         """Of the weights, and so of all arrays."""
         return self.weights[0].dtype
-
-    @classmethod
-    def of(
-        cls,
-        layers: Sequence[Layer],
-        weights: Sequence[Array],
-        neuron: NeuronParameters,
-        rule: GradientRule,
-        n_steps: int,
-        groups: list[tuple[range, str]],
-    ) -> Plan:
-        """Resolve the rule for the weights' dtype."""
-        dtype = weights[0].dtype
-        gain = signals.static_gain(n_steps, neuron, dtype)
-        return cls(layers, weights, neuron, fast.coefficients(neuron, rule, dtype), groups, gain)
 
 
 def forward(
@@ -146,15 +131,13 @@ class _WayThere:
         """The neurons under a static picture, and their pooling."""
         layer, pool = cast(WeightedLayer, self.plan.layers[i]), cast(SumPool2d, self.plan.layers[pool_number])
         neurons = PooledNeurons(layer, pool, signal, layer.forward(signal.x, self.parameters[i]))
-        last_u = self.arrays.take((i, "u"), neurons.drive.shape, self.plan.dtype)
         pooled = self._take(pool_number, "a")
-        neurons.forward(self.plan.neuron, last_u, pooled)
-        _check_membranes(i, last_u)
+        _check_membranes(i, neurons.forward(self.plan.neuron, pooled))
         return PooledStep(neurons, PSCSignal(pooled))
 
     def _neurons(self, i: int, W: Array, signal: Signal, trace: Trace) -> NeuronStep:
         """The step of a layer of neurons that has been passed."""
-        _check_membranes(i, trace.u[-1])
+        _check_membranes(i, checks.all_finite(trace.u[-1]))
         layer = cast(WeightedLayer, self.plan.layers[i])
         sent = NeuronSignal(trace.a.reshape(*self.leading, *layer.output_shape), trace, self.plan.neuron)
         return NeuronStep(i, layer, W, signal, trace, sent)
@@ -168,9 +151,9 @@ class _WayThere:
         return [self._take(i, name).reshape(*self.leading, -1) for name in "ua"]
 
 
-def _check_membranes(i: int, last_u: Array) -> None:
+def _check_membranes(i: int, finite: bool) -> None:
     """Raise unless the membranes of the last step are finite: one that was not once never is again."""
-    if not checks.all_finite(last_u):
+    if not finite:
         raise MembraneError(f"the membranes of layer {i} are not finite: weights or input are too large")
 
 
