@@ -30,7 +30,6 @@ from tsslbp_ref.fast_waves import Transform, analyse, rows_by_frequency, synthes
 Array = npt.NDArray[Any]
 
 ADVANTAGE = 2.0  # times fewer multiplications than in the pictures' own places that pay: benchmarks/frequencies.py
-FEWEST_THAT_FIT = 4  # pictures whose frequencies the second-level cache has to hold, from the same measurement
 
 
 class Geometry(NamedTuple):
@@ -88,7 +87,7 @@ class Convolution:
         """Whether it multiplies much less than in the pictures' own places, and a few pictures fit the cache."""
         positions = math.prod(size - self.kernel_size + 1 for size in self._torus)
         direct = positions * self.n_filters * self.input_shape[0] * self.kernel_size**2
-        return direct >= ADVANTAGE * self.multiplications and FEWEST_THAT_FIT * self.picture_bytes <= PIECE_BYTES
+        return direct >= ADVANTAGE * self.multiplications and FEW_PICTURES * self.picture_bytes <= PIECE_BYTES
 
     @cached_property
     def multiplications(self) -> int:

@@ -20,7 +20,7 @@ from tsslbp_ref.compilation import add_product, compiled
 
 Array = npt.NDArray[Any]
 
-PIECE_BYTES = 3 << 18  # what a piece takes, unfolded or transformed: three quarters of a second-level cache of 1 MiB
+PIECE_BYTES = 1 << 20  # what a piece takes, unfolded or transformed: second-level caches have 512 KiB to 2 MiB
 SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS takes its operands as they lie, without packing them
 FEW_PICTURES, ENOUGH_PICTURES = 8, 16  # a piece has at least so many: one vector register, and runs worth a call
 
