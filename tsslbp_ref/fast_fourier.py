@@ -191,11 +191,12 @@ def filter_products(filters: Array, transform: Transform, starts: npt.NDArray[np
         row = starts[number]
         is_complex = starts[number + 1] - row > 1
         for f in range(F):
-            _copy(parts[row, f], products[number, f, :C])
-            if is_complex:
-                _copy(parts[row + 1, f], products[number, f, C:])
-                _copy(parts[row, f], products[number, F + f, C:])
-                _copy_negative(parts[row + 1, f], products[number, F + f, :C])
+            for c in range(C):
+                products[number, f, c] = parts[row, f, c]
+                if is_complex:
+                    products[number, f, C + c] = parts[row + 1, f, c]
+                    products[number, F + f, c] = -parts[row + 1, f, c]
+                    products[number, F + f, C + c] = parts[row, f, c]
     return products
 
 
@@ -225,18 +226,6 @@ def filter_gradient(sums: Array, transform: Transform, starts: npt.NDArray[np.in
                 for c in range(C):
                     parts[row + 1, f, c] = upper[C + c] - lower[c]
     synthesise(parts.reshape(n * m, F * C), transform, gradient.reshape(k, k, F * C))
-
-
-@compiled
-def _copy(row: Array, target: Array) -> None:
-    for i in range(len(row)):
-        target[i] = row[i]
-
-
-@compiled
-def _copy_negative(row: Array, target: Array) -> None:
-    for i in range(len(row)):
-        target[i] = -row[i]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
