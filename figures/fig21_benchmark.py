@@ -7,10 +7,7 @@ from pathlib import Path
 
 from figures import measured, style
 
-TITLE = (
-    "One training step: far ahead where spikes are sparse;\n"
-    "level with the compiled libraries, or ahead, on static pictures"
-)
+TITLE = "One training step: far ahead where spikes are sparse;\nahead of the compiled libraries on static pictures too"
 TABLES = (measured.RESULTS / "benchmark.json", measured.RESULTS / "benchmark-events.json")
 OURS, PRODUCTS = "tsslbp_ref", "matrix products"
 LOOKS = {
