@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 FEWEST_NEURONS = 400  # that a layer must have for words to be followed: the narrowest in benchmarks/scaling.py
 SHARE_A_STEP = 0.09  # times k, the share of neurons up to which words of k steps are followed: each row serves k steps
 LONGEST_WORD = 5  # steps: words of more are shared by fewer neurons, and there are twice as many with each
-SAMPLES_A_BLOCK = 16  # whose E are kept at a time: they stay in the second-level cache
+SAMPLES_A_BLOCK = 32  # at most, whose E are kept at a time: they stay in the second-level cache
 
 
 @dataclass(frozen=True)
@@ -283,11 +283,12 @@ def weight_gradient_sweep(
     for i in range(len(gradient)):
         copy_row(zeros, gradient[i])
     D, after = np.zeros((k + 1, N), delta.dtype), np.zeros((B, N), delta.dtype)
-    E = np.empty((SAMPLES_A_BLOCK << k, N), delta.dtype)
+    size = -(-B // -(-B // SAMPLES_A_BLOCK))  # blocks of equal size: every one passes over all the gradient's rows
+    E = np.empty((size << k, N), delta.dtype)
     rows, sorted_values = np.empty(len(inputs), np.int32), np.empty(len(inputs), values.dtype)
     for piece in range((T - 1) // k, -1, -1):
-        for start in range(0, B, SAMPLES_A_BLOCK):
-            stop = min(start + SAMPLES_A_BLOCK, B)
+        for start in range(0, B, size):
+            stop = min(start + size, B)
             block = starts[(piece * B + start) << k : ((piece * B + stop) << k) + 1]
             for b in range(start, stop):
                 _filter_piece(delta, piece * k, b, theta_s, after[b], D)
