@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -45,7 +46,7 @@ class Workers:
 
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = available_cores() if n_threads is None else checks.positive_integer("n_threads", n_threads)
-        self._blas = ThreadpoolController()
+        self._blas = ThreadpoolController().select(user_api="blas").lib_controllers
         self._pool = ThreadPoolExecutor(self.n_threads - 1) if self.n_threads > 1 else None
 
     def shards(self, batch: int, largest: int | None = None) -> list[slice]:
@@ -65,7 +66,7 @@ class Workers:
 
         The calling thread takes the first item itself: it is awake, and waking another takes as long as a small layer.
         """
-        with self._blas.limit(limits=1, user_api="blas"):
+        with self._one_blas_thread():
             if self._pool is None:
                 return [function(item) for item in items]
             items = list(items)
@@ -73,5 +74,18 @@ class Workers:
             try:
                 results = [function(item) for item in items[:1]]
             finally:
-                wait(futures)  # also after an error: nobody writes on into arrays that the caller may use again
+                for future in futures:
+                    future.exception()  # waits, also after an error: nobody writes on into arrays that the caller has
             return results + [future.result() for future in futures]
+
+    @contextmanager
+    def _one_blas_thread(self) -> Iterator[None]:
+        """`ThreadpoolController.limit` asks every library for all that it can tell, which a short step feels."""
+        before = [library.num_threads for library in self._blas]
+        for library in self._blas:
+            library.set_num_threads(1)
+        try:
+            yield
+        finally:
+            for library, n_threads in zip(self._blas, before, strict=True):
+                library.set_num_threads(n_threads)
