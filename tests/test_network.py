@@ -104,6 +104,24 @@ def test_dropout_masks():
     assert np.mean(row == 0.0) == pytest.approx(0.2, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("neuron", tr.NeuronParameters(tau_m=5.0, tau_s=3.0)), ("rule", tr.GradientRule(inter="literal")), ("n_steps", 9)],
+)
+def test_what_is_worked_out_once_follows_a_change(name, value):
+    rng = np.random.default_rng(3)
+    x, y = 4.0 * rng.random((3, 2, 5, 5)), [0, 1, 2]
+    changed, fresh = network(n_threads=1), network(n_threads=1)
+    _, before = changed.loss_and_gradients(x, y)
+    for net in (changed, fresh):
+        setattr(net, name, value)
+    for found, expected, old in zip(
+        *(net.loss_and_gradients(x, y)[1] for net in (changed, fresh)), before, strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+        assert not np.array_equal(found, old)
+
+
 def test_weights_are_assignable_one_by_one():
     net = network()
     x = spikes(np.random.default_rng(7), 0.4)

@@ -49,7 +49,18 @@ def rows_by_frequency(torus: tuple[int, int]) -> list[int]:
 
 
 def transform(torus: tuple[int, int], first: int, size: tuple[int, int], dtype: str) -> Transform:
-    """The matrices of a rectangle whose first place is (first, first)."""
+    """The matrices of a rectangle on a torus.
+
+    Parameters
+    ----------
+    torus : (int, int)
+        n and m.
+    first : int
+        Row and column of the rectangle's first place.
+    size : (int, int)
+        Height and width.
+    dtype : str
+    """
     (down, down_back), (across, across_back) = (
         waves(n, first + np.arange(n_places)) for n, n_places in zip(torus, size, strict=True)
     )
@@ -63,12 +74,12 @@ def waves(n: int, places: npt.NDArray[np.int64]) -> tuple[Array, Array]:
     -sin(2 pi k x / n) in turn, the real and the imaginary part of a frequency.
     """
     turns = np.exp(-2j * np.pi * np.outer(np.arange(n // 2 + 1), places) / n)
-    alone = [0, n // 2] if n % 2 == 0 else [0]
+    alone = [0, n // 2][: waves_alone(n)]
     paired = np.arange(1, (n + 1) // 2)
     pairs = np.stack([turns.real[paired], turns.imag[paired]], axis=1).reshape(-1, len(places))
-    waves = np.concatenate([turns.real[alone], pairs])
+    rows = np.concatenate([turns.real[alone], pairs])
     weights = np.concatenate([np.full(len(alone), 1.0), np.full(len(pairs), 2.0)]) / n
-    return waves, waves.T * weights
+    return rows, rows.T * weights
 
 
 @compiled
@@ -79,11 +90,19 @@ def waves_alone(n: int) -> int:
 
 @compiled
 def analyse(places: Array, transform: Transform, rows: Array) -> None:
-    """The rows (n m, M) of all frequencies of places (height, width, M).
+    """The rows of all frequencies of M pictures.
 
     The sum over places of x exp(-i (j y + k x)) parts in four real ones, of cosines and sines of y and of x: those of x
     first (P of its cosine, Q of its sine), then those of y. Where neither j nor k is alone (`waves`), the four are
     those of the frequencies (j, k) and (-j, k). Where one is, its sines are 0, and the other's pair is the frequency.
+
+    Parameters
+    ----------
+    places : (height, width, M) array
+        M pictures; contiguous.
+    transform : Transform
+    rows : (n m, M) array
+        Written.
     """
     height, width, M = places.shape
     n, m = len(transform.down), len(transform.across)
@@ -135,11 +154,7 @@ def _by_row(n_rows: int, n_columns: int) -> npt.NDArray[np.int32]:
 @compiled
 def _by_column(n_rows: int, n_columns: int) -> npt.NDArray[np.int32]:
     """The same numbers, in a line for each column."""
-    numbers = np.empty((n_columns, n_rows), np.int32)
-    for c in range(n_columns):
-        for r in range(n_rows):
-            numbers[c, r] = r * n_columns + c
-    return numbers
+    return _by_row(n_rows, n_columns).T.copy()
 
 
 @compiled

@@ -80,7 +80,11 @@ class Workers:
 
     @contextmanager
     def _one_blas_thread(self) -> Iterator[None]:
-        """`ThreadpoolController.limit` asks every library for all that it can tell, which a short step feels."""
+        """Limit BLAS to one thread until the end of the block, and to what it had after it.
+
+        `ThreadpoolController.limit` does the same, but asks every library for all that it can tell, and a short step
+        feels that.
+        """
         before = [library.num_threads for library in self._blas]
         for library in self._blas:
             library.set_num_threads(1)
