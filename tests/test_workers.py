@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import tsslbp_ref as tr
 from tsslbp_ref import buffers
@@ -47,9 +47,10 @@ def test_an_error_waits_for_the_others(failing: int) -> None:
 
 
 def test_blas_has_one_thread_while_the_items_are_worked_on() -> None:
-    before = blas_threads()
-    assert Workers(2).map(lambda _: blas_threads(), range(2)) == [{1}, {1}]
-    assert blas_threads() == before
+    with threadpool_limits(limits=2, user_api="blas"):
+        assert blas_threads() == {2}
+        assert Workers(2).map(lambda _: blas_threads(), range(2)) == [{1}, {1}]
+        assert blas_threads() == {2}
 
 
 def test_a_test_pass_of_many_shards_uses_every_thread(monkeypatch: pytest.MonkeyPatch) -> None:
