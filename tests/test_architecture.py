@@ -14,7 +14,7 @@ PACKAGE = ROOT / "tsslbp_ref"
 # Every module may import from its own level's left only; modules of one level do not import each other.
 LEVELS = (
     {"checks", "compilation", "buffers"},
-    {"parameters"},
+    {"parameters", "fast_together"},
     {"terms"},
     {"fast_terms"},
     {"trace"},
@@ -24,10 +24,11 @@ LEVELS = (
     {"fast_fourier"},
     {"layers"},
     {"fast_dense", "fast_pooled"},
-    {"signals", "spec", "workers"},
+    {"signals", "spec", "workers", "fast_step"},
     {"layer_runs"},
     {"steps"},
     {"passes"},
+    {"whole_steps"},
     {"network", "optim"},
     {"experiments", "raster", "datasets"},
     {"tasks", "gradcheck"},

@@ -190,7 +190,7 @@ def test_a_weight_of_a_silent_neuron_that_is_not_finite_shows(bad):
         net.forward(x)
 
 
-def test_where_nearly_all_fire_the_plain_product_is_taken(monkeypatch):
+def test_where_nearly_all_fire_the_plain_product_is_taken():
     T, B, n = 5, 4, 10
     k = word_length(T)
     assert 0.4 < fast_words.SHARE_A_STEP * k < 0.5
@@ -199,10 +199,8 @@ def test_where_nearly_all_fire_the_plain_product_is_taken(monkeypatch):
         u[0, :, : round(share * n)] = 2.0
         inputs = find_words(Trace(u, u, NEURON.threshold)).inputs
         assert fast_words.few_spell(inputs, u, k) == followed
-        I = np.full((T, B, N_OUT), np.nan)
-        arguments = (u, NEURON.threshold, k, np.ones((n, N_OUT)), NEURON.theta_s, I)
-        assert fast_dense._weighted_input_by_words(*arguments) == followed
-        assert np.isnan(I).all() == (not followed)
+        assert fast_dense._is_followed(fast_dense._words_to_follow(u, NEURON.threshold, k, True)) == followed
+        assert not fast_dense._is_followed(fast_dense._words_to_follow(u, NEURON.threshold, k, False))
 
 
 def test_only_fully_connected_layers_of_some_size_follow_words():

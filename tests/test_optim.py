@@ -86,20 +86,20 @@ def test_weights_are_clamped_after_the_step():
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 50])
-def test_runs_cover_every_weight_once(n_threads, monkeypatch):
+def test_parts_cover_every_weight_once(n_threads, monkeypatch):
     monkeypatch.setattr(optim, "NUMBERS_A_THREAD", 4)
-    sizes = (7, 1, 12, 3)
-    counts = [np.zeros(size, int) for size in sizes]
-    runs = optim._even_runs(sizes, n_threads)
-    for run in runs:
-        for i, part in run:
-            counts[i][part] += 1
-    assert all((count == 1).all() for count in counts)
-    lengths = [sum(part.stop - part.start for _, part in run) for run in runs]
-    assert len(runs) == min(n_threads, 5)
+    layers = [(np.zeros(size), *[np.zeros(size)] * 3) for size in (7, 1, 12, 3)]
+    parts = optim._even_parts(layers, n_threads)
+    for part in parts:
+        for W, *_ in part:
+            W += 1
+    assert all((W == 1).all() for W, *_ in layers)
+    lengths = [sum(len(W) for W, *_ in part) for part in parts]
+    assert len(parts) == min(n_threads, 5)
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_few_weights_wake_no_thread():
-    assert len(optim._even_runs([2 * optim.NUMBERS_A_THREAD - 1], 2)) == 1
-    assert len(optim._even_runs([2 * optim.NUMBERS_A_THREAD], 2)) == 2
+    few, enough = (np.zeros(2 * optim.NUMBERS_A_THREAD - short) for short in (1, 0))
+    assert len(optim._even_parts([(few,) * 4], 2)) == 1
+    assert len(optim._even_parts([(enough,) * 4], 2)) == 2

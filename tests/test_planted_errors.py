@@ -19,6 +19,7 @@ from wrong_versions import (
     adjoint_without_mask,
     always_released,
     argument_not_clipped,
+    backwards,
     channel_last,
     coefficients_with,
     conv_adjoint_without_padding,
@@ -26,6 +27,7 @@ from wrong_versions import (
     delta_shifted,
     dense_gradient_shifted,
     events_shifted,
+    fed,
     fed_late,
     filter_not_reversed,
     filters_turned,
@@ -38,6 +40,7 @@ from wrong_versions import (
     in_place,
     input_scaled,
     kernel_turned,
+    later,
     later_lag,
     pool_adjoint_without_gain,
     psc_gradient_times,
@@ -45,11 +48,13 @@ from wrong_versions import (
     rolled,
     rule_with,
     run_fed_late,
+    second_layer_scaled,
     spike_not_scaled,
     static_gradient_without_gain,
     summed_softmax,
     times,
     times_shifted,
+    total_scaled,
     unfiltered_events,
     unfiltered_train,
     unfold_turned,
@@ -71,6 +76,7 @@ from tsslbp_ref import (
     fast_layers,
     fast_pooled,
     fast_static,
+    fast_step,
     fast_words,
     gradcheck,
     layers,
@@ -115,15 +121,16 @@ CHAINED = ("released", "no-warmup", "literal", "consistent")  # rules with the i
 FIRED = (*CHAINED, "no-intra")  # rules with the firing time in them
 CLIPPED = ("released", "no-warmup", "literal", "no-intra")  # rules that clip 1/rise
 WARM = ("released", "no-intra", "literal", "surrogate")  # rules with the surrogate in them
-DENSE_ABOVE = "tangent-*-dense-[23]-*"
+DENSE_ABOVE = "tangent-*-dense-[23]-*spikes"  # static pictures take `fast_step`'s way
 CONV = ("tangent-*-conv-*",)
 THETA_M_ROWS = ("term-reset-*", *(f"phi-{name}" for name in CHAINED), "tangent-released-dense-*-spikes")
 CONSISTENT_ROWS = ("term-psc-in-time-consistent", "phi-consistent", "tangent-consistent-*")
 DENSE_RELEASED = ("tangent-released-dense-[123]-static", "tangent-released-dense-[123]-spikes")
 CLIP_ROWS = ("tangent-released-dense-3-spikes", "tangent-no-warmup-dense-3-spikes", "tangent-released-conv-*")
 EXACT_ROWS = ("exact-differences-*", "exact-cases-gradients")
-STATIC_ROWS = ("tangent-*-dense-*-static", "sweep-static-chain-rule")
+STATIC_ROWS = ("tangent-*-dense-1-static", "sweep-static-chain-rule")
 POOLED_ROWS = ("sweep-pooled-chain-rule", "tangent-released-conv-static")
+WHOLE_ROWS = ("sweep-whole-step-*", "tangent-*-dense-[23]-static", "tangent-*-words", "tangent-*-paper-loss")
 RUN_BACKWARD = ("sweep-run-chain-rule-*", DENSE_ABOVE)
 FREQUENCY_ROWS = tuple(f"sweep-frequency-{what}" for what in ("forward", "adjoint", "weight-gradient"))
 WORD_ROWS = ("sweep-signal-words", "adjoint-signal-words")
@@ -198,6 +205,10 @@ PLANTS = (
     Plant("dL/da x 1.001", fast_dense, "run_chain_rule", psc_gradient_times(FACTOR), RUN_BACKWARD),
     Plant("a step late", fast_dense, "run_chain_rule", run_fed_late, RUN_BACKWARD),
     Plant("delta[t+1]", fast_dense, "run_chain_rule", dense_gradient_shifted, RUN_BACKWARD),
+    Plant("W x 1.001", fast_step, "shard_step", second_layer_scaled, WHOLE_ROWS),
+    Plant("last c[t] first", fast_step, "shard_step", fed(gain=backwards), WHOLE_ROWS),
+    Plant("target late", fast_step, "shard_step", fed(target=later), WHOLE_ROWS),
+    Plant("delta x 1.001", fast_step, "shard_step", total_scaled, WHOLE_ROWS),
     Plant(
         "factor 1.001", fast, "psc_filter", times(FACTOR), ("term-static-gain", "sweep-psc-filter", "tangent-*-static")
     ),

@@ -182,12 +182,12 @@ def test_an_error_within_an_update_saves_nothing_of_it(tmp_path, unbroken, monke
     run = blob_run(tmp_path / "run", resume=True)
     sweeps = []
 
-    def broken(*arrays):
-        sweeps.append(arrays)
-        arrays[0][...] = 0.0
+    def broken(place, layers, c):
+        sweeps.append(layers)
+        layers[0][0][...] = 0.0
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr(fast_optim, "adamw_sweep", broken)
+    monkeypatch.setattr(fast_optim, "adamw_step", broken)
     before = content(tmp_path / "run")
     with pytest.raises(MemoryError, match="no memory left"):
         list(run.run())

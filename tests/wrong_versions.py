@@ -168,10 +168,11 @@ def weights_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def fed_late(right: Callable[..., Any]) -> Callable[..., Any]:
     """A run that is fed what fired a step before."""
-    return lambda us, pscs, *args: right((_later(us[0]), *us[1:]), (_later(pscs[0]), *pscs[1:]), *args)
+    return lambda us, pscs, *args: right((later(us[0]), *us[1:]), (later(pscs[0]), *pscs[1:]), *args)
 
 
-def _later(array: Any) -> Any:
+def later(array: Any) -> Any:
+    """What was a step before, in the place of what is."""
     return np.concatenate([np.zeros_like(array[:1]), array[:-1]])
 
 
@@ -193,6 +194,11 @@ def dense_gradient_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
         args[-1][0][...] = np.einsum("tbo,tbi->io", np.roll(gs[1], -1, axis=0), pscs[0])
 
     return chain_rule
+
+
+def backwards(array: Any) -> Any:
+    """The last step first."""
+    return array[::-1].copy()
 
 
 def gain_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
@@ -316,3 +322,26 @@ def times_shifted(spike_times: Any) -> Any:
 
 
 # What an error in a part has to trip: rows, or patterns of rows.
+
+
+def fed(**wrong: Callable[[Any], Any]) -> Wrong:
+    """A whole step of which a shard is fed a wrong version of something."""
+
+    def plant(right: Callable[..., Any]) -> Callable[..., Any]:
+        def step(place: Any, constants: Any, shard: Any, *args: Any) -> Any:
+            changed = {name: change(getattr(shard, name)) for name, change in wrong.items()}
+            return right(place, constants, shard._replace(**changed), *args)
+
+        return step
+
+    return plant
+
+
+def second_layer_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A whole step whose second layer has the weights 1.001 W."""
+    return fed(Ws_transposed=lambda Ws: (Ws[0], FACTOR * Ws[1], *Ws[2:]))(right)
+
+
+def total_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A whole step whose first layer's gradient is gathered from 1.001 times the deltas."""
+    return lambda *args: (right(*args), args[-1].dWs_transposed[0].__imul__(FACTOR))[0]

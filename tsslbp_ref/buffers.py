@@ -7,15 +7,16 @@ the sweep that fills them. So the arrays of a training step are kept, unless the
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+Kept = TypeVar("Kept")
 
 CACHE_LINE_BYTES = 64  # on x86 and most ARM processors
 
@@ -48,6 +49,7 @@ class KeptArrays:
 
     def __init__(self) -> None:
         self._flat: dict[Hashable, Array] = {}
+        self._last: tuple[Hashable, Any] = (None, None)
 
     def take(self, key: Hashable, shape: Shape, dtype: npt.DTypeLike) -> Array:
         """Return the start of what this key had last time if it fits, else a new array in its place."""
@@ -57,6 +59,16 @@ class KeptArrays:
             self._flat.pop(key, None)  # the old one goes before the new one comes
             self._flat[key] = flat = aligned((size,), dtype)
         return flat[:size].reshape(shape)
+
+    def laid_out(self, key: Hashable, lay_out: Callable[[KeptArrays], Kept]) -> Kept:
+        """Return what was laid out for the same key last time, and else lay it out: arrays of this memory, as one.
+
+        Views of some tens of arrays, made anew, are felt in a step of some milliseconds.
+        """
+        if self._last[0] != key:
+            self._last = (key, lay_out(self))
+        kept: Kept = self._last[1]
+        return kept
 
 
 class Shelf:

@@ -85,11 +85,8 @@ def finite_array(
     ValueError
         If the number of axes is wrong, the array is empty, or a value is NaN, infinite or too large for the dtype.
     """
-    array = given = real_array(name, value)
-    if dtype is not None:
-        array = converted(given, float_dtype("dtype", dtype))
-    elif given.dtype.name not in FLOAT_NAMES:
-        array = converted(given, np.float64)
+    given = real_array(name, value)
+    array = _floats(given, dtype)
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, got {array.ndim} (shape {array.shape})")
     if array.size == 0:
@@ -101,6 +98,13 @@ def finite_array(
         lost = f" in {array.dtype}" if np.isfinite(found) else ""
         raise ValueError(f"{name} must be finite{lost}, got {found} at index [{index}]")
     return array
+
+
+def _floats(array: npt.NDArray[Any], dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
+    """Return real numbers in the dtype, or, without one, floats as they are and all others as float64."""
+    if dtype is not None:
+        return array if array.dtype == dtype else converted(array, float_dtype("dtype", dtype))
+    return array if array.dtype.name in FLOAT_NAMES else converted(array, np.float64)
 
 
 def rectangular_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -121,7 +125,13 @@ def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
 
 
 def pictures_or_trains(
-    name: str, value: npt.ArrayLike, sample_shape: tuple[int, ...], n_steps: int, dtype: npt.DTypeLike
+    name: str,
+    value: npt.ArrayLike,
+    sample_shape: tuple[int, ...],
+    n_steps: int,
+    dtype: npt.DTypeLike,
+    *,
+    finite: bool = True,
 ) -> npt.NDArray[Any]:
     """Return static pictures (B, ...) or spike trains (T, B, ...) in the dtype; trains that are no floats as they are.
 
@@ -134,6 +144,8 @@ def pictures_or_trains(
     n_steps : int
         T.
     dtype : dtype
+    finite : bool
+        Whether the values have to be finite; without it they are not looked at.
 
     Raises
     ------
@@ -150,7 +162,7 @@ def pictures_or_trains(
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     if axes == 2 and array.dtype.kind != "f":
         return array
-    return finite_array(name, array, dtype=dtype)
+    return finite_array(name, array, dtype=dtype) if finite else _floats(array, dtype)
 
 
 def all_finite(array: npt.NDArray[Any]) -> bool:

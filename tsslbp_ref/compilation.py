@@ -13,9 +13,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.typing import signature
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 from numba.np import numpy_support
 from numba.np.linalg import ensure_blas, get_blas_kind
 
@@ -27,6 +27,7 @@ def _source_digest() -> str:
 
 
 DIGITS_OF_A_NAME = 16  # of machine code on disk
+FLAG_BYTES = 8  # of an int64
 LONG_S = 600.0  # in which a process that compiles at the same time has named its code in the index
 _SOURCE_DIGEST = _source_digest()
 
@@ -175,3 +176,77 @@ def _gemm_signature(number: types.Type) -> Any:
     matrix = [number, types.intp]
     arguments: list[Any] = [*[types.char] * 3, *[types.intp] * 3, number, *matrix, *matrix, number, *matrix]
     return signature(types.intc, *arguments)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Flags by which compiled loops on several threads wait for one another
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_flag(flags: Any, i: int) -> int:
+    """flags[i] of an int64 vector as it is now; what another thread wrote before it set the flag can be read after."""
+    return int(flags[i])
+
+
+def set_flag(flags: Any, i: int, value: int) -> None:
+    """flags[i] = value, after all that this thread has written before."""
+    flags[i] = value
+
+
+def pause() -> None:
+    """Tell the processor that the loop around this waits, where there is an instruction for it."""
+
+
+@overload(read_flag, strict=False)
+def _read_flag(flags: Any, i: int) -> Callable[..., int]:
+    return lambda flags, i: _load_acquire(flags, i)
+
+
+@overload(set_flag, strict=False)
+def _set_flag(flags: Any, i: int, value: int) -> Callable[..., None]:
+    return lambda flags, i, value: _store_release(flags, i, value)
+
+
+@overload(pause, strict=False)
+def _pause() -> Callable[..., None]:
+    return lambda: _pause_instruction()
+
+
+def _load(typing_context: Any, flags: Any, i: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _flag_place(context, builder, signature, arguments)
+        return builder.load_atomic(place, ordering="acquire", align=FLAG_BYTES)
+
+    return types.int64(flags, types.intp), generate
+
+
+def _store(typing_context: Any, flags: Any, i: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _flag_place(context, builder, signature, arguments)
+        builder.store_atomic(arguments[2], place, ordering="release", align=FLAG_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(flags, types.intp, types.int64), generate
+
+
+def _wait(typing_context: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if builder.module.triple.startswith("x86_64"):
+            ir: Any = cgutils.ir  # llvmlite's
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+def _flag_place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Where flags[i] lies."""
+    kind = signature.args[0]
+    array = context.make_array(kind)(context, builder, arguments[0])
+    return cgutils.get_item_pointer(context, builder, kind, array, [arguments[1]], wraparound=False)
+
+
+_load_acquire: Any = intrinsic(_load)
+_store_release: Any = intrinsic(_store)
+_pause_instruction: Any = intrinsic(_wait)

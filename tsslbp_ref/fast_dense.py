@@ -17,6 +17,7 @@ from tsslbp_ref.compilation import compiled
 from tsslbp_ref.parameters import RuleCoefficients
 
 Array = npt.NDArray[Any]
+WordList = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Array]  # starts, inputs and values
 
 
 @compiled
@@ -45,12 +46,33 @@ def run_neurons(
     theta_m, theta_s, threshold : float
         In W's dtype.
     """
+    forward(us, pscs, Ws_transposed, by_words, k, theta_m, theta_s, threshold)
+
+
+@compiled
+def forward(
+    us: tuple[Array, ...],
+    pscs: tuple[Array, ...],
+    Ws_transposed: tuple[Array, ...],
+    by_words: tuple[bool, ...],
+    k: int,
+    theta_m: float,
+    theta_s: float,
+    threshold: float,
+) -> list[WordList]:
+    """`run_neurons` within a compiled loop; returns for each layer the words that it followed, or none."""
+    followed = []
     for layer in range(len(Ws_transposed)):
         W_transposed, u, a = Ws_transposed[layer], us[layer + 1], pscs[layer + 1]
         finite = by_words[layer] and _all_finite(W_transposed)  # a weight that is not has to show in I
-        if not (finite and _weighted_input_by_words(us[layer], threshold, k, W_transposed, theta_s, u)):
+        words = _words_to_follow(us[layer], threshold, k, finite)
+        if _is_followed(words):
+            fast_words.weighted_input_sweep(*words, W_transposed, theta_s, k, u)
+        else:
             _weighted_input(pscs[layer], W_transposed, u)
-        fast.lif_sweep(_flat(u), theta_m, theta_s, threshold, _flat(a))
+        fast.lif_sweep(flat(u), theta_m, theta_s, threshold, flat(a))
+        followed.append(words)
+    return followed
 
 
 @compiled
@@ -78,35 +100,47 @@ def run_chain_rule(
     dWs_transposed : tuple of (n, N) array
         Written.
     """
+    followed = [_words_to_follow(us[i], c.threshold, k, by_words[i]) for i in range(len(Ws_transposed))]
+    backward(gs, us, pscs, Ws_transposed, followed, k, c, dWs_transposed)
+
+
+@compiled
+def backward(
+    gs: tuple[Array, ...],
+    us: tuple[Array, ...],
+    pscs: tuple[Array, ...],
+    Ws_transposed: tuple[Array, ...],
+    followed: list[WordList],
+    k: int,
+    c: RuleCoefficients,
+    dWs_transposed: tuple[Array, ...],
+) -> None:
+    """`run_chain_rule` within a compiled loop, with the words that `forward` followed."""
     for layer in range(len(Ws_transposed) - 1, -1, -1):
         W_transposed, dW_transposed, delta = Ws_transposed[layer], dWs_transposed[layer], gs[layer + 1]
-        fast.backward_sweep(_flat(delta), _flat(us[layer + 1]), _flat(pscs[layer + 1]), c)
+        fast.backward_sweep(flat(delta), flat(us[layer + 1]), flat(pscs[layer + 1]), c)
         np.dot(_rows(delta), W_transposed.T, _rows(gs[layer]))
-        if not (by_words[layer] and _weight_gradient_by_words(us[layer], delta, c, k, dW_transposed)):
+        words = followed[layer]
+        if _is_followed(words):
+            fast_words.weight_gradient_sweep(*words, delta, c.theta_s, k, dW_transposed)
+        else:
             first = fast_events.first_needed_step(pscs[layer])
             np.dot(_rows(pscs[layer][first:]).T, _rows(delta[first:]), dW_transposed)
 
 
 @compiled
-def _weighted_input_by_words(
-    u_below: Array, threshold: float, k: int, W_transposed: Array, theta_s: float, I: Array
-) -> bool:
-    """Write W a[t] and return True if few enough neurons below spell words."""
-    words = fast_words.words_of(u_below, threshold, k)
-    if not fast_words.few_spell(words[1], u_below, k):
-        return False
-    fast_words.weighted_input_sweep(*words, W_transposed, theta_s, k, I)
-    return True
+def _words_to_follow(u_below: Array, threshold: float, k: int, may_follow: bool) -> WordList:
+    """The words of what feeds a layer, and an empty list of them where they may not be followed or do not pay."""
+    if may_follow:
+        words = fast_words.words_of(u_below, threshold, k)
+        if fast_words.few_spell(words[1], u_below, k):
+            return words
+    return np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, u_below.dtype)
 
 
 @compiled
-def _weight_gradient_by_words(u_below: Array, delta: Array, c: RuleCoefficients, k: int, dW_transposed: Array) -> bool:
-    """Write dL/dW and return True if few enough neurons below spell words."""
-    words = fast_words.words_of(u_below, c.threshold, k)
-    if not fast_words.few_spell(words[1], u_below, k):
-        return False
-    fast_words.weight_gradient_sweep(*words, delta, c.theta_s, k, dW_transposed)
-    return True
+def _is_followed(words: WordList) -> bool:
+    return len(words[0]) > 0
 
 
 @compiled
@@ -125,7 +159,8 @@ def _all_finite(W: Array) -> bool:
 
 
 @compiled
-def _flat(array: Array) -> Array:
+def flat(array: Array) -> Array:
+    """View a (T, B, N) array as (T, B N)."""
     return array.reshape(len(array), -1)
 
 

@@ -40,12 +40,12 @@ def lif_forward_static(
     Trace
         Of u and a.
     """
-    _static_sweep(drive.reshape(-1), gain, *fast.neuron_constants(neuron, u.dtype), fast.flat(u), fast.flat(a))
+    static_sweep(drive.reshape(-1), gain, *fast.neuron_constants(neuron, u.dtype), fast.flat(u), fast.flat(a))
     return Trace(u, a, neuron.threshold)
 
 
 @compiled
-def _static_sweep(
+def static_sweep(
     drive: npt.NDArray[Any],
     gain: npt.NDArray[Any],
     theta_m: float,
@@ -54,6 +54,7 @@ def _static_sweep(
     u: npt.NDArray[Any],
     a: npt.NDArray[Any],
 ) -> None:
+    """`lif_forward_static` on flat arrays, drive (M,), u and a (T, M), with the constants in their dtype."""
     T, M = u.shape
     size = fast.block_size(T)
     zeros = np.zeros(size, u.dtype)
@@ -113,12 +114,12 @@ def tsslbp_backward_static(
     (B, N) array
     """
     total = np.empty(g.shape[1:], g.dtype)
-    _static_backward_sweep(fast.flat(g), gain, fast.flat(trace.u), fast.flat(trace.a), c, total.reshape(-1))
+    static_backward_sweep(fast.flat(g), gain, fast.flat(trace.u), fast.flat(trace.a), c, total.reshape(-1))
     return total
 
 
 @compiled
-def _static_backward_sweep(
+def static_backward_sweep(
     g: npt.NDArray[Any],
     gain: npt.NDArray[Any],
     u: npt.NDArray[Any],
@@ -126,6 +127,7 @@ def _static_backward_sweep(
     c: RuleCoefficients,
     total: npt.NDArray[Any],
 ) -> None:
+    """`tsslbp_backward_static` on flat arrays, g, u and a (T, M), total (M,), which is written."""
     T, M = g.shape
     size = fast.block_size(T)
     G, zeros = np.zeros((T + 2, size), g.dtype), np.zeros(size, g.dtype)

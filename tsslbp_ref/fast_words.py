@@ -248,7 +248,7 @@ def weighted_input_sweep(
                     add_rows(W_transposed, inputs, values, starts[row + w], starts[row + w + 1], Z)
                     for t in range(first, min(first + k, T)):
                         if w >> (t - first) & 1:
-                            _add_row(Z, I[t, b])
+                            add_row(Z, I[t, b])
             for t in range(first, min(first + k, T)):
                 filter_step(I[t - 1, b] if t > 0 else zeros, I[t, b], theta_s, I[t, b])
 
@@ -316,10 +316,11 @@ def _sums_by_word(D: Array, starts: npt.NDArray[np.int64], row: int, k: int, zer
             copy_row(zeros, E[row + w])
             for step in range(k):
                 if w >> step & 1:
-                    _add_row(D[step], E[row + w])
+                    add_row(D[step], E[row + w])
 
 
 @compiled
-def _add_row(row: Array, total: Array) -> None:
+def add_row(row: Array, total: Array) -> None:
+    """total += row."""
     for i in range(len(row)):
         total[i] += row[i]

@@ -85,9 +85,27 @@ def van_rossum(a: npt.NDArray[Any], d: npt.NDArray[Any]) -> tuple[float, npt.NDA
     return 0.5 * float(np.vdot(error, error)), error
 
 
-def _kernel_target(d: npt.NDArray[Any], a: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The PSC d for the true class, zeros for the others, in a's shape."""
-    target = np.zeros_like(a)
+def released_psc(n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]:
+    """d of the true class as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6."""
+    return filtered_train(filtered_train(desired_train_released(n_steps), neuron), neuron)
+
+
+def paper_psc(n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]:
+    """d of the true class as the paper defines it: 0, 1, 0, 1, 1, filtered once by F6."""
+    return filtered_train(desired_train_paper(n_steps), neuron)
+
+
+DESIRED_PSCS: dict[str, Callable[[int, NeuronParameters], npt.NDArray[np.float64]]] = {
+    "kernel": released_psc,
+    "kernel-paper": paper_psc,
+}
+
+
+def target_psc(
+    d: npt.NDArray[Any], y: npt.NDArray[Any], shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    """The PSC d (T,) for the true class of every sample, and zeros for the others, in an output's shape and dtype."""
+    target = np.zeros(shape, dtype)
     target[:, np.arange(len(y)), y] = d[:, None]
     return target
 
@@ -96,15 +114,14 @@ def kernel(
     a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
 ) -> tuple[float, npt.NDArray[Any]]:
     """Van Rossum loss (L1) as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6. Summed."""
-    once = filtered_train(desired_train_released(len(a)), neuron)
-    return van_rossum(a, _kernel_target(filtered_train(once, neuron), a, y))
+    return van_rossum(a, target_psc(released_psc(len(a), neuron), y, a.shape, a.dtype))
 
 
 def kernel_paper(
     a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
 ) -> tuple[float, npt.NDArray[Any]]:
     """Van Rossum loss (L1) as the paper defines it: the desired train 0, 1, 0, 1, 1, filtered once. Summed."""
-    return van_rossum(a, _kernel_target(filtered_train(desired_train_paper(len(a)), neuron), a, y))
+    return van_rossum(a, target_psc(paper_psc(len(a), neuron), y, a.shape, a.dtype))
 
 
 def count(

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, fast, losses, passes, signals
+from tsslbp_ref import checks, losses, passes, signals
 from tsslbp_ref.buffers import Arrays, NewArrays, Shelf
 from tsslbp_ref.layer_runs import joined
 from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer, fitting_layers
-from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
+from tsslbp_ref.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.passes import Plan
 from tsslbp_ref.signals import Signal
 from tsslbp_ref.spec import initial_weights, layers_from_spec, weighted
 from tsslbp_ref.steps import LayerFlow, Step
-from tsslbp_ref.trace import Trace
+from tsslbp_ref.whole_steps import WholeStep, may_go_whole
 from tsslbp_ref.workers import Workers
 
 Array = npt.NDArray[Any]
@@ -73,8 +74,8 @@ class Network:
         self.n_steps = checks.positive_integer("n_steps", n_steps)
         self.neuron = checks.instance_of("neuron", neuron, NeuronParameters)
         self.rule = checks.instance_of("rule", rule, GradientRule)
-        self._constants: tuple[tuple[Any, ...], RuleCoefficients, Array] | None = None
         self.dtype = checks.float_dtype("dtype", dtype)
+        self._constants = passes.Constants.of(self.neuron, self.rule, self.n_steps, self.dtype)
         self.workers = Workers(n_threads)
         self._shelf = Shelf()
         self.weights = list(checks.listed("weights", weights))
@@ -211,23 +212,17 @@ class Network:
         """What a pass of x needs; `layer_by_layer` where what every single layer lets through is asked for."""
         groups = joined(self.layers, static=self._is_static(x) and not layer_by_layer)
         origin = (self.neuron, self.rule, self.n_steps, self.weights[0].dtype)
-        if self._constants is None or self._constants[0] != origin:  # worked out once, and where something has changed
-            c = fast.coefficients(self.neuron, self.rule, self.weights[0].dtype)
-            self._constants = (origin, c, signals.static_gain(self.n_steps, self.neuron, self.weights[0].dtype))
-        _, c, gain = self._constants
-        return Plan(self.layers, self.weights, self.neuron, c, groups, gain)
+        if self._constants.origin != origin:  # worked out once, and where something has changed
+            self._constants = passes.Constants.of(*origin)
+        return Plan(self.layers, self.weights, self.neuron, self._constants.c, groups, self._constants.gain)
 
     def _forward(self, plan: Plan, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
-        """Take one shard through all layers; a weight that is not finite shows in a membrane: sought only then."""
+        """Take one shard through all layers."""
         signal, leading = self._input_signal(plan, x), (self.n_steps, self._batch(x))
         if isinstance(signal, signals.SparseSpikeSignal):  # but not that of an input without events
             checks.finite_array("weights[0]", self.weights[0])
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                return passes.forward(plan, masks, signal, leading, arrays)
-        except passes.MembraneError:
-            self._check_finite_weights()
-            raise
+        with self._culprit_sought(x), np.errstate(over="ignore", invalid="ignore"):
+            return passes.forward(plan, masks, signal, leading, arrays)
 
     def _input_signal(self, plan: Plan, x: Array) -> Signal:
         if self._is_static(x):
@@ -285,7 +280,7 @@ class Network:
         rng: np.random.Generator | None = None,
     ) -> tuple[float, list[Array], Array]:
         """`loss_and_gradients` with the output PSC (T, B, n_classes) as a third result."""
-        return self._pass(self._checked_input(x), y, loss, settings, rng, None)
+        return self._pass(x, y, loss, settings, rng, None)
 
     def training_pass(
         self,
@@ -313,7 +308,7 @@ class Network:
 
     def _pass(
         self,
-        x: Array,
+        given: npt.ArrayLike,
         y: npt.ArrayLike,
         loss: str,
         settings: losses.LossSettings | None,
@@ -321,11 +316,17 @@ class Network:
         flows: list[list[LayerFlow]] | None,
     ) -> tuple[float, list[Array], Array]:
         """Forward, loss and backward, shard by shard; `flows`, if given, takes what every layer let through."""
+        whole = flows is None and self._goes_whole(given, loss)
+        x = self._checked_input(given, finite=not whole)
         settings = checks.instance_or_default("settings", settings, losses.LossSettings)
         a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         target = losses.checked_target(loss, y, a.shape, a.dtype)
         masks = self._dropout_masks(self._batch(x), rng)
         shards, plan = self._shards(self._batch(x)), self._plan(x, layer_by_layer=flows is not None)
+        if whole:
+            step = WholeStep(plan, x, self._constants.target_psc(loss, target, a), a)
+            with self._culprit_sought(given):
+                return *step.run(shards, self.workers, self._shelf), a
 
         def pass_shard(k: int, arrays: Arrays) -> tuple[float, list[Array]]:
             shard = shards[k]
@@ -344,6 +345,12 @@ class Network:
         threads = range(min(self.workers.n_threads, len(shards)))
         return *passes.summed(self.workers.map(pass_thread, threads)), a
 
+    def _goes_whole(self, x: npt.ArrayLike, loss: str) -> bool:
+        """Whether a training step is one compiled call a shard, of which there is one a thread."""
+        if not (isinstance(x, np.ndarray) and x.size > 0 and self._is_static(x) and may_go_whole(self.layers, loss)):
+            return False
+        return len(self._shards(len(x))) <= self.workers.n_threads
+
     def _shards(self, batch: int) -> list[slice]:
         """One shard a thread, or more where u, a and g of all layers would take more than SHARD_BYTES."""
         neurons = sum(math.prod(layer.output_shape) for layer in self.layers) + math.prod(self.input_shape)
@@ -357,15 +364,7 @@ class Network:
 
         Parameters and errors are those of `loss_and_gradients`.
         """
-        _, _, _, shards = self.training_pass(x, y, loss, settings=settings)
-        flows = []
-        for parts in zip(*shards, strict=True):
-            u, a, g, delta = (
-                np.concatenate(arrays, axis=1)
-                for arrays in zip(*((f.trace.u, f.trace.a, f.g, f.delta) for f in parts), strict=True)
-            )
-            flows.append(LayerFlow(parts[0].layer, Trace(u, a, self.neuron.threshold), g, delta))
-        return flows
+        return passes.flows_of_batch(self.training_pass(x, y, loss, settings=settings)[3])
 
     def _dropout_masks(self, batch: int, rng: np.random.Generator | None) -> list[Array | None]:
         """One mask a dropout layer for the whole batch, so that the number of shards changes nothing."""
@@ -389,19 +388,31 @@ class Network:
     def _part(self, x: Array, shard: slice) -> Array:
         return x[shard] if self._is_static(x) else x[:, shard]
 
-    def _checked_input(self, x: npt.ArrayLike) -> Array:
-        """Return x as a finite array: static in the network's dtype, integer spike trains as they are."""
+    def _checked_input(self, x: npt.ArrayLike, *, finite: bool = True) -> Array:
+        """Return x as an array, finite if asked: static in the network's dtype, integer spike trains as they are."""
         self._checked_weights()
-        return checks.pictures_or_trains("x", x, self.input_shape, self.n_steps, self.dtype)
+        return checks.pictures_or_trains("x", x, self.input_shape, self.n_steps, self.dtype, finite=finite)
 
     def _checked_weights(self) -> None:
         shapes = [layer.weight_shape for layer in weighted(self.layers)]
         if len(self.weights) != len(shapes):
             raise ValueError(f"weights must be {len(shapes)} arrays, got {len(self.weights)}")
         for index, (W, shape) in enumerate(zip(self.weights, shapes, strict=True)):
+            if type(W) is np.ndarray and W.dtype == self.dtype and W.shape == shape:
+                continue  # as in all steps but the first
             checked = checks.converted(checks.real_array(f"weights[{index}]", W), self.dtype)
             checks.same_shape(f"weights[{index}]", checked, cast("tuple[int, ...]", shape), "its layer")
             self.weights[index] = checked
+
+    @contextmanager
+    def _culprit_sought(self, x: npt.ArrayLike) -> Iterator[None]:
+        """An input or a weight that is not finite shows in a membrane, and is sought only then."""
+        try:
+            yield
+        except passes.MembraneError:
+            self._checked_input(x)
+            self._check_finite_weights()
+            raise
 
     def _check_finite_weights(self) -> None:
         for index, W in enumerate(self.weights):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks, fast_optim
+from tsslbp_ref.fast_optim import FlatLayer, StepConstants
 from tsslbp_ref.workers import Workers
 
 Array = npt.NDArray[Any]
@@ -84,24 +85,17 @@ class AdamW:
         norm = gradient_norm(gradients)
         if not math.isfinite(norm):
             raise ValueError(f"gradients must be finite, got a norm of {norm}")
-        arrays = self._flat(gradients)
-        runs = _even_runs([W.size for W in self.weights], self.workers.n_threads)
+        layers = self._flat(gradients)
         self.n_steps += 1
         constants = self._constants(norm)
-
-        def sweep(thread: int) -> None:
-            for layer, run in runs[thread]:
-                single = (arrays[layer][0].dtype.type(number) for number in constants)
-                fast_optim.adamw_sweep(*(array[run] for array in arrays[layer]), *single)
-
-        if len(runs) == 1:  # not by way of the workers, who see to BLAS's threads
-            sweep(0)
-        else:
-            self.workers.map(sweep, range(len(runs)))
+        for dtype in dict.fromkeys(layer[0].dtype for layer in layers):
+            c = StepConstants(*map(dtype.type, constants))
+            parts = _even_parts([layer for layer in layers if layer[0].dtype == dtype], self.workers.n_threads)
+            self.workers.together(fast_optim.adamw_step, [(part, c) for part in parts])
         return norm
 
     def _constants(self, norm: float) -> tuple[float, ...]:
-        """What `fast_optim.adamw_sweep` multiplies by in this step."""
+        """The numbers of `fast_optim.StepConstants` in this step."""
         beta1, beta2 = self.betas
         return (
             beta1,
@@ -114,31 +108,37 @@ class AdamW:
             self.weight_clamp,
         )
 
-    def _flat(self, gradients: Sequence[Array]) -> list[list[Array]]:
-        """(W, gradient, mean, square) of every layer, flat, in the order in which W lies in memory."""
-        layers = []
+    def _flat(self, gradients: Sequence[Array]) -> list[FlatLayer]:
+        """W, gradient, mean and square of every layer, flat, in the order in which W lies in memory."""
+        layers: list[FlatLayer] = []
         for i, (W, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
             order: Literal["C", "F"] = "F" if W.flags.f_contiguous else "C"  # "F" in fully connected layers
             if not (W.flags.f_contiguous or W.flags.c_contiguous):
                 raise ValueError(f"weights must be contiguous arrays, got strides {W.strides}")
             # A weight may have been replaced by one in the other order.
-            self.means[i] = np.asarray(self.means[i], order=order)
-            self.squares[i] = np.asarray(self.squares[i], order=order)
-            arrays = (W, gradient, self.means[i], self.squares[i])
-            layers.append([array.ravel(order=order) for array in arrays])
+            self.means[i] = mean = np.asarray(self.means[i], order=order)
+            self.squares[i] = square = np.asarray(self.squares[i], order=order)
+            layers.append((W.ravel(order), gradient.ravel(order), mean.ravel(order), square.ravel(order)))
         return layers
 
 
-def _even_runs(sizes: Sequence[int], n_threads: int) -> list[list[tuple[int, slice]]]:
-    """Cut arrays, as if they lay in a row, into equal runs: for each thread that is worth waking, its part of each."""
-    edges = [0, *itertools.accumulate(sizes)]
-    n_runs = min(n_threads, max(1, edges[-1] // NUMBERS_A_THREAD))
-    cuts = [edges[-1] * k // n_runs for k in range(n_runs + 1)]
-    runs = []
-    for first, last in itertools.pairwise(cuts):
-        parts = ((i, max(first, edges[i]), min(last, edges[i + 1])) for i in range(len(sizes)))
-        runs.append([(i, slice(start - edges[i], stop - edges[i])) for i, start, stop in parts if start < stop])
-    return runs
+def _even_parts(layers: Sequence[FlatLayer], n_threads: int) -> list[tuple[FlatLayer, ...]]:
+    """Cut layers, as if they lay in a row, into equal parts: for each thread that is worth waking, its part of each."""
+    edges = [0, *itertools.accumulate(layer[0].size for layer in layers)]
+    n_parts = min(n_threads, max(1, edges[-1] // NUMBERS_A_THREAD))
+    if n_parts == 1:
+        return [tuple(layers)]
+    cuts = [edges[-1] * k // n_parts for k in range(n_parts + 1)]
+
+    def part(layer: FlatLayer, first: int, last: int) -> FlatLayer:
+        run = slice(max(first, 0), max(last, 0))
+        W, gradient, mean, square = layer
+        return W[run], gradient[run], mean[run], square[run]
+
+    return [
+        tuple(part(layer, start - edge, stop - edge) for layer, edge in zip(layers, edges, strict=False))
+        for start, stop in itertools.pairwise(cuts)
+    ]
 
 
 def gradient_norm(gradients: Sequence[Array]) -> float:

@@ -12,11 +12,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks
+from tsslbp_ref import checks, fast, losses, signals
 from tsslbp_ref.buffers import Arrays
 from tsslbp_ref.layer_runs import DENSE, POOLED, DenseRun, PooledNeurons
 from tsslbp_ref.layers import Layer, SumPool2d, WeightedLayer
-from tsslbp_ref.parameters import NeuronParameters, RuleCoefficients
+from tsslbp_ref.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.signals import NeuronSignal, PSCSignal, Signal, StaticSignal
 from tsslbp_ref.steps import LayerFlow, MapStep, NeuronStep, PooledStep, RunStep, Step, WayBack
 from tsslbp_ref.trace import Trace
@@ -26,6 +26,52 @@ Array = npt.NDArray[Any]
 
 class MembraneError(ValueError):
     """A membrane left the finite numbers."""
+
+    def __init__(self, layer: int) -> None:
+        super().__init__(f"the membranes of layer {layer} are not finite: weights or input are too large")
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What follows from neuron, rule and number of steps alone, worked out once and not in every step.
+
+    Parameters
+    ----------
+    origin : (NeuronParameters, GradientRule, int, dtype)
+        What it follows from; the number is T.
+    c, gain
+        Of `Plan`.
+    desired_pscs : dict
+        The true class's PSC d (T,) by the name of a loss, as far as they have been asked for.
+    """
+
+    origin: tuple[NeuronParameters, GradientRule, int, np.dtype[Any]]
+    c: RuleCoefficients
+    gain: Array
+    desired_pscs: dict[str, Array]
+
+    @classmethod
+    def of(cls, neuron: NeuronParameters, rule: GradientRule, n_steps: int, dtype: np.dtype[Any]) -> Constants:
+        """Work them out."""
+        c, gain = fast.coefficients(neuron, rule, dtype), signals.static_gain(n_steps, neuron, dtype)
+        return cls((neuron, rule, n_steps, dtype), c, gain, {})
+
+    def target_psc(self, loss: str, target: Array, a: Array) -> Array:
+        """What a loss that is the van Rossum loss compares an output PSC a, or one of its shape and dtype, with.
+
+        Parameters
+        ----------
+        loss : {"kernel", "kernel-paper", "spike-train"}
+        target : array
+            From `losses.checked_target`.
+        a : (T, B, n_classes) array
+        """
+        neuron, _, n_steps, _ = self.origin
+        if loss not in losses.DESIRED_PSCS:
+            return losses.filtered_train(target, neuron)
+        if loss not in self.desired_pscs:
+            self.desired_pscs[loss] = losses.DESIRED_PSCS[loss](n_steps, neuron)
+        return losses.target_psc(self.desired_pscs[loss], target, a.shape, a.dtype)
 
 
 @dataclass(frozen=True)
@@ -154,7 +200,7 @@ class _WayThere:
 def _check_membranes(i: int, finite: bool) -> None:
     """Raise unless the membranes of the last step are finite: one that was not once never is again."""
     if not finite:
-        raise MembraneError(f"the membranes of layer {i} are not finite: weights or input are too large")
+        raise MembraneError(i)
 
 
 def backward(plan: Plan, steps: Sequence[Step], g: Array, arrays: Arrays, flows: list[LayerFlow] | None) -> list[Array]:
@@ -200,6 +246,16 @@ def summed(parts: Iterable[tuple[float, list[Array]]]) -> tuple[float, list[Arra
             total += gradient
         totals = totals or gradients
     return value, totals
+
+
+def flows_of_batch(shards: Sequence[Sequence[LayerFlow]]) -> list[LayerFlow]:
+    """One flow a layer of the whole batch, from those of its shards."""
+    flows = []
+    for parts in zip(*shards, strict=True):
+        arrays = ((part.trace.u, part.trace.a, part.g, part.delta) for part in parts)
+        u, a, g, delta = (np.concatenate(of_shards, axis=1) for of_shards in zip(*arrays, strict=True))
+        flows.append(LayerFlow(parts[0].layer, Trace(u, a, parts[0].trace.threshold), g, delta))
+    return flows
 
 
 def output(steps: Sequence[Step]) -> Array:

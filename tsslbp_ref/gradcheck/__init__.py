@@ -29,6 +29,7 @@ from tsslbp_ref.gradcheck import (
     sweep_checks,
     tangent_checks,
     terms_checks,
+    whole_checks,
 )
 from tsslbp_ref.gradcheck.report import Check, Report, Row
 
@@ -40,6 +41,7 @@ FAMILIES = (
     tangent_checks,
     sweep_checks,
     frequency_checks,
+    whole_checks,
     adjoint_checks,
     exact_checks,
 )

@@ -1,0 +1,186 @@
+"""Fully connected layers under a static picture: forward, loss and chain rule of a shard in one compiled call.
+
+Same numbers as layer by layer (`fast_static`, `fast_dense`, `losses.van_rossum`). Threads take their shards through it
+at the same time without a word of Python in between.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import fast_dense, fast_static
+from tsslbp_ref.compilation import compiled, multiply
+from tsslbp_ref.fast_dense import flat
+from tsslbp_ref.fast_together import Place, begin, end, meet
+from tsslbp_ref.fast_words import add_row
+from tsslbp_ref.parameters import RuleCoefficients
+
+Array = npt.NDArray[Any]
+
+ALL_FINITE = -1.0  # in the place of the number of a layer whose membranes are not
+
+
+class Fed(NamedTuple):
+    """What a shard is fed. All arrays, here and below, are contiguous and of one dtype.
+
+    Parameters
+    ----------
+    x : (B, n) array
+        Pictures.
+    gain : (T,) array
+        c[t] of a static picture.
+    target : (T, B, N) array
+        The PSC that the output is compared with, of the last layer's N neurons.
+    Ws_transposed : tuple of (n, N) array
+        From the first layer of neurons to the last, two or more.
+    by_words, word_length
+        Of `fast_dense.run_neurons`, for the layers behind the first.
+    """
+
+    x: Array
+    gain: Array
+    target: Array
+    Ws_transposed: tuple[Array, ...]
+    by_words: tuple[bool, ...]
+    word_length: int
+
+
+class Written(NamedTuple):
+    """What a shard's pass writes.
+
+    Parameters
+    ----------
+    drive, total : (B, N) array
+        W x and sum_t c[t] delta[t] of the first layer; `total` is a part of `Gathered.total`.
+    us, pscs, gs : tuple of (T, B, N) array
+        Membranes, PSCs and dL/da of every layer; gs hold delta afterwards, but for the first.
+    report : (3,) array of float64
+        The shard's loss, the number of the first layer whose membranes are not finite, or `ALL_FINITE`, and whether the
+        gradients have been gathered.
+    """
+
+    drive: Array
+    total: Array
+    us: tuple[Array, ...]
+    pscs: tuple[Array, ...]
+    gs: tuple[Array, ...]
+    report: npt.NDArray[np.float64]
+
+
+class Constants(NamedTuple):
+    """Of neuron and rule, in the arrays' dtype."""
+
+    theta_m: float
+    theta_s: float
+    threshold: float
+    c: RuleCoefficients
+
+
+class Gathered(NamedTuple):
+    """The gradients of the mini-batch, and what they are made of; the same for all shards.
+
+    Parameters
+    ----------
+    x : (B, n) array
+        Pictures of all shards.
+    total : (B, N) array
+        sum_t c[t] delta[t] of the first layer, of all shards.
+    parts : tuple of (n_shards - 1, n, N) array
+        dL/dW^T of the layers behind the first, by all shards but the first.
+    dWs_transposed : tuple of (n, N) array
+        dL/dW^T of every layer; those behind the first hold the first shard's until the others' are added.
+    """
+
+    x: Array
+    total: Array
+    parts: tuple[Array, ...]
+    dWs_transposed: tuple[Array, ...]
+
+
+@compiled
+def shard_step(
+    place: Place,
+    constants: Constants,
+    fed: Fed,
+    written: Written,
+    dWs_transposed: tuple[Array, ...],
+    gathered: Gathered,
+) -> bool:
+    """Take a shard there and back, and then gather its part of the gradients; nothing where membranes are not finite.
+
+    Parameters
+    ----------
+    place : Place
+    constants : Constants
+    fed : Fed
+    written : Written
+        report[2] says whether the gradients have been gathered.
+    dWs_transposed : tuple of (n, N) array
+        The shard's dL/dW^T of the layers behind the first; written.
+    gathered : Gathered
+    """
+    begin(place)
+    _there_and_back(constants, fed, written, dWs_transposed)
+    met = meet(place)
+    if met:
+        gather(gathered, place.thread, place.n_threads)
+    written.report[2] = met
+    return end(place)
+
+
+@compiled
+def gather(gathered: Gathered, thread: int, n_threads: int) -> None:
+    """A thread's inputs, for all shards: of the first layer's dL/dW^T = x^T total, and of the sums of the others.
+
+    A product for all samples takes less long than a product a shard and their sum.
+    """
+    x, total, parts, dWs_transposed = gathered
+    n = len(dWs_transposed[0])
+    rows = slice(n * thread // n_threads, n * (thread + 1) // n_threads)
+    multiply(x[:, rows], total, dWs_transposed[0][rows], True, False, False)
+    for layer in range(len(parts)):
+        n = len(dWs_transposed[layer + 1])
+        rows = slice(n * thread // n_threads, n * (thread + 1) // n_threads)
+        for part in parts[layer]:
+            for i in range(rows.start, rows.stop):
+                add_row(part[i], dWs_transposed[layer + 1][i])
+
+
+@compiled
+def _there_and_back(constants: Constants, fed: Fed, written: Written, dWs_transposed: tuple[Array, ...]) -> None:
+    theta_m, theta_s, threshold, c = constants
+    x, gain, target, Ws_transposed, by_words, k = fed
+    drive, total, us, pscs, gs, report = written
+    # F1, F3 - F6
+    np.dot(x, Ws_transposed[0], drive)
+    fast_static.static_sweep(drive.reshape(-1), gain, theta_m, theta_s, threshold, flat(us[0]), flat(pscs[0]))
+    words = fast_dense.forward(us, pscs, Ws_transposed[1:], by_words, k, theta_m, theta_s, threshold)
+    report[1] = _first_not_finite(us)
+    if report[1] != ALL_FINITE:
+        return
+    # L1
+    report[0] = _van_rossum(pscs[-1], target, gs[-1])
+    # B1 - B3
+    fast_dense.backward(gs, us, pscs, Ws_transposed[1:], words, k, c, dWs_transposed)
+    fast_static.static_backward_sweep(flat(gs[0]), gain, flat(us[0]), flat(pscs[0]), c, total.reshape(-1))
+
+
+@compiled
+def _first_not_finite(us: tuple[Array, ...]) -> float:
+    """Number of the first layer with a membrane that is not finite at the end: one that was not once never is again."""
+    for layer in range(len(us)):
+        for u in us[layer][-1].reshape(-1):
+            if not np.isfinite(u):
+                return layer
+    return ALL_FINITE
+
+
+@compiled
+def _van_rossum(a: Array, target: Array, g: Array) -> float:
+    """L = 1/2 ||a - target||^2, returned, and dL/da = a - target, written    (L1)."""
+    g[...] = a - target
+    error = g.reshape(-1)
+    return 0.5 * np.dot(error, error)

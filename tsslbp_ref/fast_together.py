@@ -1,0 +1,120 @@
+"""Compiled loops that several threads begin and end together, without the interpreter lock.
+
+A thread that comes back to Python waits for the lock, and one that sleeps takes tens of microseconds to wake; on a step
+of some milliseconds both are felt. So a call's arguments are laid out beforehand for every thread
+(`workers.Workers.together`). The calling thread lets the others go from within its own compiled loop, when it has given
+up the lock. The others, at the end of theirs, say that they are done, and watch for a while for the next call.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref.compilation import compiled, pause, read_flag, set_flag
+
+PAUSES = 1 << 16  # a wait that lasts longer goes on asleep: 1 to 3 ms on x86, where a pause takes some 20 to 45 ns
+FLAG_STRIDE = 8  # one flag a cache line, so that threads do not fetch one another's
+
+
+CALL = 4  # between the numbers of two calls; what lies between says how far a call has come
+GOES_ON, OVER = 1, 2  # both, 3, where a call that went on is over
+
+
+class Place(NamedTuple):
+    """A thread's place in a call.
+
+    Parameters
+    ----------
+    flags : (n_threads FLAG_STRIDE,) array of int64
+        How far each thread is: the call that it has come to, or, of the calling thread, that it has let begin, and
+        `GOES_ON` or `OVER` on top.
+    thread : int
+        0 for the calling thread.
+    n_threads : int
+        Of this call.
+    call : int
+        Its number, a multiple of `CALL`; they grow.
+    """
+
+    flags: npt.NDArray[np.int64]
+    thread: int
+    n_threads: int
+    call: int
+
+
+def new_flags(n_threads: int) -> npt.NDArray[np.int64]:
+    """Flags of threads that have not been called yet."""
+    return np.zeros(n_threads * FLAG_STRIDE, np.int64)
+
+
+def alone() -> Place:
+    """The place of a thread that has no others beside it."""
+    return Place(new_flags(1), 0, 1, CALL)
+
+
+def dismiss(flags: npt.NDArray[np.int64], call: int) -> None:
+    """Say that a call is over: nobody waits for the calling thread, or watches for its next call, any more."""
+    flags[0] = call + OVER + (GOES_ON if flags[0] == call + GOES_ON else 0)
+
+
+@compiled
+def begin(place: Place) -> None:
+    """First in a loop: let the other threads go."""
+    if place.thread == 0:
+        set_flag(place.flags, 0, place.call)
+
+
+@compiled
+def meet(place: Place) -> bool:
+    """Wait for one another; True for every thread, or False for every thread where one is late.
+
+    The calling thread gives up where another is late, and so never waits for one that may not come; the others wait for
+    it, who lets them go, here or by `dismiss`, whatever happens to it.
+    """
+    flags, call = place.flags, place.call
+    if place.thread == 0:
+        all_here = _wait_for_others(place, call)
+        if all_here:
+            set_flag(flags, 0, call + GOES_ON)
+        return all_here
+    set_flag(flags, place.thread * FLAG_STRIDE, call)
+    state = read_flag(flags, 0)
+    while state <= call:
+        pause()
+        state = read_flag(flags, 0)
+    return state & GOES_ON > 0
+
+
+@compiled
+def end(place: Place) -> bool:
+    """Last in a loop: wait for the other threads, or say that this one has ended and watch for the next call.
+
+    Returns whether all have ended.
+    """
+    flags, call = place.flags, place.call
+    if place.thread == 0:
+        return _wait_for_others(place, call + GOES_ON)
+    set_flag(flags, place.thread * FLAG_STRIDE, call + GOES_ON)
+    wait_for(flags, 0, call + OVER)
+    return True
+
+
+@compiled
+def _wait_for_others(place: Place, state: int) -> bool:
+    all_there = True
+    for thread in range(1, place.n_threads):
+        all_there = all_there and wait_for(place.flags, thread * FLAG_STRIDE, state)
+    return all_there
+
+
+@compiled
+def wait_for(flags: npt.NDArray[Any], i: int, state: int) -> bool:
+    """Return True when a flag has reached a state, and False after `PAUSES` pauses."""
+    for _ in range(PAUSES):
+        if read_flag(flags, i) >= state:
+            return True
+        pause()
+    return False

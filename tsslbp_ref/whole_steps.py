@@ -1,0 +1,141 @@
+"""A training step of fully connected layers under static pictures, in one compiled call a shard (`fast_step`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import fast, fast_step, fast_words, losses
+from tsslbp_ref.buffers import KeptArrays, Shelf
+from tsslbp_ref.fast_step import ALL_FINITE, Constants, Fed, Gathered, Written
+from tsslbp_ref.layers import Dense, Layer
+from tsslbp_ref.passes import MembraneError, Plan
+from tsslbp_ref.signals import may_follow_words
+from tsslbp_ref.workers import Workers
+
+Array = npt.NDArray[Any]
+
+
+def may_go_whole(layers: Sequence[Layer], loss: str) -> bool:
+    """Whether a shard's step under static pictures can be one call.
+
+    Its layers, two or more, are fully connected, without dropout, and its loss is the van Rossum loss.
+    """
+    fully_connected = len(layers) > 1 and all(type(layer) is Dense for layer in layers)
+    return fully_connected and loss in (*losses.DESIRED_PSCS, "spike-train")
+
+
+@dataclass(frozen=True)
+class WholeStep:
+    """Forward, loss, and the chain rule back of a mini-batch, its shards at the same time.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of layers that `may_go_whole`.
+    x : (B, ...) array
+        Static pictures.
+    target : (T, B, n_classes) array
+        From `passes.Constants.target_psc`.
+    a : (T, B, n_classes) array
+        The output PSC; written.
+    """
+
+    plan: Plan
+    x: Array
+    target: Array
+    a: Array
+
+    def run(self, shards: Sequence[slice], workers: Workers, shelf: Shelf) -> tuple[float, list[Array]]:
+        """Loss and gradients.
+
+        Parameters
+        ----------
+        shards : sequence of slice
+            One a thread at most.
+        workers : Workers
+        shelf : Shelf
+            Lends the arrays that are written.
+
+        Raises
+        ------
+        MembraneError
+            If a membrane is not finite.
+        """
+        plan, x = self.plan, np.ascontiguousarray(self.x).reshape(len(self.x), -1)
+        dWs_transposed = tuple(np.empty(W.shape[::-1], plan.dtype) for W in plan.weights)
+        with shelf.borrow() as kept:
+            of_one_size = (plan.layers, len(plan.gain), plan.dtype, tuple(shards))
+            room = kept.laid_out(of_one_size, lambda kept: _Room.of(plan, shards, kept))
+            gathered = Gathered(x, room.total, room.parts, dWs_transposed)
+            with workers.one_blas_thread():
+                workers.together(fast_step.shard_step, self._arguments(shards, room, gathered))
+                if not room.written[0].report[2]:
+                    for thread in range(len(shards)):
+                        fast_step.gather(gathered, thread, len(shards))
+            for shard, written in zip(shards, room.written, strict=True):
+                if written.report[1] != ALL_FINITE:
+                    raise MembraneError(int(written.report[1]))
+                self.a[:, shard] = written.pscs[-1]
+            value = sum(float(written.report[0]) for written in room.written)
+        return value, [dW_transposed.T for dW_transposed in dWs_transposed]
+
+    def _arguments(self, shards: Sequence[slice], room: _Room, gathered: Gathered) -> list[tuple[Any, ...]]:
+        """Of `fast_step.shard_step`, for every shard."""
+        plan = self.plan
+        constants = Constants(*fast.neuron_constants(plan.neuron, plan.dtype), plan.c)
+        Ws_transposed = tuple(_by_columns(W) for W in plan.weights)
+        of_others = (tuple(part[k] for part in room.parts) for k in range(len(shards) - 1))
+        dWs_of_shards = [gathered.dWs_transposed[1:], *of_others]
+        arguments: list[tuple[Any, ...]] = []
+        for shard, written, dWs in zip(shards, room.written, dWs_of_shards, strict=True):
+            target = np.ascontiguousarray(self.target[:, shard])
+            fed = Fed(gathered.x[shard], plan.gain, target, Ws_transposed, room.by_words, room.word_length)
+            arguments.append((constants, fed, written, dWs, gathered))
+        return arguments
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What the steps of mini-batches of one size share: arrays to write to, and which layers may follow words.
+
+    Parameters
+    ----------
+    written : list of Written
+        One a shard.
+    total, parts
+        Of `Gathered`.
+    by_words, word_length
+        Of `Fed`.
+    """
+
+    written: list[Written]
+    total: Array
+    parts: tuple[Array, ...]
+    by_words: tuple[bool, ...]
+    word_length: int
+
+    @classmethod
+    def of(cls, plan: Plan, shards: Sequence[slice], kept: KeptArrays) -> _Room:
+        T, dtype, shapes = len(plan.gain), plan.dtype, [W.shape[::-1] for W in plan.weights]
+        total = kept.take("total", (shards[-1].stop, shapes[0][1]), dtype)
+        parts = tuple(kept.take(("dW", i), (len(shards) - 1, *shape), dtype) for i, shape in enumerate(shapes[1:]))
+        written = []
+        for k, shard in enumerate(shards):
+            B = shard.stop - shard.start
+            us, pscs, gs = (
+                tuple(kept.take((k, name, i), (T, B, N), dtype) for i, (_, N) in enumerate(shapes)) for name in "uag"
+            )
+            drive = kept.take((k, "drive"), total[shard].shape, dtype)
+            written.append(Written(drive, total[shard], us, pscs, gs, np.zeros(3)))
+        by_words = tuple(may_follow_words(layer) for layer in plan.layers[1:])
+        return cls(written, total, parts, by_words, fast_words.word_length(T))
+
+
+def _by_columns(W: Array) -> Array:
+    """W^T, contiguous: a view of W where that lies column by column, as in fully connected layers it does."""
+    return W.T if W.flags.f_contiguous and W.flags.writeable else np.array(W.T, order="C")
