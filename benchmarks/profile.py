@@ -89,7 +89,7 @@ class Stopwatch:
         """Watch all functions of `PARTS` inside a with block."""
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(network, "joined", layer_by_layer))
-            stack.enter_context(mock.patch.object(network, "may_go_whole", lambda layers, loss: False))
+            stack.enter_context(mock.patch.object(network, "may_go_whole", return_value=False))
             for part, functions in PARTS.items():
                 for owner, name in functions:
                     stack.enter_context(mock.patch.object(owner, name, self.timed(part, getattr(owner, name))))

@@ -3,8 +3,10 @@
 import importlib.util
 import itertools
 import os
+import pickle
 from types import MethodType
 
+import numba
 import numpy as np
 import pytest
 
@@ -52,6 +54,21 @@ def test_a_second_process_compiles_nothing(loop, tmp_path):
     assert sum(second.stats.cache_hits.values()) == 2
     assert not second.stats.cache_misses
     assert codes(tmp_path) == kept
+
+
+@pytest.mark.parametrize(
+    "rest", [b"ctsslbp_ref.compilation\nNoSuchClass\n.", b"cno_such_module\nName\n.", b"", b"torn"]
+)
+def test_an_index_that_cannot_be_read_is_made_anew(loop, tmp_path, rest):
+    """An older source may have had classes of arguments that this one has not."""
+    assert loop()(1.5) == 3.0
+    (index,) = (tmp_path / "__pycache__").glob("*.nbi")
+    index.write_bytes(pickle.dumps(numba.__version__) + rest)
+    second, third = loop(), loop()
+    assert second(1.5) == 3.0
+    assert second.stats.cache_misses
+    assert third(1.5) == 3.0
+    assert third.stats.cache_hits
 
 
 def test_the_index_names_only_code_that_is_there(loop, tmp_path):

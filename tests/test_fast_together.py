@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tsslbp_ref.fast_together import CALL, GOES_ON, OVER, Place, alone, begin, dismiss, end, meet, new_flags
+from tsslbp_ref.fast_together import CALL, Place, alone, begin, end, meet
 from tsslbp_ref.workers import Workers
 
 LATE_S = 0.1  # longer than a thread waits awake
@@ -22,7 +22,7 @@ def noted(notes: dict[int, tuple[int, bool]], before: Callable[[int], None] = la
     def loop(place: Place, factor: int) -> bool:
         begin(place)
         before(place.thread)
-        notes[place.thread] = (factor * threading.get_ident(), meet(place))
+        notes[place.thread] = (factor * threading.get_ident(), meet(place, 1))
         return end(place)
 
     return loop
@@ -126,22 +126,13 @@ def test_map_has_its_threads_at_once_after_a_call():
         assert workers.map(lambda item: item + 1, range(3)) == [1, 2, 3]
 
 
-def test_a_dismissal_takes_nothing_back():
-    flags = new_flags(2)
-    flags[0] = CALL
-    dismiss(flags, CALL)
-    assert flags[0] == CALL + OVER
-    flags[0] = CALL + GOES_ON
-    dismiss(flags, CALL)
-    assert flags[0] == CALL + GOES_ON + OVER
-
-
 def test_alone_meets_itself():
     place = alone()
     begin(place)
-    assert meet(place)
+    assert meet(place, 1)
+    assert meet(place, 2)
     assert end(place)
-    np.testing.assert_array_equal(place.flags[1:], 0)
+    np.testing.assert_array_equal(place.flags[:4], [CALL, 2 * CALL + 1, 2 * CALL + 1, 0])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no such call on this system")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,7 +58,19 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     if cache_file is not None:
         cache_file._source_stamp = _SOURCE_DIGEST
         cache_file.save = MethodType(_save_apart, cache_file)
+        cache_file._load_index = MethodType(_readable_index, cache_file)
     return dispatcher
+
+
+def _readable_index(cache_file: Any) -> Any:
+    """What the index names; nothing where it is of an older source, and holds a class that is not there any more.
+
+    Numba reads an index whole before it compares the stamp.
+    """
+    try:
+        return type(cache_file)._load_index(cache_file)
+    except (AttributeError, ImportError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError):
+        return {}
 
 
 def _save_apart(cache_file: Any, key: Any, data: Any) -> None:

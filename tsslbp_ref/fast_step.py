@@ -28,8 +28,6 @@ class Fed(NamedTuple):
 
     Parameters
     ----------
-    x : (B, n) array
-        Pictures.
     gain : (T,) array
         c[t] of a static picture.
     target : (T, B, N) array
@@ -40,7 +38,6 @@ class Fed(NamedTuple):
         Of `fast_dense.run_neurons`, for the layers behind the first.
     """
 
-    x: Array
     gain: Array
     target: Array
     Ws_transposed: tuple[Array, ...]
@@ -53,20 +50,19 @@ class Written(NamedTuple):
 
     Parameters
     ----------
-    drive, total : (B, N) array
-        W x and sum_t c[t] delta[t] of the first layer; `total` is a part of `Gathered.total`.
     us, pscs, gs : tuple of (T, B, N) array
         Membranes, PSCs and dL/da of every layer; gs hold delta afterwards, but for the first.
+    drive : (n_samples, N) array
+        W x of the first layer and all shards, for a thread that has to make it by itself.
     report : (3,) array of float64
         The shard's loss, the number of the first layer whose membranes are not finite, or `ALL_FINITE`, and whether the
         gradients have been gathered.
     """
 
-    drive: Array
-    total: Array
     us: tuple[Array, ...]
     pscs: tuple[Array, ...]
     gs: tuple[Array, ...]
+    drive: Array
     report: npt.NDArray[np.float64]
 
 
@@ -79,15 +75,17 @@ class Constants(NamedTuple):
     c: RuleCoefficients
 
 
-class Gathered(NamedTuple):
-    """The gradients of the mini-batch, and what they are made of; the same for all shards.
+class Shared(NamedTuple):
+    """What all shards of a mini-batch have in common.
 
     Parameters
     ----------
-    x : (B, n) array
+    x : (n_samples, n) array
         Pictures of all shards.
-    total : (B, N) array
-        sum_t c[t] delta[t] of the first layer, of all shards.
+    first_samples : (n_shards + 1,) array of int
+        Where every shard begins, and the last ends.
+    drive, total : (n_samples, N) array
+        W x and sum_t c[t] delta[t] of the first layer.
     parts : tuple of (n_shards - 1, n, N) array
         dL/dW^T of the layers behind the first, by all shards but the first.
     dWs_transposed : tuple of (n, N) array
@@ -95,6 +93,8 @@ class Gathered(NamedTuple):
     """
 
     x: Array
+    first_samples: npt.NDArray[np.int64]
+    drive: Array
     total: Array
     parts: tuple[Array, ...]
     dWs_transposed: tuple[Array, ...]
@@ -107,9 +107,12 @@ def shard_step(
     fed: Fed,
     written: Written,
     dWs_transposed: tuple[Array, ...],
-    gathered: Gathered,
+    shared: Shared,
 ) -> bool:
-    """Take a shard there and back, and then gather its part of the gradients; nothing where membranes are not finite.
+    """Take a shard there and back, a thread each; nothing goes back where membranes are not finite.
+
+    W x and dL/dW of the first layer are products for all shards, of which every thread makes a part. Before the
+    one and after the other all have to meet; where a thread is late, all make W x by themselves.
 
     Parameters
     ----------
@@ -117,27 +120,42 @@ def shard_step(
     constants : Constants
     fed : Fed
     written : Written
-        report[2] says whether the gradients have been gathered.
+        report[2] says whether the gradients have been gathered; if not, `gather` is still to be called.
     dWs_transposed : tuple of (n, N) array
         The shard's dL/dW^T of the layers behind the first; written.
-    gathered : Gathered
+    shared : Shared
     """
     begin(place)
-    _there_and_back(constants, fed, written, dWs_transposed)
-    met = meet(place)
+    _drive_of_neurons(shared.x, fed.Ws_transposed[0], place.thread, place.n_threads, shared.drive)
+    drive = shared.drive
+    if not meet(place, 1):
+        drive = written.drive
+        for thread in range(place.n_threads):
+            _drive_of_neurons(shared.x, fed.Ws_transposed[0], thread, place.n_threads, drive)
+    samples = slice(shared.first_samples[place.thread], shared.first_samples[place.thread + 1])
+    _there_and_back(constants, fed, drive[samples], written, dWs_transposed, shared.total[samples])
+    met = meet(place, 2)
     if met:
-        gather(gathered, place.thread, place.n_threads)
+        gather(shared, place.thread, place.n_threads)
     written.report[2] = met
     return end(place)
 
 
 @compiled
-def gather(gathered: Gathered, thread: int, n_threads: int) -> None:
+def _drive_of_neurons(x: Array, W_transposed: Array, thread: int, n_threads: int, drive: Array) -> None:
+    """W x for all samples and a thread's neurons: BLAS lays out the thread's weights only, and not all for each."""
+    N = W_transposed.shape[1]
+    neurons = slice(N * thread // n_threads, N * (thread + 1) // n_threads)
+    multiply(x, W_transposed[:, neurons], drive[:, neurons], False, False, False)
+
+
+@compiled
+def gather(shared: Shared, thread: int, n_threads: int) -> None:
     """A thread's inputs, for all shards: of the first layer's dL/dW^T = x^T total, and of the sums of the others.
 
     A product for all samples takes less long than a product a shard and their sum.
     """
-    x, total, parts, dWs_transposed = gathered
+    x, total, parts, dWs_transposed = shared.x, shared.total, shared.parts, shared.dWs_transposed
     n = len(dWs_transposed[0])
     rows = slice(n * thread // n_threads, n * (thread + 1) // n_threads)
     multiply(x[:, rows], total, dWs_transposed[0][rows], True, False, False)
@@ -150,12 +168,14 @@ def gather(gathered: Gathered, thread: int, n_threads: int) -> None:
 
 
 @compiled
-def _there_and_back(constants: Constants, fed: Fed, written: Written, dWs_transposed: tuple[Array, ...]) -> None:
+def _there_and_back(
+    constants: Constants, fed: Fed, drive: Array, written: Written, dWs_transposed: tuple[Array, ...], total: Array
+) -> None:
+    """From the shard's W x to its `total`."""
     theta_m, theta_s, threshold, c = constants
-    x, gain, target, Ws_transposed, by_words, k = fed
-    drive, total, us, pscs, gs, report = written
-    # F1, F3 - F6
-    np.dot(x, Ws_transposed[0], drive)
+    gain, target, Ws_transposed, by_words, k = fed
+    us, pscs, gs, _, report = written
+    # F3 - F6 in the first layer, F1 and F3 - F6 in the others
     fast_static.static_sweep(drive.reshape(-1), gain, theta_m, theta_s, threshold, flat(us[0]), flat(pscs[0]))
     words = fast_dense.forward(us, pscs, Ws_transposed[1:], by_words, k, theta_m, theta_s, threshold)
     report[1] = _first_not_finite(us)
@@ -163,7 +183,7 @@ def _there_and_back(constants: Constants, fed: Fed, written: Written, dWs_transp
         return
     # L1
     report[0] = _van_rossum(pscs[-1], target, gs[-1])
-    # B1 - B3
+    # B1 - B3, and B2 in the first layer
     fast_dense.backward(gs, us, pscs, Ws_transposed[1:], words, k, c, dWs_transposed)
     fast_static.static_backward_sweep(flat(gs[0]), gain, flat(us[0]), flat(pscs[0]), c, total.reshape(-1))
 

@@ -16,11 +16,8 @@ import numpy.typing as npt
 from tsslbp_ref.compilation import compiled, pause, read_flag, set_flag
 
 PAUSES = 1 << 16  # a wait that lasts longer goes on asleep: 1 to 3 ms on x86, where a pause takes some 20 to 45 ns
-FLAG_STRIDE = 8  # one flag a cache line, so that threads do not fetch one another's
-
-
-CALL = 4  # between the numbers of two calls; what lies between says how far a call has come
-GOES_ON, OVER = 1, 2  # both, 3, where a call that went on is over
+FLAG_STRIDE = 8  # a thread's flags are a cache line, so that threads do not fetch one another's
+CALL = 2  # from one call's number to the next; the number between them says that the first is over
 
 
 class Place(NamedTuple):
@@ -29,8 +26,9 @@ class Place(NamedTuple):
     Parameters
     ----------
     flags : (n_threads FLAG_STRIDE,) array of int64
-        How far each thread is: the call that it has come to, or, of the calling thread, that it has let begin, and
-        `GOES_ON` or `OVER` on top.
+        A line a thread. Of another than the calling thread it holds the last call that the thread has ended, and then,
+        stage by stage, the last in which it came to `meet`. The calling thread's holds the call that has begun, and
+        one number more when it is over; and then, for every stage, twice the call, and one more if all met.
     thread : int
         0 for the calling thread.
     n_threads : int
@@ -57,7 +55,7 @@ def alone() -> Place:
 
 def dismiss(flags: npt.NDArray[np.int64], call: int) -> None:
     """Say that a call is over: nobody waits for the calling thread, or watches for its next call, any more."""
-    flags[0] = call + OVER + (GOES_ON if flags[0] == call + GOES_ON else 0)
+    flags[0] = call + 1
 
 
 @compiled
@@ -68,24 +66,27 @@ def begin(place: Place) -> None:
 
 
 @compiled
-def meet(place: Place) -> bool:
+def meet(place: Place, stage: int) -> bool:
     """Wait for one another; True for every thread, or False for every thread where one is late.
 
     The calling thread gives up where another is late, and so never waits for one that may not come; the others wait for
-    it, who lets them go, here or by `dismiss`, whatever happens to it.
+    it, who lets them go on, here or by `dismiss`, whatever happens to it.
+
+    Parameters
+    ----------
+    place : Place
+    stage : int
+        1 for the first time that the threads meet in a call, 2 for the second, and so on, up to FLAG_STRIDE - 1.
     """
     flags, call = place.flags, place.call
     if place.thread == 0:
-        all_here = _wait_for_others(place, call)
-        if all_here:
-            set_flag(flags, 0, call + GOES_ON)
+        all_here = _wait_for_others(place, stage)
+        set_flag(flags, stage, 2 * call + all_here)
         return all_here
-    set_flag(flags, place.thread * FLAG_STRIDE, call)
-    state = read_flag(flags, 0)
-    while state <= call:
+    set_flag(flags, place.thread * FLAG_STRIDE + stage, call)
+    while read_flag(flags, stage) < 2 * call and read_flag(flags, 0) <= call:
         pause()
-        state = read_flag(flags, 0)
-    return state & GOES_ON > 0
+    return read_flag(flags, stage) == 2 * call + 1
 
 
 @compiled
@@ -94,27 +95,26 @@ def end(place: Place) -> bool:
 
     Returns whether all have ended.
     """
-    flags, call = place.flags, place.call
     if place.thread == 0:
-        return _wait_for_others(place, call + GOES_ON)
-    set_flag(flags, place.thread * FLAG_STRIDE, call + GOES_ON)
-    wait_for(flags, 0, call + OVER)
+        return _wait_for_others(place, 0)
+    set_flag(place.flags, place.thread * FLAG_STRIDE, place.call)
+    wait_for(place.flags, 0, place.call + 1)
     return True
 
 
 @compiled
-def _wait_for_others(place: Place, state: int) -> bool:
-    all_there = True
+def _wait_for_others(place: Place, stage: int) -> bool:
+    all_here = True
     for thread in range(1, place.n_threads):
-        all_there = all_there and wait_for(place.flags, thread * FLAG_STRIDE, state)
-    return all_there
+        all_here = all_here and wait_for(place.flags, thread * FLAG_STRIDE + stage, place.call)
+    return all_here
 
 
 @compiled
-def wait_for(flags: npt.NDArray[Any], i: int, state: int) -> bool:
-    """Return True when a flag has reached a state, and False after `PAUSES` pauses."""
+def wait_for(flags: npt.NDArray[Any], i: int, call: int) -> bool:
+    """Return True when a flag has reached a call, and False after `PAUSES` pauses."""
     for _ in range(PAUSES):
-        if read_flag(flags, i) >= state:
+        if read_flag(flags, i) >= call:
             return True
         pause()
     return False

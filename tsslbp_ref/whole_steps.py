@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tsslbp_ref import fast, fast_step, fast_words, losses
 from tsslbp_ref.buffers import KeptArrays, Shelf
-from tsslbp_ref.fast_step import ALL_FINITE, Constants, Fed, Gathered, Written
+from tsslbp_ref.fast_step import ALL_FINITE, Constants, Fed, Shared, Written
 from tsslbp_ref.layers import Dense, Layer
 from tsslbp_ref.passes import MembraneError, Plan
 from tsslbp_ref.signals import may_follow_words
@@ -71,12 +71,12 @@ class WholeStep:
         with shelf.borrow() as kept:
             of_one_size = (plan.layers, len(plan.gain), plan.dtype, tuple(shards))
             room = kept.laid_out(of_one_size, lambda kept: _Room.of(plan, shards, kept))
-            gathered = Gathered(x, room.total, room.parts, dWs_transposed)
+            shared = Shared(x, room.first_samples, room.drive, room.total, room.parts, dWs_transposed)
             with workers.one_blas_thread():
-                workers.together(fast_step.shard_step, self._arguments(shards, room, gathered))
+                workers.together(fast_step.shard_step, self._arguments(shards, room, shared))
                 if not room.written[0].report[2]:
                     for thread in range(len(shards)):
-                        fast_step.gather(gathered, thread, len(shards))
+                        fast_step.gather(shared, thread, len(shards))
             for shard, written in zip(shards, room.written, strict=True):
                 if written.report[1] != ALL_FINITE:
                     raise MembraneError(int(written.report[1]))
@@ -84,18 +84,18 @@ class WholeStep:
             value = sum(float(written.report[0]) for written in room.written)
         return value, [dW_transposed.T for dW_transposed in dWs_transposed]
 
-    def _arguments(self, shards: Sequence[slice], room: _Room, gathered: Gathered) -> list[tuple[Any, ...]]:
+    def _arguments(self, shards: Sequence[slice], room: _Room, shared: Shared) -> list[tuple[Any, ...]]:
         """Of `fast_step.shard_step`, for every shard."""
         plan = self.plan
         constants = Constants(*fast.neuron_constants(plan.neuron, plan.dtype), plan.c)
         Ws_transposed = tuple(_by_columns(W) for W in plan.weights)
         of_others = (tuple(part[k] for part in room.parts) for k in range(len(shards) - 1))
-        dWs_of_shards = [gathered.dWs_transposed[1:], *of_others]
+        dWs_of_shards = [shared.dWs_transposed[1:], *of_others]
         arguments: list[tuple[Any, ...]] = []
         for shard, written, dWs in zip(shards, room.written, dWs_of_shards, strict=True):
             target = np.ascontiguousarray(self.target[:, shard])
-            fed = Fed(gathered.x[shard], plan.gain, target, Ws_transposed, room.by_words, room.word_length)
-            arguments.append((constants, fed, written, dWs, gathered))
+            fed = Fed(plan.gain, target, Ws_transposed, room.by_words, room.word_length)
+            arguments.append((constants, fed, written, dWs, shared))
         return arguments
 
 
@@ -107,13 +107,15 @@ class _Room:
     ----------
     written : list of Written
         One a shard.
-    total, parts
-        Of `Gathered`.
+    first_samples, drive, total, parts
+        Of `Shared`.
     by_words, word_length
         Of `Fed`.
     """
 
     written: list[Written]
+    first_samples: npt.NDArray[np.int64]
+    drive: Array
     total: Array
     parts: tuple[Array, ...]
     by_words: tuple[bool, ...]
@@ -122,7 +124,8 @@ class _Room:
     @classmethod
     def of(cls, plan: Plan, shards: Sequence[slice], kept: KeptArrays) -> _Room:
         T, dtype, shapes = len(plan.gain), plan.dtype, [W.shape[::-1] for W in plan.weights]
-        total = kept.take("total", (shards[-1].stop, shapes[0][1]), dtype)
+        of_first = (shards[-1].stop, shapes[0][1])
+        drive, total = kept.take("drive", of_first, dtype), kept.take("total", of_first, dtype)
         parts = tuple(kept.take(("dW", i), (len(shards) - 1, *shape), dtype) for i, shape in enumerate(shapes[1:]))
         written = []
         for k, shard in enumerate(shards):
@@ -130,10 +133,11 @@ class _Room:
             us, pscs, gs = (
                 tuple(kept.take((k, name, i), (T, B, N), dtype) for i, (_, N) in enumerate(shapes)) for name in "uag"
             )
-            drive = kept.take((k, "drive"), total[shard].shape, dtype)
-            written.append(Written(drive, total[shard], us, pscs, gs, np.zeros(3)))
+            own_drive = kept.take((k, "drive"), of_first, dtype)
+            written.append(Written(us, pscs, gs, own_drive, np.zeros(3)))
+        first_samples = np.array([*(shard.start for shard in shards), shards[-1].stop])
         by_words = tuple(may_follow_words(layer) for layer in plan.layers[1:])
-        return cls(written, total, parts, by_words, fast_words.word_length(T))
+        return cls(written, first_samples, drive, total, parts, by_words, fast_words.word_length(T))
 
 
 def _by_columns(W: Array) -> Array:
