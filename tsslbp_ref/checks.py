@@ -237,7 +237,8 @@ def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.N
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integer class labels, got dtype {array.dtype}")
     same_shape(name, array, (batch,), "the batch")
-    if array.size and not (array.min() >= 0 and array.max() < n_classes):
+    whole = array.astype(np.int64)
+    if whole.size and whole.view(np.uint64).max() >= n_classes:  # where what is negative is large
         wrong = array[(array < 0) | (array >= n_classes)][0]
         raise ValueError(f"{name} must lie in 0 .. {n_classes - 1}, got {wrong}")
-    return array.astype(np.int64)
+    return whole

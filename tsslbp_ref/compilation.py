@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import pickle
 import time
 from collections.abc import Callable
@@ -210,6 +211,10 @@ def pause() -> None:
     """Tell the processor that the loop around this waits, where there is an instruction for it."""
 
 
+def give_way() -> None:
+    """Let other threads have the core, if any wait for it, where the system has a call for it (POSIX)."""
+
+
 @overload(read_flag, strict=False)
 def _read_flag(flags: Any, i: int) -> Callable[..., int]:
     return lambda flags, i: _load_acquire(flags, i)
@@ -223,6 +228,18 @@ def _set_flag(flags: Any, i: int, value: int) -> Callable[..., None]:
 @overload(pause, strict=False)
 def _pause() -> Callable[..., None]:
     return lambda: _pause_instruction()
+
+
+@overload(give_way, strict=False)
+def _give_way() -> Callable[..., None]:
+    if os.name != "posix":
+        return lambda: None
+    sched_yield: Any = types.ExternalFunction("sched_yield", signature(types.intc))
+
+    def give_way() -> None:
+        sched_yield()
+
+    return give_way
 
 
 def _load(typing_context: Any, flags: Any, i: Any) -> Any:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref.compilation import compiled, pause, read_flag, set_flag
+from tsslbp_ref.compilation import compiled, give_way, pause, read_flag, set_flag
 
-PAUSES = 1 << 16  # a wait that lasts longer goes on asleep: 1 to 3 ms on x86, where a pause takes some 20 to 45 ns
+PAUSES_AWAY = 64  # after that many, some 1 to 3 us on x86, another thread may have the core
+TIMES_AWAY = 1 << 10  # a wait that lasts longer than that, 1 to 3 ms where no thread wants the core, goes on asleep
 FLAG_STRIDE = 8  # a thread's flags are a cache line, so that threads do not fetch one another's
 CALL = 2  # from one call's number to the next; the number between them says that the first is over
 
@@ -84,8 +85,8 @@ def meet(place: Place, stage: int) -> bool:
         set_flag(flags, stage, 2 * call + all_here)
         return all_here
     set_flag(flags, place.thread * FLAG_STRIDE + stage, call)
-    while read_flag(flags, stage) < 2 * call and read_flag(flags, 0) <= call:
-        pause()
+    while not wait_for(flags, stage, 2 * call) and read_flag(flags, 0) <= call:
+        pass
     return read_flag(flags, stage) == 2 * call + 1
 
 
@@ -112,9 +113,11 @@ def _wait_for_others(place: Place, stage: int) -> bool:
 
 @compiled
 def wait_for(flags: npt.NDArray[Any], i: int, call: int) -> bool:
-    """Return True when a flag has reached a call, and False after `PAUSES` pauses."""
-    for _ in range(PAUSES):
-        if read_flag(flags, i) >= call:
-            return True
-        pause()
+    """Return True when a flag has reached a call, and False after a while."""
+    for _ in range(TIMES_AWAY):
+        for _ in range(PAUSES_AWAY):
+            if read_flag(flags, i) >= call:
+                return True
+            pause()
+        give_way()
     return False

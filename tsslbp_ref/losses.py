@@ -46,6 +46,9 @@ class LossSettings:
         checks.real_number("undesired_count", self.undesired_count, minimum=0.0)
 
 
+RELEASED_SETTINGS = LossSettings()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Desired spike trains
 # ---------------------------------------------------------------------------------------------------------------------
@@ -207,10 +210,15 @@ def value_and_gradient(
         settings are not of their kind.
     """
     checks.instance_of("neuron", neuron, NeuronParameters)
-    settings = checks.instance_or_default("settings", settings, LossSettings)
+    settings = checked_settings(settings)
     a = checks.finite_array("a", a, ndim=3)
     target = checked_target(name, y, a.shape, a.dtype)
     return LOSSES[name](a, target, neuron, settings)
+
+
+def checked_settings(settings: LossSettings | None) -> LossSettings:
+    """Return the settings, the released code's if none are given."""
+    return RELEASED_SETTINGS if settings is None else checks.instance_of("settings", settings, LossSettings)
 
 
 def checked_target(name: str, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -71,6 +71,9 @@ class Network:
         n_threads: int | None = None,
     ) -> None:
         self.layers = fitting_layers(layers)
+        self._sample_numbers = sum(
+            math.prod(shape) for shape in (self.input_shape, *(x.output_shape for x in self.layers))
+        )
         self.n_steps = checks.positive_integer("n_steps", n_steps)
         self.neuron = checks.instance_of("neuron", neuron, NeuronParameters)
         self.rule = checks.instance_of("rule", rule, GradientRule)
@@ -318,7 +321,7 @@ class Network:
         """Forward, loss and backward, shard by shard; `flows`, if given, takes what every layer let through."""
         whole = flows is None and self._goes_whole(given, loss)
         x = self._checked_input(given, finite=not whole)
-        settings = checks.instance_or_default("settings", settings, losses.LossSettings)
+        settings = losses.checked_settings(settings)
         a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
         target = losses.checked_target(loss, y, a.shape, a.dtype)
         masks = self._dropout_masks(self._batch(x), rng)
@@ -353,8 +356,7 @@ class Network:
 
     def _shards(self, batch: int) -> list[slice]:
         """One shard a thread, or more where u, a and g of all layers would take more than SHARD_BYTES."""
-        neurons = sum(math.prod(layer.output_shape) for layer in self.layers) + math.prod(self.input_shape)
-        sample_bytes = ARRAYS_A_LAYER * neurons * self.n_steps * np.dtype(self.dtype).itemsize
+        sample_bytes = ARRAYS_A_LAYER * self._sample_numbers * self.n_steps * self.dtype.itemsize
         return self.workers.shards(batch, max(1, SHARD_BYTES // sample_bytes))
 
     def gradient_flow(
