@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import pytest
 import tsslbp_ref as tr
 from tsslbp_ref import fast_dense, fast_step, fast_words
 from tsslbp_ref import network as network_module
+from tsslbp_ref import workers as workers_module
 from tsslbp_ref.layers import Conv2d, Dense, Dropout
 from tsslbp_ref.whole_steps import may_go_whole
 
@@ -96,7 +97,10 @@ def test_a_thread_that_comes_late_changes_nothing(calls, monkeypatch):
     right = fast_step.gather
     monkeypatch.setattr(fast_step, "gather", lambda *arguments: (gathered.append(arguments[1:]), right(*arguments)))
     net.workers.map(str, range(2))  # nobody watches for a call any more
-    net.workers._pool.submit(time.sleep, 0.2)
+    given_up = threading.Event()
+    right_dismiss = workers_module.dismiss
+    monkeypatch.setattr(workers_module, "dismiss", lambda *arguments: (right_dismiss(*arguments), given_up.set()))
+    net.workers._pool.submit(given_up.wait)
     late, gradients_late = net.loss_and_gradients(x, y)
     assert gathered == [(0, 2), (1, 2)]
     assert calls == [2, 2]
