@@ -125,19 +125,32 @@ def shard_step(
         The shard's dL/dW^T of the layers behind the first; written.
     shared : Shared
     """
+    theta_m, theta_s, threshold, c = constants
+    gain, target, Ws_transposed, by_words, k = fed
+    us, pscs, gs, own_drive, report = written
     begin(place)
-    _drive_of_neurons(shared.x, fed.Ws_transposed[0], place.thread, place.n_threads, shared.drive)
+    _drive_of_neurons(shared.x, Ws_transposed[0], place.thread, place.n_threads, shared.drive)
     drive = shared.drive
     if not meet(place, 1):
-        drive = written.drive
+        drive = own_drive
         for thread in range(place.n_threads):
-            _drive_of_neurons(shared.x, fed.Ws_transposed[0], thread, place.n_threads, drive)
+            _drive_of_neurons(shared.x, Ws_transposed[0], thread, place.n_threads, drive)
     samples = slice(shared.first_samples[place.thread], shared.first_samples[place.thread + 1])
-    _there_and_back(constants, fed, drive[samples], written, dWs_transposed, shared.total[samples])
+    drive_of_shard, total = drive[samples].reshape(-1), shared.total[samples].reshape(-1)
+    # F3 - F6 in the first layer, F1 and F3 - F6 in the others
+    fast_static.static_sweep(drive_of_shard, gain, theta_m, theta_s, threshold, flat(us[0]), flat(pscs[0]))
+    words = fast_dense.forward(us, pscs, Ws_transposed[1:], by_words, k, theta_m, theta_s, threshold)
+    report[1] = _first_not_finite(us)
+    if report[1] == ALL_FINITE:
+        # L1
+        report[0] = _van_rossum(pscs[-1], target, gs[-1])
+        # B1 - B3, and B2 in the first layer
+        fast_dense.backward(gs, us, pscs, Ws_transposed[1:], words, k, c, dWs_transposed)
+        fast_static.static_backward_sweep(flat(gs[0]), gain, flat(us[0]), flat(pscs[0]), c, total)
     met = meet(place, 2)
     if met:
         gather(shared, place.thread, place.n_threads)
-    written.report[2] = met
+    report[2] = met
     return end(place)
 
 
@@ -168,27 +181,6 @@ def gather(shared: Shared, thread: int, n_threads: int) -> None:
 
 
 @compiled
-def _there_and_back(
-    constants: Constants, fed: Fed, drive: Array, written: Written, dWs_transposed: tuple[Array, ...], total: Array
-) -> None:
-    """From the shard's W x to its `total`."""
-    theta_m, theta_s, threshold, c = constants
-    gain, target, Ws_transposed, by_words, k = fed
-    us, pscs, gs, _, report = written
-    # F3 - F6 in the first layer, F1 and F3 - F6 in the others
-    fast_static.static_sweep(drive.reshape(-1), gain, theta_m, theta_s, threshold, flat(us[0]), flat(pscs[0]))
-    words = fast_dense.forward(us, pscs, Ws_transposed[1:], by_words, k, theta_m, theta_s, threshold)
-    report[1] = _first_not_finite(us)
-    if report[1] != ALL_FINITE:
-        return
-    # L1
-    report[0] = _van_rossum(pscs[-1], target, gs[-1])
-    # B1 - B3, and B2 in the first layer
-    fast_dense.backward(gs, us, pscs, Ws_transposed[1:], words, k, c, dWs_transposed)
-    fast_static.static_backward_sweep(flat(gs[0]), gain, flat(us[0]), flat(pscs[0]), c, total.reshape(-1))
-
-
-@compiled
 def _first_not_finite(us: tuple[Array, ...]) -> float:
     """Number of the first layer with a membrane that is not finite at the end: one that was not once never is again."""
     for layer in range(len(us)):
@@ -201,6 +193,7 @@ def _first_not_finite(us: tuple[Array, ...]) -> float:
 @compiled
 def _van_rossum(a: Array, target: Array, g: Array) -> float:
     """L = 1/2 ||a - target||^2, returned, and dL/da = a - target, written    (L1)."""
-    g[...] = a - target
-    error = g.reshape(-1)
+    a, target, error = a.reshape(-1), target.reshape(-1), g.reshape(-1)
+    for i in range(len(error)):
+        error[i] = a[i] - target[i]
     return 0.5 * np.dot(error, error)
