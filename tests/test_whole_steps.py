@@ -67,6 +67,21 @@ def test_the_numbers_are_those_of_layer_by_layer(loss, n_threads, fewest, monkey
         np.testing.assert_allclose(gradient, wanted, rtol=1e-12, atol=1e-12 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("spec", ["1", "1-2", "2-1"])
+@pytest.mark.parametrize("n_inputs", [1, 2])
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_fewer_neurons_inputs_or_samples_than_threads(spec, n_inputs, size, calls):
+    x, y = np.random.default_rng(0).random((size, n_inputs)) + 0.5, np.arange(size) % 2
+    net = tr.Network.from_spec(spec, (n_inputs,), 2, T, NEURON, dtype="float64", weight_scale=5.0, n_threads=3, seed=2)
+    value, gradients, a = net.training_step(x, y)
+    assert calls == [min(size, 3)]
+    expected, expected_gradients, expected_a, _ = net.training_pass(x, y)
+    assert value == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(a, expected_a, rtol=1e-12)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_the_same_bits_again_also_after_another_batch(calls):
     net = network(dtype="float32")
     x, y = batch(9)

@@ -178,9 +178,13 @@ def _multiply(A: Any, B: Any, C: Any, turned_A: bool, turned_B: bool, adds: bool
     def multiply(A: Any, B: Any, C: Any, turned_A: bool, turned_B: bool, adds: bool) -> None:
         sizes = (C.shape[1], C.shape[0], A.shape[0] if turned_A else A.shape[1])
         orders = (turned if turned_B else as_it_lies, turned if turned_A else as_it_lies)
-        operands = (numbers[1:].ctypes, B.ctypes, B.strides[0] // size, A.ctypes, A.strides[0] // size)
+        # The stride of a single row may be any number, and BLAS asks for one that a row fits in.
+        run_A = max(A.strides[0] // size, A.shape[1], 1)
+        run_B = max(B.strides[0] // size, B.shape[1], 1)
+        run_C = max(C.strides[0] // size, C.shape[1], 1)
+        operands = (numbers[1:].ctypes, B.ctypes, run_B, A.ctypes, run_A)
         scale = numbers[1:] if adds else numbers[:1]
-        gemm(kind, *orders, *sizes, *operands, scale.ctypes, C.ctypes, C.strides[0] // size)
+        gemm(kind, *orders, *sizes, *operands, scale.ctypes, C.ctypes, run_C)
 
     return multiply
 
