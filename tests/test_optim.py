@@ -103,3 +103,15 @@ def test_few_weights_wake_no_thread():
     few, enough = (np.zeros(2 * optim.NUMBERS_A_THREAD - short) for short in (1, 0))
     assert len(optim._even_parts([(few,) * 4], 2)) == 1
     assert len(optim._even_parts([(enough,) * 4], 2)) == 2
+
+
+def test_weights_of_two_precisions_are_clipped_together():
+    rng = np.random.default_rng(2)
+    start = [rng.normal(size=(4, 3)), rng.normal(size=(3, 2))]
+    gradients = [10.0 * rng.normal(size=W.shape) for W in start]
+    wanted, mixed = [W.copy() for W in start], [start[0].astype("float32"), start[1].copy()]
+    AdamW(wanted, epsilon=1.0).step(gradients)
+    AdamW(mixed, epsilon=1.0).step([gradients[0].astype("float32"), gradients[1]])
+    assert [W.dtype for W in mixed] == ["float32", "float64"]
+    for W, same in zip(mixed, wanted, strict=True):
+        np.testing.assert_allclose(W, same, rtol=1e-6)

@@ -203,7 +203,7 @@ def backwards(array: Any) -> Any:
 
 def gain_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
     """The static chain rule with c[t] against time."""
-    return lambda g, gain, *args: right(g, gain[::-1].copy(), *args)
+    return lambda g, gain, *args: right(g, backwards(gain), *args)
 
 
 def unfiltered_events(right: Callable[..., Any]) -> Callable[..., Any]:
@@ -319,9 +319,6 @@ def gradients_scaled(gradients: Any) -> Any:
 def times_shifted(spike_times: Any) -> Any:
     """All spikes 1e-9 ms late."""
     return [[train + 1e-9 for train in layer] for layer in spike_times]
-
-
-# What an error in a part has to trip: rows, or patterns of rows.
 
 
 def fed(**wrong: Callable[[Any], Any]) -> Wrong:

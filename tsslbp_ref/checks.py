@@ -238,7 +238,7 @@ def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.N
         raise TypeError(f"{name} must hold integer class labels, got dtype {array.dtype}")
     same_shape(name, array, (batch,), "the batch")
     whole = array.astype(np.int64)
-    if whole.size and whole.view(np.uint64).max() >= n_classes:  # where what is negative is large
+    if whole.size and whole.view(np.uint64).max() >= n_classes:  # a label below 0 is a large number there
         wrong = array[(array < 0) | (array >= n_classes)][0]
         raise ValueError(f"{name} must lie in 0 .. {n_classes - 1}, got {wrong}")
     return whole

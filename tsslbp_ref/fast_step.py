@@ -66,7 +66,7 @@ class Written(NamedTuple):
     report: npt.NDArray[np.float64]
 
 
-class Constants(NamedTuple):
+class NeuronAndRule(NamedTuple):
     """Of neuron and rule, in the arrays' dtype."""
 
     theta_m: float
@@ -103,7 +103,7 @@ class Shared(NamedTuple):
 @compiled
 def shard_step(
     place: Place,
-    constants: Constants,
+    constants: NeuronAndRule,
     fed: Fed,
     written: Written,
     dWs_transposed: tuple[Array, ...],
@@ -117,7 +117,7 @@ def shard_step(
     Parameters
     ----------
     place : Place
-    constants : Constants
+    constants : NeuronAndRule
     fed : Fed
     written : Written
         report[2] says whether the gradients have been gathered; if not, `gather` is still to be called.
@@ -157,9 +157,14 @@ def shard_step(
 @compiled
 def _drive_of_neurons(x: Array, W_transposed: Array, thread: int, n_threads: int, drive: Array) -> None:
     """W x for all samples and a thread's neurons: BLAS lays out the thread's weights only, and not all for each."""
-    N = W_transposed.shape[1]
-    neurons = slice(N * thread // n_threads, N * (thread + 1) // n_threads)
+    neurons = _part(W_transposed.shape[1], thread, n_threads)
     multiply(x, W_transposed[:, neurons], drive[:, neurons], False, False, False)
+
+
+@compiled
+def _part(n: int, thread: int, n_threads: int) -> slice:
+    """A thread's part of n neurons or inputs."""
+    return slice(n * thread // n_threads, n * (thread + 1) // n_threads)
 
 
 @compiled
@@ -169,12 +174,10 @@ def gather(shared: Shared, thread: int, n_threads: int) -> None:
     A product for all samples takes less long than a product a shard and their sum.
     """
     x, total, parts, dWs_transposed = shared.x, shared.total, shared.parts, shared.dWs_transposed
-    n = len(dWs_transposed[0])
-    rows = slice(n * thread // n_threads, n * (thread + 1) // n_threads)
+    rows = _part(len(dWs_transposed[0]), thread, n_threads)
     multiply(x[:, rows], total, dWs_transposed[0][rows], True, False, False)
     for layer in range(len(parts)):
-        n = len(dWs_transposed[layer + 1])
-        rows = slice(n * thread // n_threads, n * (thread + 1) // n_threads)
+        rows = _part(len(dWs_transposed[layer + 1]), thread, n_threads)
         for part in parts[layer]:
             for i in range(rows.start, rows.stop):
                 add_row(part[i], dWs_transposed[layer + 1][i])

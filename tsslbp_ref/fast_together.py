@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from tsslbp_ref.compilation import compiled, give_way, pause, read_flag, set_flag
 
-PAUSES_AWAY = 64  # after that many, some 1 to 3 us on x86, another thread may have the core
-TIMES_AWAY = 1 << 10  # a wait that lasts longer than that, 1 to 3 ms where no thread wants the core, goes on asleep
+PAUSES_A_YIELD = 64  # 1 to 3 us on x86, after which another thread may have the core
+YIELDS_A_WAIT = 1 << 10  # 1 to 3 ms where no thread wants the core; a wait that lasts longer goes on asleep
 FLAG_STRIDE = 8  # a thread's flags are a cache line, so that threads do not fetch one another's
 CALL = 2  # from one call's number to the next; the number between them says that the first is over
 
@@ -114,8 +114,8 @@ def _wait_for_others(place: Place, stage: int) -> bool:
 @compiled
 def wait_for(flags: npt.NDArray[Any], i: int, call: int) -> bool:
     """Return True when a flag has reached a call, and False after a while."""
-    for _ in range(TIMES_AWAY):
-        for _ in range(PAUSES_AWAY):
+    for _ in range(YIELDS_A_WAIT):
+        for _ in range(PAUSES_A_YIELD):
             if read_flag(flags, i) >= call:
                 return True
             pause()

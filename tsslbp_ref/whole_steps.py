@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tsslbp_ref import fast, fast_step, fast_words, losses
 from tsslbp_ref.buffers import KeptArrays, Shelf
-from tsslbp_ref.fast_step import ALL_FINITE, Constants, Fed, Shared, Written
+from tsslbp_ref.fast_step import ALL_FINITE, Fed, NeuronAndRule, Shared, Written
 from tsslbp_ref.layers import Dense, Layer
 from tsslbp_ref.passes import MembraneError, Plan
 from tsslbp_ref.signals import may_follow_words
@@ -87,7 +87,7 @@ class WholeStep:
     def _arguments(self, shards: Sequence[slice], room: _Room, shared: Shared) -> list[tuple[Any, ...]]:
         """Of `fast_step.shard_step`, for every shard."""
         plan = self.plan
-        constants = Constants(*fast.neuron_constants(plan.neuron, plan.dtype), plan.c)
+        constants = NeuronAndRule(*fast.neuron_constants(plan.neuron, plan.dtype), plan.c)
         Ws_transposed = tuple(_by_columns(W) for W in plan.weights)
         of_others = (tuple(part[k] for part in room.parts) for k in range(len(shards) - 1))
         dWs_of_shards = [shared.dWs_transposed[1:], *of_others]
