@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from tsslbp_ref import workers as workers_module
 from tsslbp_ref.fast_together import CALL, Place, alone, begin, end, meet
 from tsslbp_ref.workers import Workers
 
+CHILD_S = 60
 LATE_S = 0.1  # some hundred times as long as a thread takes to wake
 
 
@@ -154,5 +156,6 @@ def test_a_forked_process_has_threads_of_its_own():
     workers.map(str, range(2))
     child = os.fork()
     if child == 0:
+        signal.alarm(CHILD_S)  # without threads it would wait for ever, and the test with it
         os._exit(0 if works(workers) and workers.map(str, range(2)) == ["0", "1"] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
