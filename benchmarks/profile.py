@@ -69,8 +69,14 @@ class Stopwatch:
     """Adds up the seconds and the calls of what it watches."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
-        self.calls: dict[str, int] = dict.fromkeys(PARTS, 0)
+        self.seconds: dict[str, float] = {}
+        self.calls: dict[str, int] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Start from zero."""
+        self.seconds.update(dict.fromkeys(PARTS, 0.0))
+        self.calls.update(dict.fromkeys(PARTS, 0))
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a function so that its calls count for a part."""
@@ -99,10 +105,11 @@ class Stopwatch:
 def profile(workload: Workload, steps: int) -> list[Part]:
     """Take one-thread steps under a stopwatch; the last part is what no stopwatch saw."""
     step = training_step(workload, Contender(f"{OURS}, 1 thread", "ours", threads=1))
-    for _ in range(WARM_UP_STEPS):
-        step()
     stopwatch = Stopwatch()
     with stopwatch.watching():
+        for _ in range(WARM_UP_STEPS):  # in which loops are loaded that only layers taken apart need
+            step()
+        stopwatch.clear()
         start = time.perf_counter()
         for _ in range(steps):
             step()

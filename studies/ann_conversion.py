@@ -31,6 +31,7 @@ from tsslbp_ref.checkpoints import write_atomically
 from tsslbp_ref.experiments import Experiment, experiment
 from tsslbp_ref.layers import WeightedLayer
 from tsslbp_ref.network import Network
+from tsslbp_ref.optim import AdamW
 from tsslbp_ref.spec import weighted
 from tsslbp_ref.tasks import Task, task_of
 from tsslbp_ref.training import Trainer, TrainingSettings, epoch_line
@@ -89,7 +90,14 @@ class ReluNetwork:
         return self.activations(x)[-1].argmax(axis=1)
 
     def training_step(
-        self, x: Array, y: Array, loss: str, *, settings: losses.LossSettings | None = None, rng: object = None
+        self,
+        x: Array,
+        y: Array,
+        loss: str,
+        *,
+        settings: losses.LossSettings | None = None,
+        rng: object = None,
+        optimiser: AdamW | None = None,
     ) -> tuple[float, list[Array], Array]:
         """Return loss, gradients and output as a PSC of one step: dL/dW = delta x^T, g = W^T delta, by the layers."""
         outputs = self.activations(x)
@@ -102,7 +110,10 @@ class ReluNetwork:
             gradients.append(self.layers[index].weight_gradient(delta, below))
             if index > 0:
                 delta = self.layers[index].adjoint(delta, self.weights[index]) * (below > 0.0)
-        return value, gradients[::-1], a
+        gradients.reverse()
+        if optimiser is not None:
+            optimiser.step(gradients)
+        return value, gradients, a
 
 
 def train_ann(row: Experiment, task: Task, epochs: int, seed: int, *, show_progress: bool) -> tuple[ReluNetwork, float]:

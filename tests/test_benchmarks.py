@@ -57,6 +57,9 @@ def test_summary_and_json(smoke_results):
     row = content["summary"][0]
     median = {result.contender: result.median_ms for result in smoke_results}
     assert row["over_products"] == pytest.approx(median[OURS] / median[PRODUCTS])
+    fastest = {result.contender: result.fastest_ms for result in smoke_results}
+    assert row["two_threads_gain"] == pytest.approx(median[f"{OURS}, 1 thread"] / median[OURS])
+    assert row["undisturbed_gain"] == pytest.approx(fastest[f"{OURS}, 1 thread"] / fastest[OURS])
     assert "fastest_peer" not in row
     peer = Result("smoke", "norse", 7.0 * median[OURS], 1.0, 1, 1.0, 1, 1)
     with_peer = race.summary([*smoke_results, peer])[0]
@@ -94,7 +97,7 @@ def test_the_readme_states_what_was_measured():
     for row in rows:
         line = (
             f"| {row['workload']} | {row['ours_ms']:.1f} | {row['over_products']:.2f} | {row['fastest_peer']} "
-            f"| {row['faster_than_it']:.2f} | {row['two_threads_gain']:.2f} |"
+            f"| {row['faster_than_it']:.2f} | {row['two_threads_gain']:.2f} | {row['undisturbed_gain']:.2f} |"
         )
         assert line in text
 

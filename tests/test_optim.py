@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tsslbp_ref import optim
+from tsslbp_ref import fast_optim, optim
 from tsslbp_ref.optim import AdamW, gradient_norm
 from tsslbp_ref.workers import Workers
 
@@ -86,23 +86,51 @@ def test_weights_are_clamped_after_the_step():
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 50])
-def test_parts_cover_every_weight_once(n_threads, monkeypatch):
-    monkeypatch.setattr(optim, "NUMBERS_A_THREAD", 4)
-    layers = [(np.zeros(size), *[np.zeros(size)] * 3) for size in (7, 1, 12, 3)]
-    parts = optim._even_parts(layers, n_threads)
-    for part in parts:
-        for W, *_ in part:
-            W += 1
-    assert all((W == 1).all() for W, *_ in layers)
-    lengths = [sum(len(W) for W, *_ in part) for part in parts]
-    assert len(parts) == min(n_threads, 5)
-    assert max(lengths) - min(lengths) <= 1
+def test_threads_share_every_layer_and_change_every_weight_once(n_threads):
+    rng = np.random.default_rng(3)
+    start = [rng.normal(size=size) for size in (7, 1, 12, 3)]
+    alone, shared = ([(W.copy(), W.copy(), np.zeros_like(W), np.zeros_like(W)) for W in start] for _ in range(2))
+    c = AdamW([start[0]]).update([start[0]]).constants
+    fast_optim.adamw_part(tuple(alone), 0.5, c, 0, 1)
+    for thread in range(n_threads):
+        fast_optim.adamw_part(tuple(shared), 0.5, c, thread, n_threads)
+    for one, other, W in zip(alone, shared, start, strict=True):
+        assert (one[0] != W).all()
+        for array, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, same)
+
+
+@pytest.mark.parametrize("clip_norm", [1.0, np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_update_within_a_loop_is_a_step(clip_norm, dtype):
+    rng = np.random.default_rng(4)
+    start = [np.asfortranarray(rng.normal(size=shape).astype(dtype)) for shape in ((4, 3), (2, 4))]
+    one, other = ([W.copy(order="F") for W in start] for _ in range(2))
+    stepping, updating = AdamW(one, clip_norm=clip_norm), AdamW(other, clip_norm=clip_norm)
+    for _ in range(3):
+        gradients = [np.asfortranarray(rng.normal(size=W.shape).astype(dtype)) for W in start]
+        stepping.step(gradients)
+        assert fast_optim.update_part(updating.update(gradients), 0, 1)
+    assert updating.n_steps == stepping.n_steps == 3
+    for W, same, before in zip(one, other, start, strict=True):
+        assert (before != W).all()
+        np.testing.assert_allclose(same, W, rtol=4 * np.finfo(dtype).eps)
+
+
+def test_an_update_of_a_norm_that_is_not_finite_changes_nothing():
+    W = np.asfortranarray(np.ones((2, 3)))
+    optimiser = AdamW([W])
+    assert not fast_optim.update_part(optimiser.update([np.asfortranarray(np.full((2, 3), 1e200))]), 0, 1)
+    assert (W == 1.0).all()
+    assert not optimiser.means[0].any()
 
 
 def test_few_weights_wake_no_thread():
     few, enough = (np.zeros(2 * optim.NUMBERS_A_THREAD - short) for short in (1, 0))
-    assert len(optim._even_parts([(few,) * 4], 2)) == 1
-    assert len(optim._even_parts([(enough,) * 4], 2)) == 2
+    optimiser = AdamW([few], workers=Workers(2))
+    assert optimiser._worth_waking([(few,) * 4]) == 1
+    assert optimiser._worth_waking([(enough,) * 4]) == 2
+    assert optimiser._worth_waking([(enough[1:],) * 4, (few[:1],) * 4]) == 2
 
 
 def test_weights_of_two_precisions_are_clipped_together():

@@ -182,7 +182,7 @@ def test_an_error_within_an_update_saves_nothing_of_it(tmp_path, unbroken, monke
     run = blob_run(tmp_path / "run", resume=True)
     sweeps = []
 
-    def broken(place, layers, c):
+    def broken(place, layers, *constants):
         sweeps.append(layers)
         layers[0][0][...] = 0.0
         raise MemoryError("no memory left")

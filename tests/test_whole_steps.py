@@ -12,6 +12,7 @@ from tsslbp_ref import fast_dense, fast_step, fast_words
 from tsslbp_ref import network as network_module
 from tsslbp_ref import workers as workers_module
 from tsslbp_ref.layers import Conv2d, Dense, Dropout
+from tsslbp_ref.optim import AdamW
 from tsslbp_ref.whole_steps import may_go_whole
 
 NEURON = tr.NeuronParameters(5.0, 3.0)
@@ -22,6 +23,11 @@ LOSSES = ("kernel", "kernel-paper", "spike-train")
 def network(n_threads: int = 2, spec: str = "20-7", **settings) -> tr.Network:
     settings = {"dtype": "float64", "weight_scale": 4.0, "seed": 1} | settings
     return tr.Network.from_spec(spec, SHAPE, N_CLASSES, T, NEURON, n_threads=n_threads, **settings)
+
+
+def with_optimiser(n_threads: int = 2, **settings) -> tuple[tr.Network, AdamW]:
+    net = network(n_threads, **settings)
+    return net, AdamW(net.weights, workers=net.workers)
 
 
 def batch(size: int, loss: str = "kernel") -> tuple[np.ndarray, np.ndarray]:
@@ -122,6 +128,106 @@ def test_a_thread_that_comes_late_changes_nothing(calls, monkeypatch):
     assert late == value
     for gradient, same in zip(gradients, gradients_late, strict=True):
         np.testing.assert_array_equal(gradient, same)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_with_an_optimiser_the_weights_are_those_of_its_own_steps(loss, n_threads, dtype, calls, monkeypatch):
+    (one, stepping), (other, updating) = (with_optimiser(n_threads, dtype=dtype) for _ in range(2))
+    x, y = batch(7, loss)
+    before = [W.copy() for W in one.weights]
+    for _ in range(3):
+        value, gradients = one.loss_and_gradients(x, y, loss)
+        stepping.step(gradients)
+    monkeypatch.setattr(AdamW, "step", None)
+    for _ in range(3):
+        same, same_gradients, _ = other.training_step(x, y, loss, optimiser=updating)
+    assert calls == [n_threads] * 6
+    assert same == value
+    assert updating.n_steps == stepping.n_steps == 3
+    tight = 8 * np.finfo(dtype).eps
+    for array, wanted in zip(same_gradients, gradients, strict=True):
+        np.testing.assert_allclose(array, wanted, rtol=tight, atol=tight * np.abs(wanted).max())
+    for W, wanted, start in zip(other.weights, one.weights, before, strict=True):
+        np.testing.assert_allclose(W, wanted, rtol=tight, atol=tight)
+        assert np.abs(W - start).max() > 1e-4
+
+
+def test_an_optimiser_of_other_arrays_or_of_weights_by_rows_steps_by_itself(calls):
+    net, optimiser = with_optimiser()
+    x, y = batch(5)
+    _, gradients = net.loss_and_gradients(x, y)
+    expected = [W.copy() for W in net.weights]
+    AdamW(expected).step(gradients)
+    copies = [W.copy() for W in net.weights]
+    of_copies = AdamW(copies)
+    net.training_step(x, y, optimiser=of_copies)
+    assert of_copies.n_steps == 1
+    for W, wanted in zip(copies, expected, strict=True):
+        np.testing.assert_allclose(W, wanted, rtol=1e-14)
+    optimiser.weights[:] = [np.ascontiguousarray(W) for W in net.weights]
+    assert net.weights[0] is optimiser.weights[0]
+    net.training_step(x, y, optimiser=optimiser)
+    assert (calls, optimiser.n_steps) == ([2] * 3, 1)
+    for W, wanted in zip(net.weights, expected, strict=True):
+        np.testing.assert_allclose(W, wanted, rtol=1e-13)
+
+
+def test_an_optimiser_of_a_network_that_has_other_ways(calls):
+    one, other = network(spec="5C2-6"), network(spec="5C2-6")
+    x, y = batch(5)
+    optimiser = AdamW(one.weights)
+    _, gradients, _ = one.training_step(x, y, optimiser=optimiser)
+    _, expected = other.loss_and_gradients(x, y)
+    AdamW(other.weights).step(expected)
+    assert (calls, optimiser.n_steps) == ([], 1)
+    for array, wanted in zip((*gradients, *one.weights), (*expected, *other.weights), strict=True):
+        np.testing.assert_array_equal(array, wanted)
+
+
+def test_a_thread_that_comes_late_leaves_the_update_to_the_optimiser(calls, monkeypatch):
+    (one, stepping), (other, updating) = with_optimiser(), with_optimiser()
+    x, y = batch(8)
+    stepping.step(one.loss_and_gradients(x, y)[1])
+    other.workers.map(str, range(2))  # nobody watches for a call any more
+    given_up = threading.Event()
+    right_dismiss = workers_module.dismiss
+    monkeypatch.setattr(workers_module, "dismiss", lambda *arguments: (right_dismiss(*arguments), given_up.set()))
+    steps = []
+    right_step = AdamW.step
+    monkeypatch.setattr(AdamW, "step", lambda *arguments: (steps.append(arguments), right_step(*arguments)))
+    other.workers._pool.submit(given_up.wait)
+    other.training_step(x, y, optimiser=updating)
+    assert (len(steps), updating.n_steps) == (1, 1)
+    for W, wanted in zip(other.weights, one.weights, strict=True):
+        np.testing.assert_allclose(W, wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("x_scale", "W_1", "message"),
+    [
+        (1e25, 0.1, "gradients must be finite, got a norm of inf"),
+        (1.0, 3e38, "the membranes of layer 1 are not finite"),
+    ],
+)
+def test_what_is_not_finite_leaves_the_weights_as_they_are(x_scale, W_1, message, calls):
+    net, optimiser = with_optimiser(dtype="float32")
+    x, y = batch(4)
+    net.training_step(x, y, optimiser=optimiser)
+    net.weights[1][...] = W_1
+    kept = [array.copy() for array in (*net.weights, *optimiser.means, *optimiser.squares)]
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=message):
+        net.training_step(x_scale * x, y, optimiser=optimiser)
+    assert (calls, optimiser.n_steps) == ([2, 2], 1)
+    for array, same in zip((*net.weights, *optimiser.means, *optimiser.squares), kept, strict=True):
+        np.testing.assert_array_equal(array, same)
+
+
+def test_an_optimiser_of_another_kind_is_named():
+    net, (x, y) = network(), batch(4)
+    with pytest.raises(TypeError, match="optimiser must be"):
+        net.training_step(x, y, optimiser="AdamW")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])

@@ -341,4 +341,4 @@ def second_layer_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def total_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
     """A whole step whose first layer's gradient is gathered from 1.001 times the deltas."""
-    return lambda *args: (right(*args), args[-1].dWs_transposed[0].__imul__(FACTOR))[0]
+    return lambda *args: (right(*args), args[-2].dWs_transposed[0].__imul__(FACTOR))[0]

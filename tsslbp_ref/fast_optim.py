@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref.compilation import compiled
 from tsslbp_ref.fast_terms import terms
-from tsslbp_ref.fast_together import Place, begin, end
+from tsslbp_ref.fast_together import Place, begin, end, part
 
 Array = npt.NDArray[Any]
 FlatLayer = tuple[Array, Array, Array, Array]  # W, gradient, mean and square
+
+NORM_EPSILON = 1e-6  # PyTorch's clip_grad_norm_ adds it to the norm it divides by
 
 
 class StepConstants(NamedTuple):
@@ -27,8 +31,6 @@ class StepConstants(NamedTuple):
         1 / sqrt(1 - beta2^n).
     decay : float
         1 - learning rate times weight decay.
-    gradient_scale : float
-        What clips the gradients' norm.
     """
 
     beta1: float
@@ -37,25 +39,73 @@ class StepConstants(NamedTuple):
     square_correction: float
     epsilon: float
     decay: float
-    gradient_scale: float
     weight_clamp: float
 
 
+class Update(NamedTuple):
+    """A step of the optimiser that a loop makes which makes the gradients, too.
+
+    Parameters
+    ----------
+    wanted : bool
+        Whether it is to be made.
+    layers : tuple of FlatLayer
+    constants : StepConstants
+    clip_norm : float
+        Of `optim.AdamW`.
+    """
+
+    wanted: bool
+    layers: tuple[FlatLayer, ...]
+    constants: StepConstants
+    clip_norm: float
+
+
 @compiled
-def adamw_step(place: Place, layers: tuple[FlatLayer, ...], c: StepConstants) -> bool:
-    """One AdamW step on a thread's part of every layer: W, gradient, mean and square, flat, of one dtype."""
+def gradient_scale(norm: float, clip_norm: float) -> float:
+    """What gradients of a norm are multiplied by, so that it is clip_norm at most."""
+    return min(1.0, clip_norm / (norm + NORM_EPSILON))
+
+
+@compiled
+def update_part(update: Update, thread: int, n_threads: int) -> bool:
+    """A thread's part of a step in every layer; False, and nothing is changed, where the gradients' norm is not finite.
+
+    Every thread works out the norm by itself: that takes as long as it would have to wait for it.
+    """
+    squares = 0.0
+    for layer in range(len(update.layers)):
+        gradient = update.layers[layer][1]
+        squares += np.dot(gradient, gradient)
+    norm = math.sqrt(squares)
+    if not math.isfinite(norm):
+        return False
+    adamw_part(update.layers, gradient_scale(norm, update.clip_norm), update.constants, thread, n_threads)
+    return True
+
+
+@compiled
+def adamw_step(place: Place, layers: tuple[FlatLayer, ...], scale: float, c: StepConstants) -> bool:
+    """One AdamW step: W, gradient, mean and square of every layer, flat, of one dtype, each thread its part of them."""
     begin(place)
-    for layer in range(len(layers)):
-        W, gradient, mean, square = layers[layer]
-        adamw_sweep(W, gradient, mean, square, c)
+    adamw_part(layers, scale, c, place.thread, place.n_threads)
     return end(place)
 
 
 @compiled
-def adamw_sweep(W: Array, gradient: Array, mean: Array, square: Array, c: StepConstants) -> None:
+def adamw_part(layers: tuple[FlatLayer, ...], scale: float, c: StepConstants, thread: int, n_threads: int) -> None:
+    """A thread's part of every layer: the run of weights that follows from the inputs whose gradient it made."""
+    for layer in range(len(layers)):
+        W, gradient, mean, square = layers[layer]
+        own = part(len(W), thread, n_threads)
+        adamw_sweep(W[own], gradient[own], mean[own], square[own], W.dtype.type(scale), c)
+
+
+@compiled
+def adamw_sweep(W: Array, gradient: Array, mean: Array, square: Array, scale: float, c: StepConstants) -> None:
     """One AdamW step on flat arrays, in place: scale the gradient, average, step, clamp to +- weight_clamp."""
     for i in range(len(W)):
-        scaled = gradient[i] * c.gradient_scale
+        scaled = gradient[i] * scale
         mean[i] = terms.moving_average(mean[i], scaled, c.beta1)
         square[i] = terms.moving_average(square[i], scaled * scaled, c.beta2)
         stepped = terms.adamw_weight(W[i], mean[i], square[i], c.step_size, c.square_correction, c.epsilon, c.decay)

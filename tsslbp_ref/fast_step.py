@@ -1,7 +1,7 @@
-"""Fully connected layers under a static picture: forward, loss and chain rule of a shard in one compiled call.
+"""Fully connected layers under a static picture: forward, loss, chain rule and update of a shard in one compiled call.
 
-Same numbers as layer by layer (`fast_static`, `fast_dense`, `losses.van_rossum`). Threads take their shards through it
-at the same time without a word of Python in between.
+Same numbers as layer by layer (`fast_static`, `fast_dense`, `losses.van_rossum`, `optim.AdamW`). Threads take their
+shards through it at the same time without a word of Python in between.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import numpy.typing as npt
 from tsslbp_ref import fast_dense, fast_static
 from tsslbp_ref.compilation import compiled, multiply
 from tsslbp_ref.fast_dense import flat
-from tsslbp_ref.fast_together import Place, begin, end, meet
+from tsslbp_ref.fast_optim import Update, update_part
+from tsslbp_ref.fast_together import Place, begin, end, meet, part
 from tsslbp_ref.fast_words import add_row
 from tsslbp_ref.parameters import RuleCoefficients
 
 Array = npt.NDArray[Any]
 
 ALL_FINITE = -1.0  # in the place of the number of a layer whose membranes are not
+N_REPORTED = 4
+LOSS, NOT_FINITE, GATHERED, UPDATED = range(N_REPORTED)  # places in a shard's report
 
 
 class Fed(NamedTuple):
@@ -54,16 +57,12 @@ class Written(NamedTuple):
         Membranes, PSCs and dL/da of every layer; gs hold delta afterwards, but for the first.
     drive : (n_samples, N) array
         W x of the first layer and all shards, for a thread that has to make it by itself.
-    report : (3,) array of float64
-        The shard's loss, the number of the first layer whose membranes are not finite, or `ALL_FINITE`, and whether the
-        gradients have been gathered.
     """
 
     us: tuple[Array, ...]
     pscs: tuple[Array, ...]
     gs: tuple[Array, ...]
     drive: Array
-    report: npt.NDArray[np.float64]
 
 
 class NeuronAndRule(NamedTuple):
@@ -90,6 +89,9 @@ class Shared(NamedTuple):
         dL/dW^T of the layers behind the first, by all shards but the first.
     dWs_transposed : tuple of (n, N) array
         dL/dW^T of every layer; those behind the first hold the first shard's until the others' are added.
+    reports : (n_shards, 4) array of float64
+        Of every shard its loss, the number of the first layer whose membranes are not finite, or `ALL_FINITE`, whether
+        the gradients have been gathered, and whether the weights have been updated.
     """
 
     x: Array
@@ -98,6 +100,7 @@ class Shared(NamedTuple):
     total: Array
     parts: tuple[Array, ...]
     dWs_transposed: tuple[Array, ...]
+    reports: npt.NDArray[np.float64]
 
 
 @compiled
@@ -108,11 +111,13 @@ def shard_step(
     written: Written,
     dWs_transposed: tuple[Array, ...],
     shared: Shared,
+    update: Update,
 ) -> bool:
     """Take a shard there and back, a thread each; nothing goes back where membranes are not finite.
 
-    W x and dL/dW of the first layer are products for all shards, of which every thread makes a part. Before the
-    one and after the other all have to meet; where a thread is late, all make W x by themselves.
+    W x and dL/dW of the first layer are products for all shards, of which every thread makes a part. After the one,
+    before the other, and before the weights change, all have to meet. Where a thread is late, all make W x by
+    themselves, and leave the rest to who called.
 
     Parameters
     ----------
@@ -120,14 +125,16 @@ def shard_step(
     constants : NeuronAndRule
     fed : Fed
     written : Written
-        report[2] says whether the gradients have been gathered; if not, `gather` is still to be called.
     dWs_transposed : tuple of (n, N) array
         The shard's dL/dW^T of the layers behind the first; written.
     shared : Shared
+        Its reports say what is still to be done: `gather`, the update.
+    update : Update
     """
     theta_m, theta_s, threshold, c = constants
     gain, target, Ws_transposed, by_words, k = fed
-    us, pscs, gs, own_drive, report = written
+    us, pscs, gs, own_drive = written
+    report = shared.reports[place.thread]
     begin(place)
     _drive_of_neurons(shared.x, Ws_transposed[0], place.thread, place.n_threads, shared.drive)
     drive = shared.drive
@@ -140,31 +147,32 @@ def shard_step(
     # F3 - F6 in the first layer, F1 and F3 - F6 in the others
     fast_static.static_sweep(drive_of_shard, gain, theta_m, theta_s, threshold, flat(us[0]), flat(pscs[0]))
     words = fast_dense.forward(us, pscs, Ws_transposed[1:], by_words, k, theta_m, theta_s, threshold)
-    report[1] = _first_not_finite(us)
-    if report[1] == ALL_FINITE:
+    report[NOT_FINITE] = _first_not_finite(us)
+    if report[NOT_FINITE] == ALL_FINITE:
         # L1
-        report[0] = _van_rossum(pscs[-1], target, gs[-1])
+        report[LOSS] = _van_rossum(pscs[-1], target, gs[-1])
         # B1 - B3, and B2 in the first layer
         fast_dense.backward(gs, us, pscs, Ws_transposed[1:], words, k, c, dWs_transposed)
         fast_static.static_backward_sweep(flat(gs[0]), gain, flat(us[0]), flat(pscs[0]), c, total)
-    met = meet(place, 2)
-    if met:
+    report[GATHERED] = report[UPDATED] = False
+    if meet(place, 2):
         gather(shared, place.thread, place.n_threads)
-    report[2] = met
+        report[GATHERED] = True
+        if update.wanted and _all_shards_finite(shared.reports) and meet(place, 3):
+            report[UPDATED] = update_part(update, place.thread, place.n_threads)
     return end(place)
+
+
+@compiled
+def _all_shards_finite(reports: npt.NDArray[np.float64]) -> bool:
+    return bool(np.all(reports[:, NOT_FINITE] == ALL_FINITE))
 
 
 @compiled
 def _drive_of_neurons(x: Array, W_transposed: Array, thread: int, n_threads: int, drive: Array) -> None:
     """W x for all samples and a thread's neurons: BLAS lays out the thread's weights only, and not all for each."""
-    neurons = _part(W_transposed.shape[1], thread, n_threads)
+    neurons = part(W_transposed.shape[1], thread, n_threads)
     multiply(x, W_transposed[:, neurons], drive[:, neurons], False, False, False)
-
-
-@compiled
-def _part(n: int, thread: int, n_threads: int) -> slice:
-    """A thread's part of n neurons or inputs."""
-    return slice(n * thread // n_threads, n * (thread + 1) // n_threads)
 
 
 @compiled
@@ -174,13 +182,13 @@ def gather(shared: Shared, thread: int, n_threads: int) -> None:
     A product for all samples takes less long than a product a shard and their sum.
     """
     x, total, parts, dWs_transposed = shared.x, shared.total, shared.parts, shared.dWs_transposed
-    rows = _part(len(dWs_transposed[0]), thread, n_threads)
+    rows = part(len(dWs_transposed[0]), thread, n_threads)
     multiply(x[:, rows], total, dWs_transposed[0][rows], True, False, False)
     for layer in range(len(parts)):
-        rows = _part(len(dWs_transposed[layer + 1]), thread, n_threads)
-        for part in parts[layer]:
+        rows = part(len(dWs_transposed[layer + 1]), thread, n_threads)
+        for of_shard in parts[layer]:
             for i in range(rows.start, rows.stop):
-                add_row(part[i], dWs_transposed[layer + 1][i])
+                add_row(of_shard[i], dWs_transposed[layer + 1][i])
 
 
 @compiled

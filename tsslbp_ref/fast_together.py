@@ -60,6 +60,12 @@ def dismiss(flags: npt.NDArray[np.int64], call: int) -> None:
 
 
 @compiled
+def part(n: int, thread: int, n_threads: int) -> slice:
+    """A thread's part of n things in a row."""
+    return slice(n * thread // n_threads, n * (thread + 1) // n_threads)
+
+
+@compiled
 def begin(place: Place) -> None:
     """First in a loop: let the other threads go."""
     if place.thread == 0:

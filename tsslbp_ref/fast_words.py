@@ -280,8 +280,6 @@ def weight_gradient_sweep(
     """
     T, B, N = delta.shape
     zeros = np.zeros(N, delta.dtype)
-    for i in range(len(gradient)):
-        copy_row(zeros, gradient[i])
     D, after = np.zeros((k + 1, N), delta.dtype), np.zeros((B, N), delta.dtype)
     size = -(-B // -(-B // SAMPLES_A_BLOCK))  # blocks of equal size: every one passes over all the gradient's rows
     E = np.empty((size << k, N), delta.dtype)
@@ -294,7 +292,10 @@ def weight_gradient_sweep(
                 _filter_piece(delta, piece * k, b, theta_s, after[b], D)
                 _sums_by_word(D, block, (b - start) << k, k, zeros, E)
             first = sort_by_input(block, inputs, values, len(gradient), rows, sorted_values)
+            is_first = piece == (T - 1) // k and start == 0
             for i in range(len(gradient)):
+                if is_first:
+                    copy_row(zeros, gradient[i])
                 add_rows(E, rows, sorted_values, first[i], first[i + 1], gradient[i])
 
 

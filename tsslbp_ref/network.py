@@ -14,6 +14,7 @@ from tsslbp_ref import checks, losses, passes, signals
 from tsslbp_ref.buffers import Arrays, NewArrays, Shelf
 from tsslbp_ref.layer_runs import joined
 from tsslbp_ref.layers import POOL_GAIN, Conv2d, Dropout, Layer, fitting_layers
+from tsslbp_ref.optim import AdamW
 from tsslbp_ref.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.passes import Plan
 from tsslbp_ref.signals import Signal
@@ -71,6 +72,7 @@ class Network:
         n_threads: int | None = None,
     ) -> None:
         self.layers = fitting_layers(layers)
+        self._weight_shapes = [layer.weight_shape for layer in weighted(self.layers)]
         self._sample_numbers = sum(
             math.prod(shape) for shape in (self.input_shape, *(x.output_shape for x in self.layers))
         )
@@ -281,9 +283,15 @@ class Network:
         *,
         settings: losses.LossSettings | None = None,
         rng: np.random.Generator | None = None,
+        optimiser: AdamW | None = None,
     ) -> tuple[float, list[Array], Array]:
-        """`loss_and_gradients` with the output PSC (T, B, n_classes) as a third result."""
-        return self._pass(x, y, loss, settings, rng, None)
+        """`loss_and_gradients` with the output PSC (T, B, n_classes) as a third result.
+
+        With an optimiser, an `AdamW` of these weights, it is a whole training step: they are updated, as by its `step`.
+        """
+        if optimiser is not None:
+            checks.instance_of("optimiser", optimiser, AdamW)
+        return self._pass(x, y, loss, settings, rng, optimiser=optimiser)
 
     def training_pass(
         self,
@@ -307,7 +315,7 @@ class Network:
         """
         x = self._checked_input(x)
         flows: list[list[LayerFlow]] = [[] for _ in self._shards(self._batch(x))]
-        return *self._pass(x, y, loss, settings, rng, flows), flows
+        return *self._pass(x, y, loss, settings, rng, flows=flows), flows
 
     def _pass(
         self,
@@ -316,7 +324,9 @@ class Network:
         loss: str,
         settings: losses.LossSettings | None,
         rng: np.random.Generator | None,
-        flows: list[list[LayerFlow]] | None,
+        *,
+        flows: list[list[LayerFlow]] | None = None,
+        optimiser: AdamW | None = None,
     ) -> tuple[float, list[Array], Array]:
         """Forward, loss and backward, shard by shard; `flows`, if given, takes what every layer let through."""
         whole = flows is None and self._goes_whole(given, loss)
@@ -327,7 +337,7 @@ class Network:
         masks = self._dropout_masks(self._batch(x), rng)
         shards, plan = self._shards(self._batch(x)), self._plan(x, layer_by_layer=flows is not None)
         if whole:
-            step = WholeStep(plan, x, self._constants.target_psc(loss, target, a), a)
+            step = WholeStep(plan, x, self._constants.target_psc(loss, target, a), a, optimiser)
             with self._culprit_sought(given):
                 return *step.run(shards, self.workers, self._shelf), a
 
@@ -346,7 +356,10 @@ class Network:
                 return passes.summed(pass_shard(k, arrays) for k in range(first, len(shards), self.workers.n_threads))
 
         threads = range(min(self.workers.n_threads, len(shards)))
-        return *passes.summed(self.workers.map(pass_thread, threads)), a
+        value, gradients = passes.summed(self.workers.map(pass_thread, threads))
+        if optimiser is not None:
+            optimiser.step(gradients)
+        return value, gradients, a
 
     def _goes_whole(self, x: npt.ArrayLike, loss: str) -> bool:
         """Whether a training step is one compiled call a shard, of which there is one a thread."""
@@ -396,10 +409,9 @@ class Network:
         return checks.pictures_or_trains("x", x, self.input_shape, self.n_steps, self.dtype, finite=finite)
 
     def _checked_weights(self) -> None:
-        shapes = [layer.weight_shape for layer in weighted(self.layers)]
-        if len(self.weights) != len(shapes):
-            raise ValueError(f"weights must be {len(shapes)} arrays, got {len(self.weights)}")
-        for index, (W, shape) in enumerate(zip(self.weights, shapes, strict=True)):
+        if len(self.weights) != len(self._weight_shapes):
+            raise ValueError(f"weights must be {len(self._weight_shapes)} arrays, got {len(self.weights)}")
+        for index, (W, shape) in enumerate(zip(self.weights, self._weight_shapes, strict=True)):
             if type(W) is np.ndarray and W.dtype == self.dtype and W.shape == shape:
                 continue  # as in all steps but the first
             checked = checks.converted(checks.real_array(f"weights[{index}]", W), self.dtype)

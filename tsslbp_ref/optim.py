@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks, fast_optim
-from tsslbp_ref.fast_optim import FlatLayer, StepConstants
+from tsslbp_ref.fast_optim import FlatLayer, StepConstants, Update
 from tsslbp_ref.workers import Workers
 
 Array = npt.NDArray[Any]
 
 NUMBERS_A_THREAD = 1 << 19  # weights from which on a thread gains more than waking it costs
-NORM_EPSILON = 1e-6  # PyTorch's clip_grad_norm_ adds it to the norm it divides by
 
 
 class AdamW:
@@ -87,26 +85,38 @@ class AdamW:
             raise ValueError(f"gradients must be finite, got a norm of {norm}")
         layers = self._flat(gradients)
         self.n_steps += 1
-        constants = self._constants(norm)
+        scale = fast_optim.gradient_scale(norm, self.clip_norm)
         for dtype in dict.fromkeys(layer[0].dtype for layer in layers):
-            c = StepConstants(*map(dtype.type, constants))
-            parts = _even_parts([layer for layer in layers if layer[0].dtype == dtype], self.workers.n_threads)
-            self.workers.together(fast_optim.adamw_step, [(part, c) for part in parts])
+            of_dtype = tuple(layer for layer in layers if layer[0].dtype == dtype)
+            arguments = (of_dtype, scale, self._constants(dtype))
+            self.workers.together(fast_optim.adamw_step, [arguments] * self._worth_waking(of_dtype))
         return norm
 
-    def _constants(self, norm: float) -> tuple[float, ...]:
-        """The numbers of `fast_optim.StepConstants` in this step."""
+    def _worth_waking(self, layers: Sequence[FlatLayer]) -> int:
+        """How many threads share the work."""
+        return min(self.workers.n_threads, max(1, sum(layer[0].size for layer in layers) // NUMBERS_A_THREAD))
+
+    def update(self, gradients: Sequence[Array]) -> Update:
+        """The next step of weights of one dtype, for a compiled loop that is to fill the gradients and then make it.
+
+        The step counts as made; who does not make it lowers `n_steps`.
+        """
+        layers = tuple(self._flat(gradients))
+        self.n_steps += 1
+        return Update(True, layers, self._constants(layers[0][0].dtype), self.clip_norm)
+
+    def _constants(self, dtype: np.dtype[Any]) -> StepConstants:
         beta1, beta2 = self.betas
-        return (
+        constants = (
             beta1,
             beta2,
             self.learning_rate / (1.0 - beta1**self.n_steps),
             1.0 / math.sqrt(1.0 - beta2**self.n_steps),
             self.epsilon,
             1.0 - self.learning_rate * self.weight_decay,
-            min(1.0, self.clip_norm / (norm + NORM_EPSILON)),
             self.weight_clamp,
         )
+        return StepConstants(*map(dtype.type, constants))
 
     def _flat(self, gradients: Sequence[Array]) -> list[FlatLayer]:
         """W, gradient, mean and square of every layer, flat, in the order in which W lies in memory."""
@@ -120,25 +130,6 @@ class AdamW:
             self.squares[i] = square = np.asarray(self.squares[i], order=order)
             layers.append((W.ravel(order), gradient.ravel(order), mean.ravel(order), square.ravel(order)))
         return layers
-
-
-def _even_parts(layers: Sequence[FlatLayer], n_threads: int) -> list[tuple[FlatLayer, ...]]:
-    """Cut layers, as if they lay in a row, into equal parts: for each thread that is worth waking, its part of each."""
-    edges = [0, *itertools.accumulate(layer[0].size for layer in layers)]
-    n_parts = min(n_threads, max(1, edges[-1] // NUMBERS_A_THREAD))
-    if n_parts == 1:
-        return [tuple(layers)]
-    cuts = [edges[-1] * k // n_parts for k in range(n_parts + 1)]
-
-    def part(layer: FlatLayer, first: int, last: int) -> FlatLayer:
-        run = slice(max(first, 0), max(last, 0))
-        W, gradient, mean, square = layer
-        return W[run], gradient[run], mean[run], square[run]
-
-    return [
-        tuple(part(layer, start - edge, stop - edge) for layer, edge in zip(layers, edges, strict=False))
-        for start, stop in itertools.pairwise(cuts)
-    ]
 
 
 def gradient_norm(gradients: Sequence[Array]) -> float:

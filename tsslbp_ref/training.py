@@ -145,10 +145,9 @@ class Trainer:
         rng = self._rng(DRAW_STREAM, state.batch)
         try:
             x, y = self.task.train_batch(indices, rng)
-            value, gradients, a = self.network.training_step(
-                x, y, settings.loss, settings=settings.loss_settings, rng=rng
+            value, _, a = self.network.training_step(
+                x, y, settings.loss, settings=settings.loss_settings, rng=rng, optimiser=self.optimiser
             )
-            self.optimiser.step(gradients)
         except ValueError as error:
             raise ValueError(f"epoch {state.epoch + 1}, batch {state.batch + 1}: {error}") from error
         per_sample = len(y) if settings.loss == "softmax" else 1  # the other losses are sums over the batch

@@ -1,4 +1,8 @@
-"""A training step of fully connected layers under static pictures, in one compiled call a shard (`fast_step`)."""
+"""A training step of fully connected layers under static pictures, in one compiled call a shard (`fast_step`).
+
+With an optimiser the weights are updated in the same call: the threads are awake, and what they have just written is
+still near.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,21 @@ import numpy.typing as npt
 
 from tsslbp_ref import fast, fast_step, fast_words, losses
 from tsslbp_ref.buffers import KeptArrays, Shelf
-from tsslbp_ref.fast_step import ALL_FINITE, Fed, NeuronAndRule, Shared, Written
+from tsslbp_ref.fast_optim import StepConstants, Update
+from tsslbp_ref.fast_step import (
+    ALL_FINITE,
+    GATHERED,
+    LOSS,
+    N_REPORTED,
+    NOT_FINITE,
+    UPDATED,
+    Fed,
+    NeuronAndRule,
+    Shared,
+    Written,
+)
 from tsslbp_ref.layers import Dense, Layer
+from tsslbp_ref.optim import AdamW
 from tsslbp_ref.passes import MembraneError, Plan
 from tsslbp_ref.signals import may_follow_words
 from tsslbp_ref.workers import Workers
@@ -43,15 +60,18 @@ class WholeStep:
         From `passes.Constants.target_psc`.
     a : (T, B, n_classes) array
         The output PSC; written.
+    optimiser : AdamW, optional
+        Updates the weights, within the call where they are the plan's own arrays, column by column in memory.
     """
 
     plan: Plan
     x: Array
     target: Array
     a: Array
+    optimiser: AdamW | None = None
 
     def run(self, shards: Sequence[slice], workers: Workers, shelf: Shelf) -> tuple[float, list[Array]]:
-        """Loss and gradients.
+        """Loss and gradients; the weights are updated if there is an optimiser.
 
         Parameters
         ----------
@@ -65,26 +85,46 @@ class WholeStep:
         ------
         MembraneError
             If a membrane is not finite.
+        ValueError
+            From the optimiser.
         """
         plan, x = self.plan, np.ascontiguousarray(self.x).reshape(len(self.x), -1)
         dWs_transposed = tuple(np.empty(W.shape[::-1], plan.dtype) for W in plan.weights)
+        gradients = [dW_transposed.T for dW_transposed in dWs_transposed]
         with shelf.borrow() as kept:
             of_one_size = (plan.layers, len(plan.gain), plan.dtype, tuple(shards))
             room = kept.laid_out(of_one_size, lambda kept: _Room.of(plan, shards, kept))
-            shared = Shared(x, room.first_samples, room.drive, room.total, room.parts, dWs_transposed)
-            with workers.one_blas_thread():
-                workers.together(fast_step.shard_step, self._arguments(shards, room, shared))
-                if not room.written[0].report[2]:
-                    for thread in range(len(shards)):
-                        fast_step.gather(shared, thread, len(shards))
-            for shard, written in zip(shards, room.written, strict=True):
-                if written.report[1] != ALL_FINITE:
-                    raise MembraneError(int(written.report[1]))
+            reports = room.reports
+            shared = Shared(x, room.first_samples, room.drive, room.total, room.parts, dWs_transposed, reports)
+            updated = self._call(shards, workers, room, shared, self._update(gradients, room))
+            for shard, written, report in zip(shards, room.written, reports, strict=True):
+                if report[NOT_FINITE] != ALL_FINITE:
+                    raise MembraneError(int(report[NOT_FINITE]))
                 self.a[:, shard] = written.pscs[-1]
-            value = sum(float(written.report[0]) for written in room.written)
-        return value, [dW_transposed.T for dW_transposed in dWs_transposed]
+            value = sum(reports[:, LOSS].tolist())
+        if self.optimiser is not None and not updated:
+            self.optimiser.step(gradients)
+        return value, gradients
 
-    def _arguments(self, shards: Sequence[slice], room: _Room, shared: Shared) -> list[tuple[Any, ...]]:
+    def _update(self, gradients: list[Array], room: _Room) -> Update:
+        """What the optimiser does to the weights, where it can within the call."""
+        if self.optimiser is None or not _same_by_columns(self.optimiser.weights, self.plan.weights):
+            return room.no_update
+        return self.optimiser.update(gradients)
+
+    def _call(self, shards: Sequence[slice], workers: Workers, room: _Room, shared: Shared, update: Update) -> bool:
+        """Take all shards there and back; returns whether the weights have been updated."""
+        with workers.one_blas_thread():
+            workers.together(fast_step.shard_step, self._arguments(shards, room, shared, update))
+            if not shared.reports[0, GATHERED]:
+                for thread in range(len(shards)):
+                    fast_step.gather(shared, thread, len(shards))
+        updated = bool(shared.reports[0, UPDATED])
+        if self.optimiser is not None and update.wanted and not updated:
+            self.optimiser.n_steps -= 1  # `AdamW.update` has counted it
+        return updated
+
+    def _arguments(self, shards: Sequence[slice], room: _Room, shared: Shared, update: Update) -> list[tuple[Any, ...]]:
         """Of `fast_step.shard_step`, for every shard."""
         plan = self.plan
         constants = NeuronAndRule(*fast.neuron_constants(plan.neuron, plan.dtype), plan.c)
@@ -95,7 +135,7 @@ class WholeStep:
         for shard, written, dWs in zip(shards, room.written, dWs_of_shards, strict=True):
             target = np.ascontiguousarray(self.target[:, shard])
             fed = Fed(plan.gain, target, Ws_transposed, room.by_words, room.word_length)
-            arguments.append((constants, fed, written, dWs, shared))
+            arguments.append((constants, fed, written, dWs, shared, update))
         return arguments
 
 
@@ -107,10 +147,12 @@ class _Room:
     ----------
     written : list of Written
         One a shard.
-    first_samples, drive, total, parts
+    first_samples, drive, total, parts, reports
         Of `Shared`.
     by_words, word_length
         Of `Fed`.
+    no_update : Update
+        For steps that leave the weights as they are.
     """
 
     written: list[Written]
@@ -118,8 +160,10 @@ class _Room:
     drive: Array
     total: Array
     parts: tuple[Array, ...]
+    reports: npt.NDArray[np.float64]
     by_words: tuple[bool, ...]
     word_length: int
+    no_update: Update
 
     @classmethod
     def of(cls, plan: Plan, shards: Sequence[slice], kept: KeptArrays) -> _Room:
@@ -134,10 +178,20 @@ class _Room:
                 tuple(kept.take((k, name, i), (T, B, N), dtype) for i, (_, N) in enumerate(shapes)) for name in "uag"
             )
             own_drive = kept.take((k, "drive"), of_first, dtype)
-            written.append(Written(us, pscs, gs, own_drive, np.zeros(3)))
+            written.append(Written(us, pscs, gs, own_drive))
         first_samples = np.array([*(shard.start for shard in shards), shards[-1].stop])
         by_words = tuple(may_follow_words(layer) for layer in plan.layers[1:])
-        return cls(written, first_samples, drive, total, parts, by_words, fast_words.word_length(T))
+        reports, nothing = np.zeros((len(shards), N_REPORTED)), np.empty(0, dtype)
+        constants = StepConstants(*[dtype.type(0.0)] * len(StepConstants._fields))
+        no_update = Update(False, ((nothing,) * 4,) * len(shapes), constants, 0.0)
+        k = fast_words.word_length(T)
+        return cls(written, first_samples, drive, total, parts, reports, by_words, k, no_update)
+
+
+def _same_by_columns(weights: Sequence[Array], others: Sequence[Array]) -> bool:
+    """Whether they are the same arrays, each column by column in memory, as their gradients are."""
+    same = len(weights) == len(others) and all(W is other for W, other in zip(weights, others, strict=True))
+    return same and all(W.flags.f_contiguous and W.flags.writeable for W in weights)
 
 
 def _by_columns(W: Array) -> Array:

@@ -147,13 +147,13 @@ class Workers:
         `ThreadpoolController.limit` does the same, but asks every library for all that it can tell, and a short step
         feels that.
         """
-        before = [library.num_threads for library in self._blas]
-        for library in self._blas:
+        to_limit = [(library, n) for library in self._blas if (n := library.num_threads) != 1]
+        for library, _ in to_limit:
             library.set_num_threads(1)
         try:
             yield
         finally:
-            for library, n_threads in zip(self._blas, before, strict=True):
+            for library, n_threads in to_limit:
                 library.set_num_threads(n_threads)
 
 

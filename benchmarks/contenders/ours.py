@@ -23,8 +23,7 @@ def training_step(workload: Workload, contender: Contender) -> Step:
     x, y = workload.inputs()
 
     def step() -> float:
-        loss, gradients = network.loss_and_gradients(x, y)
-        optimiser.step(gradients)
+        loss, _, _ = network.training_step(x, y, optimiser=optimiser)
         return loss
 
     return step
