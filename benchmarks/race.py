@@ -121,7 +121,7 @@ def as_text(results: list[Result]) -> str:
 def summary(results: list[Result]) -> list[dict[str, Any]]:
     """By workload: our median against the products, the fastest peer, and one thread of ours.
 
-    `undisturbed_gain` is what two threads gain in the fastest step of each: where others use the cores too, a median
+    An undisturbed gain is what two threads gain in the fastest step of each: where others use the cores too, a median
     holds their part.
     """
     rows = []
@@ -131,8 +131,11 @@ def summary(results: list[Result]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"workload": workload, "ours_ms": median[OURS]}
         row["over_products"] = median[OURS] / median[PRODUCTS]
         row["two_threads_gain"] = median[f"{OURS}, 1 thread"] / median[OURS]
-        fastest_step = {result.contender: result.fastest_ms for result in results if result.workload == workload}
-        row["undisturbed_gain"] = fastest_step[f"{OURS}, 1 thread"] / fastest_step[OURS]
+        least = {result.contender: result.fastest_ms for result in results if result.workload == workload}
+        row["undisturbed_gain"] = least[f"{OURS}, 1 thread"] / least[OURS]
+        if f"{PRODUCTS}, 1 thread" in median:
+            row["products_gain"] = median[f"{PRODUCTS}, 1 thread"] / median[PRODUCTS]
+            row["undisturbed_products_gain"] = least[f"{PRODUCTS}, 1 thread"] / least[PRODUCTS]
         if peers:
             fastest = min(peers, key=lambda name: peers[name])
             row |= {"fastest_peer": fastest, "faster_than_it": peers[fastest] / median[OURS]}

@@ -99,7 +99,10 @@ class ReluNetwork:
         rng: object = None,
         optimiser: AdamW | None = None,
     ) -> tuple[float, list[Array], Array]:
-        """Return loss, gradients and output as a PSC of one step: dL/dW = delta x^T, g = W^T delta, by the layers."""
+        """Return loss, gradients and output as a PSC of one step: dL/dW = delta x^T, g = W^T delta, by the layers.
+
+        An optimiser then updates the weights.
+        """
         outputs = self.activations(x)
         a = outputs[-1][np.newaxis]
         value, g = losses.value_and_gradient(loss, a, y, self.neuron, settings)

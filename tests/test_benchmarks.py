@@ -100,6 +100,10 @@ def test_the_readme_states_what_was_measured():
             f"| {row['faster_than_it']:.2f} | {row['two_threads_gain']:.2f} | {row['undisturbed_gain']:.2f} |"
         )
         assert line in text
+    w1, w2 = rows[:2]
+    assert f"gain {w1['products_gain']:.2f} (W1) and {w2['products_gain']:.2f} (W2)" in text
+    least = [f"{row['undisturbed_products_gain']:.2f}" for row in (w1, w2)]
+    assert f"and {least[0]} and {least[1]} undisturbed" in text
 
 
 def test_a_profile_adds_up_to_the_step_and_counts_the_calls():

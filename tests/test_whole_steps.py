@@ -224,6 +224,21 @@ def test_what_is_not_finite_leaves_the_weights_as_they_are(x_scale, W_1, message
         np.testing.assert_array_equal(array, same)
 
 
+def test_one_shard_that_is_not_finite_is_enough(calls):
+    """All that this shard has left from the step before is 0, so that the gradients look as if they were finite."""
+    net, optimiser = with_optimiser(dtype="float32", rule=tr.GradientRule(warmup=False))
+    x, y = batch(4)
+    silence = np.zeros_like(x)
+    net.training_step(silence, y, optimiser=optimiser)
+    kept = [W.copy() for W in net.weights]
+    silence[2:] = 3e38
+    with pytest.raises(ValueError, match="the membranes of layer 0 are not finite"):
+        net.training_step(silence, y, optimiser=optimiser)
+    assert (calls, optimiser.n_steps) == ([2, 2], 1)
+    for W, same in zip(net.weights, kept, strict=True):
+        np.testing.assert_array_equal(W, same)
+
+
 def test_an_optimiser_of_another_kind_is_named():
     net, (x, y) = network(), batch(4)
     with pytest.raises(TypeError, match="optimiser must be"):

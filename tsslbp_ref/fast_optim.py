@@ -71,7 +71,8 @@ def gradient_scale(norm: float, clip_norm: float) -> float:
 def update_part(update: Update, thread: int, n_threads: int) -> bool:
     """A thread's part of a step in every layer; False, and nothing is changed, where the gradients' norm is not finite.
 
-    Every thread works out the norm by itself: that takes as long as it would have to wait for it.
+    The norm is that of `optim.gradient_norm`, which no compiled loop can call. Every thread works it out by itself,
+    which takes as long as it would have to wait for it.
     """
     squares = 0.0
     for layer in range(len(update.layers)):
@@ -94,7 +95,7 @@ def adamw_step(place: Place, layers: tuple[FlatLayer, ...], scale: float, c: Ste
 
 @compiled
 def adamw_part(layers: tuple[FlatLayer, ...], scale: float, c: StepConstants, thread: int, n_threads: int) -> None:
-    """A thread's part of every layer: the run of weights that follows from the inputs whose gradient it made."""
+    """A thread's part of every layer: behind `fast_step.gather`, the weights whose gradient it has made itself."""
     for layer in range(len(layers)):
         W, gradient, mean, square = layers[layer]
         own = part(len(W), thread, n_threads)
