@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tsslbp_ref import workers as workers_module
-from tsslbp_ref.fast_together import CALL, Place, alone, begin, end, meet
+from tsslbp_ref.fast_together import CALL, FLAG_STRIDE, Place, alone, begin, end, meet
 from tsslbp_ref.workers import Workers
 
 CHILD_S = 60
@@ -85,7 +85,13 @@ def test_a_late_thread(monkeypatch):
 
 def test_the_others_wait_for_the_calling_thread():
     notes, workers = {}, Workers(2)
-    workers.together(noted(notes, lambda thread: time.sleep(LATE_S if thread == 0 else 0.0)), [(1,), (1,)])
+
+    def come_last(thread: int) -> None:
+        deadline = time.monotonic() + CHILD_S
+        while thread == 0 and workers._flags[FLAG_STRIDE + 1] < workers._call and time.monotonic() < deadline:
+            time.sleep(LATE_S)
+
+    workers.together(noted(notes, come_last), [(1,), (1,)])
     assert agreed(notes)
     assert works(workers)
 

@@ -18,6 +18,7 @@ from tsslbp_ref.whole_steps import may_go_whole
 NEURON = tr.NeuronParameters(5.0, 3.0)
 T, N_CLASSES, SHAPE = 6, 4, (2, 3, 3)
 LOSSES = ("kernel", "kernel-paper", "spike-train")
+TRIES = 50  # until no thread is late: on a busy machine some are
 
 
 def network(n_threads: int = 2, spec: str = "20-7", **settings) -> tr.Network:
@@ -130,20 +131,41 @@ def test_a_thread_that_comes_late_changes_nothing(calls, monkeypatch):
         np.testing.assert_array_equal(gradient, same)
 
 
+@pytest.fixture
+def own_steps(monkeypatch) -> list:
+    """The optimisers that step by themselves, every time that they do."""
+    seen = []
+    right = AdamW.step
+    monkeypatch.setattr(
+        AdamW, "step", lambda optimiser, gradients: (seen.append(optimiser), right(optimiser, gradients))
+    )
+    return seen
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_with_an_optimiser_the_weights_are_those_of_its_own_steps(loss, n_threads, dtype, calls, monkeypatch):
+def test_with_an_optimiser_the_weights_are_those_of_its_own_steps(loss, n_threads, dtype, calls, own_steps):
+    """Whoever updates them: where a thread comes late it is the optimiser itself, and another try is allowed."""
+
+    def all_within_the_call() -> bool:
+        updating = check_three_steps(loss, n_threads, dtype)
+        return updating not in own_steps
+
+    tries = 1 if n_threads == 1 else TRIES
+    assert any(all_within_the_call() for _ in range(tries))
+    assert set(calls) == {n_threads}
+
+
+def check_three_steps(loss: str, n_threads: int, dtype: str) -> AdamW:
+    """Of a network whose optimiser steps by itself, and of one whose optimiser need not; returns the latter."""
     (one, stepping), (other, updating) = (with_optimiser(n_threads, dtype=dtype) for _ in range(2))
     x, y = batch(7, loss)
     before = [W.copy() for W in one.weights]
     for _ in range(3):
         value, gradients = one.loss_and_gradients(x, y, loss)
         stepping.step(gradients)
-    monkeypatch.setattr(AdamW, "step", None)
-    for _ in range(3):
         same, same_gradients, _ = other.training_step(x, y, loss, optimiser=updating)
-    assert calls == [n_threads] * 6
     assert same == value
     assert updating.n_steps == stepping.n_steps == 3
     tight = 8 * np.finfo(dtype).eps
@@ -152,6 +174,7 @@ def test_with_an_optimiser_the_weights_are_those_of_its_own_steps(loss, n_thread
     for W, wanted, start in zip(other.weights, one.weights, before, strict=True):
         np.testing.assert_allclose(W, wanted, rtol=tight, atol=tight)
         assert np.abs(W - start).max() > 1e-4
+    return updating
 
 
 def test_an_optimiser_of_other_arrays_or_of_weights_by_rows_steps_by_itself(calls):
@@ -186,7 +209,7 @@ def test_an_optimiser_of_a_network_that_has_other_ways(calls):
         np.testing.assert_array_equal(array, wanted)
 
 
-def test_a_thread_that_comes_late_leaves_the_update_to_the_optimiser(calls, monkeypatch):
+def test_a_thread_that_comes_late_leaves_the_update_to_the_optimiser(own_steps, monkeypatch):
     (one, stepping), (other, updating) = with_optimiser(), with_optimiser()
     x, y = batch(8)
     stepping.step(one.loss_and_gradients(x, y)[1])
@@ -194,12 +217,9 @@ def test_a_thread_that_comes_late_leaves_the_update_to_the_optimiser(calls, monk
     given_up = threading.Event()
     right_dismiss = workers_module.dismiss
     monkeypatch.setattr(workers_module, "dismiss", lambda *arguments: (right_dismiss(*arguments), given_up.set()))
-    steps = []
-    right_step = AdamW.step
-    monkeypatch.setattr(AdamW, "step", lambda *arguments: (steps.append(arguments), right_step(*arguments)))
     other.workers._pool.submit(given_up.wait)
     other.training_step(x, y, optimiser=updating)
-    assert (len(steps), updating.n_steps) == (1, 1)
+    assert (own_steps, updating.n_steps) == ([stepping, updating], 1)
     for W, wanted in zip(other.weights, one.weights, strict=True):
         np.testing.assert_allclose(W, wanted, rtol=1e-14)
 
