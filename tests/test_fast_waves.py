@@ -8,17 +8,26 @@ import pytest
 from tsslbp_ref import fast_waves
 
 
-def rows_of(spectrum):
-    """The rows that `fast_waves.analyse` lists, from all n m complex frequencies of one picture."""
+def rows_of(spectrum, middle):
+    """The rows that `fast_waves.analyse` lists, from all n m complex frequencies of one picture.
+
+    Those that are not their own mirror image are counted from the middle (y, x) of the rectangle.
+    """
     n, m = spectrum.shape
     alone, pairs = ([0, n // 2] if n % 2 == 0 else [0]), range(1, (n + 1) // 2)
+    turned = {j: np.exp(2j * np.pi * j * middle[0] / n) for j in (*pairs, *(-j for j in pairs))} | dict.fromkeys(
+        alone, 1.0
+    )
     rows = []
     for k in [0, m // 2] if m % 2 == 0 else [0]:
-        rows += [[spectrum[j, k].real] for j in alone]
-        rows += [[spectrum[j, k].real, spectrum[j, k].imag] for j in pairs]
+        column = {j: spectrum[j, k] * turned[j] for j in turned}
+        rows += [[column[j].real] for j in alone]
+        rows += [[column[j].real, column[j].imag] for j in pairs]
     for k in range(1, (m + 1) // 2):
+        turn = np.exp(2j * np.pi * k * middle[1] / m)
+        column = {j: spectrum[j, k] * turned[j] * turn for j in turned}
         for j in [*alone, *(sign * j for j in pairs for sign in (1, -1))]:
-            rows.append([spectrum[j, k].real, spectrum[j, k].imag])
+            rows.append([column[j].real, column[j].imag])
     return rows
 
 
@@ -30,7 +39,8 @@ def test_analyse_is_the_discrete_fourier_transform_and_synthesise_its_inverse(to
     places = np.random.default_rng(0).normal(size=(*size, 7)).astype(dtype)
     padded = np.zeros((*torus, 7))
     padded[first : first + size[0], first : first + size[1]] = places
-    expected = [rows_of(np.fft.fft2(padded[:, :, number])) for number in range(7)]
+    middle = [first + (n_places - 1) / 2 for n_places in size]
+    expected = [rows_of(np.fft.fft2(padded[:, :, number]), middle) for number in range(7)]
     assert [len(rows) for rows in expected[0]] == fast_waves.rows_by_frequency(torus)
 
     rows = np.full((torus[0] * torus[1], 7), np.nan, dtype)

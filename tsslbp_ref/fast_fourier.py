@@ -7,6 +7,9 @@ a torus of (H + 2p) x (W + 2p) places, where all three fit and none meets its ow
     dL/da = sum_f K[f, c] D[f],          read at the picture's places                                             (B3)
     dL/dW = sum_m conj(D[f]) X[c],       read at the filter's k x k places                                        (B1)
 
+Each is counted from the middle of its own rectangle. The middle of I's places is the picture's less the filter's, so
+that the products above need no turning.
+
 A frequency costs one complex product where a place costs k^2 real ones. Pictures are real, so that half of the
 frequencies say everything (`fast_waves`). A complex number is two rows, its real and its imaginary part, and a complex
 product one of real matrices twice as high and wide.
@@ -91,9 +94,12 @@ class Convolution:
 
     @cached_property
     def multiplications(self) -> int:
-        """How many a picture costs: its transform, the products of all frequencies, and the transform back."""
+        """How many a picture costs: its transform, the products of all frequencies, and the transform back.
+
+        A wave is a sum of half as many terms as there are places in a line.
+        """
         (C, H, W), (n, m) = self.input_shape, self._torus
-        there, back = (m * h * (w + n) for h, w in ((H, W), (n - self.kernel_size + 1, m - self.kernel_size + 1)))
+        there, back = (m * h * (w + n) // 2 for h, w in ((H, W), (n - self.kernel_size + 1, m - self.kernel_size + 1)))
         products = sum(rows**2 for rows in rows_by_frequency(self._torus))
         return C * there + self.n_filters * back + products * C * self.n_filters
 
@@ -127,7 +133,7 @@ class Convolution:
         return np.ascontiguousarray(gradient.transpose(2, 3, 0, 1))
 
     def _products(self, W: Array, shapes: Geometry) -> Array:
-        filters = np.ascontiguousarray(W.transpose(2, 3, 0, 1), shapes.filters.across.dtype)
+        filters = np.ascontiguousarray(W.transpose(2, 3, 0, 1), shapes.filters.across.even.dtype)
         return filter_products(filters, shapes.filters, shapes.starts)
 
 
@@ -138,14 +144,19 @@ class Convolution:
 
 @compiled
 def _gather(maps: Array, which: npt.NDArray[np.int64], places: Array) -> None:
-    """places[y, x, c, m] = maps[which[m], c, y, x]."""
+    """places[y, x, c, m] = maps[which[m], c, y, x].
+
+    Row by row of the maps: a place's numbers, one of every map, lie in lines of memory that push one another out of the
+    cache, and so would be fetched anew for the next place.
+    """
     height, width, C, M = places.shape
     for c in range(C):
         for y in range(height):
-            for x in range(width):
-                row = places[y, x, c]
-                for m in range(M):
-                    row[m] = maps[which[m], c, y, x]
+            places_of_row = places[y, :, c]
+            for m in range(M):
+                row = maps[which[m], c, y]
+                for x in range(width):
+                    places_of_row[x, m] = row[x]
 
 
 @compiled
@@ -153,11 +164,12 @@ def _scatter(places: Array, which: npt.NDArray[np.int64], maps: Array) -> None:
     """maps[which[m], c, y, x] = places[y, x, c, m]: back again."""
     height, width, C, M = places.shape
     for c in range(C):
-        for m in range(M):
-            for y in range(height):
+        for y in range(height):
+            places_of_row = places[y, :, c]
+            for m in range(M):
                 row = maps[which[m], c, y]
                 for x in range(width):
-                    row[x] = places[y, x, c, m]
+                    row[x] = places_of_row[x, m]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -182,7 +194,7 @@ def filter_products(filters: Array, transform: Transform, starts: npt.NDArray[np
         (F, C) of it are used where a frequency has one row.
     """
     k, _, F, C = filters.shape
-    n, m = len(transform.down), len(transform.across)
+    n, m = transform.n, transform.m
     K = np.empty((n * m, F * C), filters.dtype)
     analyse(filters.reshape(k, k, F * C), transform, K)
     parts = K.reshape(n * m, F, C)
@@ -213,7 +225,7 @@ def filter_gradient(sums: Array, transform: Transform, starts: npt.NDArray[np.in
         Written.
     """
     k, _, F, C = gradient.shape
-    n, m = len(transform.down), len(transform.across)
+    n, m = transform.n, transform.m
     parts = np.empty((n * m, F, C), sums.dtype)
     for number in range(len(sums)):
         row = starts[number]
@@ -318,7 +330,7 @@ def _parts(rows: Array, starts: npt.NDArray[np.int64], number: int) -> Array:
 def _frequencies(maps: Array, which: npt.NDArray[np.int64], transform: Transform) -> Array:
     """The rows (n m, C, M) of all frequencies of some pictures or maps (N, C, ...)."""
     _, C, height, width = maps.shape
-    n, m, M = len(transform.down), len(transform.across), len(which)
+    n, m, M = transform.n, transform.m, len(which)
     places = np.empty((height, width, C, M), maps.dtype)
     _gather(maps, which, places)
     rows = np.empty((n * m, C * M), maps.dtype)

@@ -4,6 +4,9 @@ A torus's n m places are as many rows of numbers: one for a frequency that is it
 and the imaginary part, for every other; the mirror image of a frequency, its conjugate, is not listed. A transform is
 two products with small real matrices, of cosines and sines: along the rows of a rectangle, then along its columns.
 What is transformed at once, pictures times channels, is the last axis, so that a product is sums of long rows.
+
+Waves are counted from the rectangle's middle. About it a cosine is even and a sine odd, so that a line is folded there
+first, into sums and differences of the places on its two sides, and a wave is a sum of half as many terms.
 """
 
 from __future__ import annotations
@@ -18,27 +21,52 @@ from tsslbp_ref.fast_events import add_rows
 
 Array = npt.NDArray[Any]
 
+ROWS_A_PASS = 4  # that `add_rows` adds at once
 
-class Transform(NamedTuple):
-    """The matrices that take a rectangle of real numbers to the waves of a torus of n x m places, and back.
 
-    Waves are in the order of `waves`.
+class Line(NamedTuple):
+    """The matrices that take a line of neighbouring places to the n waves of a circle, and back.
+
+    A line of `size` places has ceil(size / 2) sums, the last of them its middle where it has one, and floor(size / 2)
+    differences.
 
     Parameters
     ----------
-    across : (m, width) array
-        How much of every wave is in a row.
-    down : (n, height) array
-        How much of every wave is in a column.
-    down_back : (height, n) array
-    across_back : (width, m) array
-        The inverses, at the rectangle's places.
+    even : (n_even, sums) array
+        How much of every even wave is in a sum.
+    odd : (n_odd, differences) array
+        How much of every odd wave is in a difference.
+    even_back : (sums, n_even) array
+    odd_back : (differences, n_odd) array
+        The inverses: what the even waves, and the odd ones, are at the places up to the middle.
+    even_at, odd_at : (n_even,), (n_odd,) array of int
+        Which of the n `waves` they are.
     """
 
-    across: Array
-    down: Array
-    down_back: Array
-    across_back: Array
+    even: Array
+    odd: Array
+    even_back: Array
+    odd_back: Array
+    even_at: npt.NDArray[np.int32]
+    odd_at: npt.NDArray[np.int32]
+
+
+class Transform(NamedTuple):
+    """What takes a rectangle of real numbers to the waves of a torus of n x m places, and back.
+
+    Parameters
+    ----------
+    n, m : int
+    across : Line
+        A row of the rectangle, to m waves.
+    down : Line
+        A column, to n waves.
+    """
+
+    n: int
+    m: int
+    across: Line
+    down: Line
 
 
 def rows_by_frequency(torus: tuple[int, int]) -> list[int]:
@@ -61,25 +89,37 @@ def transform(torus: tuple[int, int], first: int, size: tuple[int, int], dtype: 
         Height and width.
     dtype : str
     """
-    (down, down_back), (across, across_back) = (
-        waves(n, first + np.arange(n_places)) for n, n_places in zip(torus, size, strict=True)
+    down, across = (line(n, first + np.arange(n_places), dtype) for n, n_places in zip(torus, size, strict=True))
+    return Transform(*torus, across, down)
+
+
+def line(n: int, places: npt.NDArray[np.int64], dtype: str) -> Line:
+    """The matrices of neighbouring places on a circle of n."""
+    rows = waves(n, places)
+    paired = np.arange(n) >= waves_alone(n)
+    back = rows.T * np.where(paired, 2.0, 1.0) / n
+    is_odd = paired & ((np.arange(n) - waves_alone(n)) % 2 == 1)  # the sines
+    is_odd[1 : waves_alone(n)] = len(places) % 2 == 0  # and cos(pi y) about a middle between two places
+    even_at, odd_at = np.flatnonzero(~is_odd), np.flatnonzero(is_odd)
+    sums, differences = slice(0, (len(places) + 1) // 2), slice(0, len(places) // 2)
+    even, odd, even_back, odd_back = (
+        np.ascontiguousarray(matrix, dtype)
+        for matrix in (rows[even_at, sums], rows[odd_at, differences], back[sums, even_at], back[differences, odd_at])
     )
-    return Transform(*(np.ascontiguousarray(matrix, dtype) for matrix in (across, down, down_back, across_back)))
+    return Line(even, odd, even_back, odd_back, even_at.astype(np.int32), odd_at.astype(np.int32))
 
 
-def waves(n: int, places: npt.NDArray[np.int64]) -> tuple[Array, Array]:
-    """The n waves of a circle of n places, (n, places), and what takes their amounts back to the places.
+def waves(n: int, places: npt.NDArray[np.int64]) -> Array:
+    """The n waves of a circle of n places, (n, places).
 
-    Waves whose sine is 0 at every place are first: 1, and cos(pi x) where n is even. Then cos(2 pi k x / n) and
-    -sin(2 pi k x / n) in turn, the real and the imaginary part of a frequency.
+    Waves that are their own mirror image are first: 1, and cos(pi y) where n is even, counted from place 0. Then
+    cos(2 pi k (y - y_0) / n) and -sin(2 pi k (y - y_0) / n) in turn, the real and the imaginary part of a frequency,
+    counted from the middle y_0 of the places.
     """
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(n // 2 + 1), places) / n)
-    alone = [0, n // 2][: waves_alone(n)]
-    paired = np.arange(1, (n + 1) // 2)
-    pairs = np.stack([turns.real[paired], turns.imag[paired]], axis=1).reshape(-1, len(places))
-    rows = np.concatenate([turns.real[alone], pairs])
-    weights = np.concatenate([np.full(len(alone), 1.0), np.full(len(pairs), 2.0)]) / n
-    return rows, rows.T * weights
+    alone = np.cos(np.pi * np.outer(np.arange(waves_alone(n)), places))
+    angles = 2.0 * np.pi * np.outer(np.arange(1, (n + 1) // 2), places - places.mean()) / n
+    pairs = np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(-1, len(places))
+    return np.concatenate([alone, pairs])
 
 
 @compiled
@@ -104,11 +144,10 @@ def analyse(places: Array, transform: Transform, rows: Array) -> None:
     rows : (n m, M) array
         Written.
     """
-    height, width, M = places.shape
-    n, m = len(transform.down), len(transform.across)
+    (height, width, M), n, m = places.shape, transform.n, transform.m
     between = np.empty((m * height, M), places.dtype)
-    _weigh(transform.across, places.reshape(-1, M), _by_row(height, width), between, _by_column(m, height))
-    _weigh(transform.down, between, _by_row(m, height), rows, _by_frequency(n, m))
+    _to_waves(transform.across, places.reshape(-1, M), _by_row(height, width), between, _by_column(m, height))
+    _to_waves(transform.down, between, _by_row(m, height), rows, _by_frequency(n, m))
     for k in range(waves_alone(m), m, 2):
         for j in range(k * n + 2 * waves_alone(n), (k + 2) * n, 4):
             _to_frequencies(rows[j], rows[j + 1], rows[j + 2], rows[j + 3])
@@ -117,28 +156,97 @@ def analyse(places: Array, transform: Transform, rows: Array) -> None:
 @compiled
 def synthesise(rows: Array, transform: Transform, places: Array) -> None:
     """The inverse of `analyse`, at the rectangle's places; the rows are overwritten."""
-    height, width, M = places.shape
-    n, m = len(transform.down), len(transform.across)
+    (height, width, M), n, m = places.shape, transform.n, transform.m
     for k in range(waves_alone(m), m, 2):
         for j in range(k * n + 2 * waves_alone(n), (k + 2) * n, 4):
             _from_frequencies(rows[j], rows[j + 1], rows[j + 2], rows[j + 3])
     between = np.empty((m * height, M), places.dtype)
-    _weigh(transform.down_back, rows, _by_frequency(n, m), between, _by_row(m, height))
-    _weigh(transform.across_back, between, _by_column(m, height), places.reshape(-1, M), _by_row(height, width))
+    _to_places(transform.down, rows, _by_frequency(n, m), between, _by_row(m, height))
+    _to_places(transform.across, between, _by_column(m, height), places.reshape(-1, M), _by_row(height, width))
 
 
 @compiled
-def _weigh(weights: Array, table: Array, which: Array, targets: Array, where: Array) -> None:
-    """targets[where[l, r]] = sum_q weights[r, q] table[which[l, q]] for every l: a product with a small matrix.
+def _to_waves(line: Line, table: Array, which: Array, targets: Array, where: Array) -> None:
+    """targets[where[l, r]]: wave r of the line of rows table[which[l]], for every l.
 
     With some ten terms a number, BLAS takes longer to lay out its operands than this takes.
     """
+    n_sums, size = line.even.shape[1], which.shape[1]
+    folded = np.empty((size, table.shape[1]), table.dtype)
+    numbers = np.arange(size).astype(np.int32)
     for l in range(len(which)):
-        for r in range(len(weights)):
-            target = targets[where[l, r]]
-            for i in range(len(target)):
-                target[i] = 0.0
-            add_rows(table, which[l], weights[r], 0, weights.shape[1], target)
+        _fold(table, which[l], folded)
+        for r in range(len(line.even)):
+            _weigh(folded, numbers[:n_sums], line.even[r], targets[where[l, line.even_at[r]]])
+        for r in range(len(line.odd)):
+            _weigh(folded, numbers[n_sums:], line.odd[r], targets[where[l, line.odd_at[r]]])
+
+
+@compiled
+def _to_places(line: Line, table: Array, which: Array, targets: Array, where: Array) -> None:
+    """The inverse of `_to_waves`: the line targets[where[l]] of the waves table[which[l]], for every l."""
+    size = where.shape[1]
+    for l in range(len(which)):
+        even, odd = which[l][line.even_at], which[l][line.odd_at]
+        for q in range(len(line.even_back)):
+            _weigh(table, even, line.even_back[q], targets[where[l, q]])
+        for q in range(len(line.odd_back)):
+            mirror_image = targets[where[l, size - 1 - q]]
+            _weigh(table, odd, line.odd_back[q], mirror_image)
+            _unfold(targets[where[l, q]], mirror_image)
+
+
+@compiled
+def _fold(table: Array, which: npt.NDArray[np.int32], folded: Array) -> None:
+    """Sums of the places on the two sides of a line's middle, with that where there is one, and their differences."""
+    size = len(which)
+    n_sums = (size + 1) // 2
+    for q in range(size // 2):
+        before, behind = table[which[q]], table[which[size - 1 - q]]
+        total, difference = folded[q], folded[n_sums + q]
+        for i in range(len(total)):
+            total[i] = before[i] + behind[i]
+            difference[i] = before[i] - behind[i]
+    if size % 2:
+        middle, target = table[which[n_sums - 1]], folded[n_sums - 1]
+        for i in range(len(target)):
+            target[i] = middle[i]
+
+
+@compiled
+def _unfold(even: Array, odd: Array) -> None:
+    """Even and odd part to sum and difference, in place: the places before the middle, and their mirror images."""
+    for i in range(len(even)):
+        x, y = even[i], odd[i]
+        even[i] = x + y
+        odd[i] = x - y
+
+
+@compiled
+def _weigh(table: Array, which: npt.NDArray[np.int32], weights: Array, target: Array) -> None:
+    """target = sum_q weights[q] table[which[q]]; one to four terms write it, and the others are added, four a pass."""
+    n = len(weights)
+    n_first = (n - 1) % ROWS_A_PASS + 1 if n > 0 else 0
+    if n_first == 0:
+        for i in range(len(target)):
+            target[i] = 0.0
+    elif n_first == 1:
+        j, p = which[0], weights[0]
+        for i in range(len(target)):
+            target[i] = p * table[j, i]
+    elif n_first == 2:
+        j, k, p, q = which[0], which[1], weights[0], weights[1]
+        for i in range(len(target)):
+            target[i] = p * table[j, i] + q * table[k, i]
+    elif n_first == 3:
+        j, k, l, p, q, r = which[0], which[1], which[2], weights[0], weights[1], weights[2]
+        for i in range(len(target)):
+            target[i] = p * table[j, i] + q * table[k, i] + r * table[l, i]
+    else:
+        j, k, l, m, p, q, r, s = which[0], which[1], which[2], which[3], weights[0], weights[1], weights[2], weights[3]
+        for i in range(len(target)):
+            target[i] = p * table[j, i] + q * table[k, i] + r * table[l, i] + s * table[m, i]
+    add_rows(table, which, weights, n_first, n, target)
 
 
 @compiled
