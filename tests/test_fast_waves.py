@@ -15,9 +15,8 @@ def rows_of(spectrum, middle):
     """
     n, m = spectrum.shape
     alone, pairs = ([0, n // 2] if n % 2 == 0 else [0]), range(1, (n + 1) // 2)
-    turned = {j: np.exp(2j * np.pi * j * middle[0] / n) for j in (*pairs, *(-j for j in pairs))} | dict.fromkeys(
-        alone, 1.0
-    )
+    turned = dict.fromkeys(alone, 1.0)
+    turned |= {j: np.exp(2j * np.pi * j * middle[0] / n) for k in pairs for j in (k, -k)}
     rows = []
     for k in [0, m // 2] if m % 2 == 0 else [0]:
         column = {j: spectrum[j, k] * turned[j] for j in turned}

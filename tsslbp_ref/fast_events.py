@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 
 LOOK = 8  # inputs that are looked at together, so that a run of zeros is passed over at once
 ROWS_A_BLOCK = 512  # rows of the filtered delta that are kept at a time: they stay in the second-level cache
+ROWS_A_PASS = 4  # that are added at once: so many rows, a total and their factors fit the registers
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The list of events
@@ -286,8 +287,8 @@ def _weight_gradient_sweep(
 @compiled_contracted
 def add_rows(table: Array, which: npt.NDArray[np.int32], values: Array, start: int, stop: int, total: Array) -> None:
     """total += sum_e values[e] table[which[e]] for e from start to stop - 1: four rows a pass over the total."""
-    fours = start + (stop - start) // 4 * 4
-    for e in range(start, fours, 4):
+    fours = start + (stop - start) // ROWS_A_PASS * ROWS_A_PASS
+    for e in range(start, fours, ROWS_A_PASS):
         i, j, k, m = which[e], which[e + 1], which[e + 2], which[e + 3]
         p, q, r, s = values[e], values[e + 1], values[e + 2], values[e + 3]
         for o in range(len(total)):

@@ -17,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref.compilation import compiled
-from tsslbp_ref.fast_events import add_rows
+from tsslbp_ref.fast_events import ROWS_A_PASS, add_rows
 
 Array = npt.NDArray[Any]
-
-ROWS_A_PASS = 4  # that `add_rows` adds at once
 
 
 class Line(NamedTuple):
@@ -224,7 +222,10 @@ def _unfold(even: Array, odd: Array) -> None:
 
 @compiled
 def _weigh(table: Array, which: npt.NDArray[np.int32], weights: Array, target: Array) -> None:
-    """target = sum_q weights[q] table[which[q]]; one to four terms write it, and the others are added, four a pass."""
+    """target = sum_q weights[q] table[which[q]].
+
+    One to four terms write it, so that no pass clears it, and the others are added four a pass, so that none adds one.
+    """
     n = len(weights)
     n_first = (n - 1) % ROWS_A_PASS + 1 if n > 0 else 0
     if n_first == 0:
