@@ -23,6 +23,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 WIDTH_FIELD = slice(16, 20)  # of the PNG's header chunk
 FIRST_WORD_OF_TEXT_CHUNKS = (b"tEXt", b"iTXt", b"tIME")
 TRAINS_A_NETWORK = "fig05_gradient_flow"  # drawn once: tests of training hold its determinism
+FROM_RESULTS = [
+    path.stem for path in sorted(FOLDER.glob("fig*.py")) if re.search(r"import .*\bmeasured\b", path.read_text())
+]
 QUICK = [name for name in figures.FIGURES if name != TRAINS_A_NETWORK]
 
 
@@ -51,6 +54,12 @@ def test_every_figure_is_in_the_gallery() -> None:
     gallery = (FOLDER / "README.md").read_text()
     assert re.findall(r"\(out/(\w+)\.png\)", gallery) == list(figures.FIGURES)
     assert re.findall(r"^`python -m figures (\w+)`$", gallery, flags=re.MULTILINE) == list(figures.FIGURES)
+
+
+@pytest.mark.parametrize("name", FROM_RESULTS)
+def test_a_committed_table_is_that_of_the_committed_results(drawn: Path, name: str) -> None:
+    assert len(FROM_RESULTS) > 1
+    assert (FOLDER / "out" / f"{name}.csv").read_text() == (drawn / f"{name}.csv").read_text()
 
 
 def test_the_folder_holds_pictures_and_tables_and_nothing_else(drawn: Path) -> None:
