@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tsslbp_ref import fast_fourier
-from tsslbp_ref.layers import Conv2d
+from tsslbp_ref.engine import fast_fourier
+from tsslbp_ref.model.layers import Conv2d
 
 SEED, N_PICTURES, ROUNDS = 8, 100, 9
 LAYERS = (

@@ -22,11 +22,13 @@ from benchmarks import machine
 from benchmarks.contenders import OURS, Contender
 from benchmarks.contenders.ours import training_step
 from benchmarks.workloads import WORKLOADS, Workload
-from tsslbp_ref import checks, fast, fast_events, fast_layers, fast_static, fast_words, losses, network
-from tsslbp_ref.fast_fourier import Convolution
-from tsslbp_ref.layer_runs import SINGLE
-from tsslbp_ref.layers import Dense, Layer
-from tsslbp_ref.optim import AdamW
+from tsslbp_ref import checks
+from tsslbp_ref.engine import fast_events, fast_layers, fast_static, fast_words
+from tsslbp_ref.engine.fast_fourier import Convolution
+from tsslbp_ref.engine.layer_runs import SINGLE
+from tsslbp_ref.model import losses, network, sweeps
+from tsslbp_ref.model.layers import Dense, Layer
+from tsslbp_ref.model.optim import AdamW
 
 PROFILED = ("W1", "W2", "W3-T300")
 STEPS, WARM_UP_STEPS = 40, 5
@@ -42,8 +44,8 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "pooling": [(fast_layers, f"pool_{name}") for name in ("forward", "adjoint")],
     "finding the events": [(fast_events, "find_events")],
     "sums over events": [(fast_events, name) for name in ("weighted_input", "weight_gradient")],
-    "membrane, spikes, PSC": [(fast, "lif_forward_in_place"), (fast_static, "lif_forward_static")],
-    "chain rule": [(fast, "tsslbp_backward_in_place"), (fast_static, "tsslbp_backward_static")],
+    "membrane, spikes, PSC": [(sweeps, "lif_forward_in_place"), (fast_static, "lif_forward_static")],
+    "chain rule": [(sweeps, "tsslbp_backward_in_place"), (fast_static, "tsslbp_backward_static")],
     "loss": [(losses, "shard_value_and_gradient")],
     "AdamW": [(AdamW, "step")],
 }

@@ -34,9 +34,10 @@ from benchmarks.contenders import Contender
 from benchmarks.contenders.ours import training_step
 from benchmarks.switches import EVENTS, PLAIN, SEED, WORDS, crossing, hidden_products, input_products
 from benchmarks.workloads import Workload, events
-from tsslbp_ref import checks, fast, optim, reference
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.workers import Workers
+from tsslbp_ref import checks
+from tsslbp_ref.engine.workers import Workers
+from tsslbp_ref.model import optim, reference, sweeps
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 MILLISECONDS = 1e3
 STEP, LITERAL, FAST = "training step", "literal loops", "compiled sweeps"
@@ -230,7 +231,7 @@ def _literal_calls(plan: Plan) -> Iterator[Timed]:
         def both_ways(module: Any, I: Any = I, g: Any = g) -> None:
             module.tsslbp_backward(g, module.lif_forward(I, neuron), neuron, rule)
 
-        for contender, module in ((LITERAL, reference), (FAST, fast)):
+        for contender, module in ((LITERAL, reference), (FAST, sweeps)):
             yield Timed("literal", n_steps, "", contender, lambda call=both_ways, module=module: call(module))
 
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmarks.workloads import Workload
-from tsslbp_ref import fast, fast_events, fast_words
-from tsslbp_ref.layers import Dense
-from tsslbp_ref.parameters import NeuronParameters
-from tsslbp_ref.signals import PSCSignal, Signal, SparseSpikeSignal
-from tsslbp_ref.trace import Trace
+from tsslbp_ref.engine import fast_events, fast_words
+from tsslbp_ref.engine.signals import PSCSignal, Signal, SparseSpikeSignal
+from tsslbp_ref.model import sweeps
+from tsslbp_ref.model.layers import Dense
+from tsslbp_ref.model.parameters import NeuronParameters
+from tsslbp_ref.model.trace import Trace
 
 SEED = 7
 EVENTS, WORDS, PLAIN = "events", "words", "plain product"
@@ -41,7 +42,7 @@ def input_products(workload: Workload, width: int, contender: str) -> Call:
             assert found is not None
             signal = SparseSpikeSignal(found, neuron)
         else:
-            signal = PSCSignal(fast.psc_filter(s.astype(np.float32), neuron))
+            signal = PSCSignal(sweeps.psc_filter(s.astype(np.float32), neuron))
         signal.weighted_input(layer, W)
         signal.weight_gradient(layer, delta)
 
@@ -65,7 +66,7 @@ def hidden_products(n_neurons: int, share: float, n_steps: int, batch: int, cont
     s[0] |= fires & ~s.any(axis=0)
     neuron, layer = NeuronParameters(), Dense((n_neurons,), n_neurons)
     u = (2.0 * neuron.threshold * s).astype(np.float32)
-    trace = Trace(u, fast.psc_filter(s.astype(np.float32), neuron), neuron.threshold)
+    trace = Trace(u, sweeps.psc_filter(s.astype(np.float32), neuron), neuron.threshold)
     W = np.asfortranarray(rng.normal(size=layer.weight_shape).astype(np.float32))
     delta = rng.normal(size=s.shape).astype(np.float32)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import reference, terms
+from tsslbp_ref.model import reference, terms
 
 TITLE = (
     "A spiking neuron filters its input twice (synapse, membrane),\nfires above the threshold, and starts again from 0"

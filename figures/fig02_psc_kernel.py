@@ -8,7 +8,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import terms
+from tsslbp_ref.model import terms
 
 TITLE = (
     "A spike's PSC only decays after its onset, so its literal time\n"

@@ -8,7 +8,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import reference, terms
+from tsslbp_ref.model import reference, terms
 
 TITLE = "A reset is a kernel: membrane without reset + one negative,\nleaking kernel a spike = membrane with reset"
 NEURON = tr.NeuronParameters(tau_m=8.0, tau_s=4.0, threshold=1.0)

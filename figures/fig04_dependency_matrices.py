@@ -9,7 +9,7 @@ from matplotlib.colors import CenteredNorm
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import reference
+from tsslbp_ref.model import reference
 
 TITLE = (
     "φ = φ₁ + φ₂: a spike's own PSC, and what its reset does to the\n"

@@ -10,7 +10,7 @@ from matplotlib.ticker import MultipleLocator
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import raster
+from tsslbp_ref.training import raster
 
 TITLE = (
     "Gradient flows against time, from an error to the steps before it:\n"

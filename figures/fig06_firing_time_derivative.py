@@ -9,7 +9,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import reference, terms
+from tsslbp_ref.model import reference, terms
 
 TITLE = "Raise the membrane by a little and it fires earlier,\nby that little over its slope: dt/du = −1/slope"
 NEURON = tr.NeuronParameters(tau_m=5.0, tau_s=3.0, threshold=1.0)

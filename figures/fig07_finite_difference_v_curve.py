@@ -12,8 +12,9 @@ from scipy.special import expit
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import exact, terms
+from tsslbp_ref import exact
 from tsslbp_ref.gradcheck.finite_differences import central_difference
+from tsslbp_ref.model import terms
 
 TITLE = "A finite difference has a best step: the truncation error shrinks\nwith the step, the rounding error grows"
 NEURON = tr.NeuronParameters(tau_m=5.0, tau_s=3.0, threshold=1.0)

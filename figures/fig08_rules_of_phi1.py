@@ -8,7 +8,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import reference, terms
+from tsslbp_ref.model import reference, terms
 
 TITLE = (
     "The sign story: raise u at a spike, and the released rule sees more\n"

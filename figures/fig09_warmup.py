@@ -8,7 +8,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import reference, terms
+from tsslbp_ref.model import reference, terms
 
 TITLE = "The warm-up is a gate, not a phase: wherever the PSC is low,\na smooth slope replaces the gradient"
 NEURON = tr.NeuronParameters(tau_m=5.0, tau_s=3.0, threshold=1.0)

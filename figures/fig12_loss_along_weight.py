@@ -8,7 +8,7 @@ import numpy as np
 
 from figures import style
 from studies import loss_along_weight as study
-from tsslbp_ref.parameters import rule_by_name
+from tsslbp_ref.model.parameters import rule_by_name
 
 TITLE = (
     "Along a weight the exact loss is smooth between jumps, the discrete loss\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from figures import style
-from tsslbp_ref import raster
+from tsslbp_ref.training import raster
 
 TITLE = "Out of random input spikes a network learns when its output neurons\nhave to fire: their spikes write TSSL"
 N_UPDATES = 1500

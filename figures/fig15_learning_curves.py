@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from figures import measured, style
-from tsslbp_ref.experiments import EXPERIMENTS
-from tsslbp_ref.runs import METRIC_NAMES
+from tsslbp_ref.training.experiments import EXPERIMENTS
+from tsslbp_ref.training.runs import METRIC_NAMES
 
 TITLE = "Test accuracy by epoch, beside what the paper reports\nafter its full number of epochs"
 COLUMNS = ("experiment", "rule", "run", *METRIC_NAMES)

@@ -8,7 +8,7 @@ from pathlib import Path
 from figures import measured, style
 from figures.fig10_gradient_alignment import COLOURS, MARKERS
 from studies import ablation
-from tsslbp_ref.experiments import EXPERIMENTS
+from tsslbp_ref.training.experiments import EXPERIMENTS
 
 TITLE = (
     "Without the warm-up, with the literal sign and by the consistent rule\n"

@@ -9,7 +9,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
-from tsslbp_ref import losses
+from tsslbp_ref.model import losses
 
 NEURON = tr.NeuronParameters(tau_s=3.0)
 N_STEPS = 5

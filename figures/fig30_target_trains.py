@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from figures import measured, style
 from studies import ablation
-from tsslbp_ref.experiments import EXPERIMENTS
+from tsslbp_ref.training.experiments import EXPERIMENTS
 
 TITLE = "With the target train that the paper prints, filtered once,\nthe network reaches the paper's accuracy"
 EXPERIMENT = "fashion-mnist-400-400"

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from figures import style
-from tsslbp_ref.experiments import EXPERIMENTS
+from tsslbp_ref.training.experiments import EXPERIMENTS
 
 RESULTS = Path(__file__).parents[1] / "results"
 RULE = "released"  # the figures of trained networks show those of the released rule

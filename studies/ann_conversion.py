@@ -26,15 +26,16 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from studies.trained_runs import load_run, pass_test_data
-from tsslbp_ref import checks, losses, terms
-from tsslbp_ref.checkpoints import write_atomically
-from tsslbp_ref.experiments import Experiment, experiment
-from tsslbp_ref.layers import WeightedLayer
-from tsslbp_ref.network import Network
-from tsslbp_ref.optim import AdamW
-from tsslbp_ref.spec import weighted
-from tsslbp_ref.tasks import Task, task_of
+from tsslbp_ref import checks
+from tsslbp_ref.model import losses, terms
+from tsslbp_ref.model.layers import WeightedLayer
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.optim import AdamW
+from tsslbp_ref.model.spec import weighted
 from tsslbp_ref.training import Trainer, TrainingSettings, epoch_line
+from tsslbp_ref.training.checkpoints import write_atomically
+from tsslbp_ref.training.experiments import Experiment, experiment
+from tsslbp_ref.training.tasks import Task, task_of
 
 Array = npt.NDArray[Any]
 

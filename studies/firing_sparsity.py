@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from studies.trained_runs import KEY, Piece, TrainedRun, load_run, merge_rows, pass_test_data
 from tsslbp_ref import checks
-from tsslbp_ref.layers import Conv2d, Layer
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.trace import Trace
+from tsslbp_ref.model.layers import Conv2d, Layer
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.model.trace import Trace
 
 SPARSITY_TABLE, COUNTS_TABLE = "firing-sparsity.csv", "firing-counts.csv"
 LAYER = ("layer", "name", "neurons", "steps", "samples")

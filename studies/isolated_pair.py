@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, exact, fast, losses, terms
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref import checks, exact
+from tsslbp_ref.model import losses, sweeps, terms
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 Array = npt.NDArray[np.float64]
 
@@ -57,7 +58,7 @@ def claimed_derivative(difference: float, dt: float, rule: str) -> float:
     neuron, a, d, t_m = _discrete_pair(difference, dt)
     c = GradientRule(inter=rule).coefficients(neuron)
     _, g = losses.van_rossum(a, d)
-    G = fast.psc_filter_adjoint(g, neuron)
+    G = sweeps.psc_filter_adjoint(g, neuron)
     claim = terms.psc_by_firing_time(G[t_m + 1], G[t_m], G[t_m - 1], c.inter_before, c.inter_now, c.inter_after)
     excess = neuron.tau_s if rule == "released" else 1.0
     return float(claim) / excess / dt**2
@@ -74,5 +75,5 @@ def _discrete_pair(difference: float, dt: float) -> tuple[NeuronParameters, Arra
     equal = exact.discrete_equivalent(
         [[[0.0]]], [[DESIRED_TIME + difference]], [[DESIRED_TIME]], TAU_M, TAU_S, 1.0, DURATION, dt
     )
-    a, d = (fast.psc_filter(raster[:, 0], equal.neuron) for raster in (equal.input_raster, equal.target_raster))
+    a, d = (sweeps.psc_filter(raster[:, 0], equal.neuron) for raster in (equal.input_raster, equal.target_raster))
     return equal.neuron, a, d, int(np.flatnonzero(equal.input_raster)[0])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from studies.random_networks import RandomNetwork, discrete_run, random_network
 from tsslbp_ref import checks, exact
-from tsslbp_ref.parameters import GradientRule
+from tsslbp_ref.model.parameters import GradientRule
 
 Array = npt.NDArray[np.float64]
 

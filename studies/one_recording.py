@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref.checkpoints import write_atomically
 from tsslbp_ref.datasets import read_events
 from tsslbp_ref.datasets.nmnist import EVENT_DTYPE
+from tsslbp_ref.training.checkpoints import write_atomically
 
 TABLE = "n-mnist-recording.csv"
 COLUMNS = tuple(EVENT_DTYPE.names or ())

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks, fast, losses
-from tsslbp_ref.checkpoints import write_atomically
-from tsslbp_ref.layers import Dense
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref import checks
+from tsslbp_ref.model import losses, sweeps
+from tsslbp_ref.model.layers import Dense
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.training.checkpoints import write_atomically
 
 Array = npt.NDArray[np.float64]
 
@@ -126,10 +127,10 @@ def weight_changes(pre: Array, drive: Array, desired: Array, rule: GradientRule 
     spikes : (T, B) array
         What the neuron did.
     """
-    trace = fast.lif_forward(drive[:, :, np.newaxis], NEURON)
+    trace = sweeps.lif_forward(drive[:, :, np.newaxis], NEURON)
     _, g = losses.value_and_gradient("spike-train", trace.a, desired[:, :, np.newaxis], NEURON)
-    delta = fast.tsslbp_backward(g, trace, NEURON, rule)
-    a_pre = fast.psc_filter(pre, NEURON)
+    delta = sweeps.tsslbp_backward(g, trace, NEURON, rule)
+    a_pre = sweeps.psc_filter(pre, NEURON)
     changes = [-SYNAPSE.weight_gradient(delta[:, b], a_pre[:, b, np.newaxis]).item() for b in range(pre.shape[1])]
     return np.array(changes), trace.s[:, :, 0]
 

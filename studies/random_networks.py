@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks, exact
-from tsslbp_ref.layers import Dense
-from tsslbp_ref.network import LayerFlow, Network
-from tsslbp_ref.parameters import GradientRule
+from tsslbp_ref.model.layers import Dense
+from tsslbp_ref.model.network import LayerFlow, Network
+from tsslbp_ref.model.parameters import GradientRule
 
 Array = npt.NDArray[np.float64]
 

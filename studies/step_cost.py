@@ -24,10 +24,10 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from tsslbp_ref import checks
-from tsslbp_ref.checkpoints import write_atomically
-from tsslbp_ref.experiments import EXPERIMENTS, N_CLASSES, Experiment, experiment
-from tsslbp_ref.optim import AdamW
-from tsslbp_ref.tasks import Task, task_of
+from tsslbp_ref.model.optim import AdamW
+from tsslbp_ref.training.checkpoints import write_atomically
+from tsslbp_ref.training.experiments import EXPERIMENTS, N_CLASSES, Experiment, experiment
+from tsslbp_ref.training.tasks import Task, task_of
 
 Array = npt.NDArray[Any]
 

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from tsslbp_ref import checks
-from tsslbp_ref.experiments import EXPERIMENTS, Experiment, experiment
-from tsslbp_ref.runs import InterruptedRunError, Run
-from tsslbp_ref.tasks import Task, task_of
 from tsslbp_ref.training import TrainingSettings, epoch_line
+from tsslbp_ref.training.experiments import EXPERIMENTS, Experiment, experiment
+from tsslbp_ref.training.runs import InterruptedRunError, Run
+from tsslbp_ref.training.tasks import Task, task_of
 
 Array = npt.NDArray[Any]
 USAGE_ERROR = 2

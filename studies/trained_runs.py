@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checkpoints, checks, runs
-from tsslbp_ref.checkpoints import CheckpointError
-from tsslbp_ref.experiments import Experiment, experiment
-from tsslbp_ref.network import LayerFlow, Network
-from tsslbp_ref.parameters import NeuronParameters
-from tsslbp_ref.results import variant_of
-from tsslbp_ref.tasks import task_of
+from tsslbp_ref import checks
+from tsslbp_ref.model.network import LayerFlow, Network
+from tsslbp_ref.model.parameters import NeuronParameters
+from tsslbp_ref.training import checkpoints, runs
+from tsslbp_ref.training.checkpoints import CheckpointError
+from tsslbp_ref.training.experiments import Experiment, experiment
+from tsslbp_ref.training.results import variant_of
+from tsslbp_ref.training.tasks import task_of
 
 PIECE_SIZE = 50  # samples that pass at once: all layers' traces of the widest network have to fit
 KEY = ("experiment", "rule", "run")  # as in the table that `tsslbp-ref results --csv` writes

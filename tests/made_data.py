@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tsslbp_ref import Network
-from tsslbp_ref.runs import InterruptedRunError, Run
 from tsslbp_ref.training import Trainer, TrainingSettings
+from tsslbp_ref.training.runs import InterruptedRunError, Run
 
 N_CLASSES = 4
 BLOBS = TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-2)

@@ -14,7 +14,7 @@ from figures import fig27_ablation as figure
 from figures import fig30_target_trains as targets
 from figures import measured
 from studies import ablation
-from tsslbp_ref.runs import METRIC_NAMES
+from tsslbp_ref.training.runs import METRIC_NAMES
 
 HEADER = ("experiment", "rule", "run", *METRIC_NAMES)
 EXPERIMENT = "fashion-mnist-400-400"

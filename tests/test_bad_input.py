@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
-from tsslbp_ref import fast, losses, reference
-from tsslbp_ref.optim import AdamW
+from tsslbp_ref.model import losses, reference, sweeps
+from tsslbp_ref.model.optim import AdamW
 
 NEURON, RULE = tr.NeuronParameters(), tr.GradientRule()
 LITERAL_FORWARD = (reference.lif_forward, reference.psc_filter)
 BACKWARD = (
-    lambda trace, neuron, rule: fast.tsslbp_backward(np.ones((5, 2, 3)), trace, neuron, rule),
+    lambda trace, neuron, rule: sweeps.tsslbp_backward(np.ones((5, 2, 3)), trace, neuron, rule),
     lambda trace, neuron, rule: reference.tsslbp_backward(np.ones((5, 2, 3)), trace, neuron, rule),
     reference.dependency_matrix,
     reference.dependency_parts,
@@ -69,7 +69,7 @@ def test_an_unknown_rule_lists_the_known_ones_and_the_nearest():
         tr.rule_by_name("nointra")
 
 
-@pytest.mark.parametrize("twin", [fast, reference], ids=["fast", "reference"])
+@pytest.mark.parametrize("twin", [sweeps, reference], ids=["fast", "reference"])
 @pytest.mark.parametrize(
     ("I", "message"),
     [
@@ -87,7 +87,7 @@ def test_weighted_input(twin, I, message):
         twin.lif_forward(I, NEURON)
 
 
-@pytest.mark.parametrize("twin", [fast, reference], ids=["fast", "reference"])
+@pytest.mark.parametrize("twin", [sweeps, reference], ids=["fast", "reference"])
 def test_psc_gradient(twin):
     trace = twin.lif_forward(np.ones((5, 2, 3)), NEURON)
     with pytest.raises(ValueError, match=r"g must have shape \(5, 2, 3\) to match trace.u, got \(5, 2, 4\)"):
@@ -140,7 +140,7 @@ def test_a_forward_function_without_a_neuron(function):
         function(np.ones((5, 2, 3)), (5.0, 3.0))
 
 
-@pytest.mark.parametrize("function", [fast.psc_filter, reference.psc_filter, fast.psc_filter_adjoint])
+@pytest.mark.parametrize("function", [sweeps.psc_filter, reference.psc_filter, sweeps.psc_filter_adjoint])
 def test_a_ragged_signal(function):
     with pytest.raises(ValueError, match=r"[sg] must be a rectangular array of numbers"):
         function([[1.0], [2.0, 3.0]], NEURON)
@@ -161,7 +161,7 @@ def test_arrays_in_the_other_byte_order_are_taken(dtype):
     assert np.array_equal(network.forward(x), network.forward(x.tolist()))
 
 
-@pytest.mark.parametrize("twin", [fast, reference], ids=["fast", "reference"])
+@pytest.mark.parametrize("twin", [sweeps, reference], ids=["fast", "reference"])
 @pytest.mark.parametrize(("value", "dtype"), [(-1.7e308, "float64"), (-3.4e38, "float32")])
 @pytest.mark.filterwarnings("error")
 def test_a_membrane_that_overflows(twin, value, dtype):

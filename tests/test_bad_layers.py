@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
-from tsslbp_ref.layers import Conv2d, Dense, Dropout, SumPool2d
+from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 
 ones = np.ones
 CONV, DENSE, POOL, DROPOUT = Conv2d((1, 4, 4), 2, 3, 0), Dense((3,), 2), SumPool2d((1, 4, 4), 2), Dropout((3,), 0.5)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsslbp_ref import checkpoints
-from tsslbp_ref.checkpoints import CheckpointError
+from tsslbp_ref.training import checkpoints
+from tsslbp_ref.training.checkpoints import CheckpointError
 
 ARRAYS = {"weight0": np.arange(6, dtype=np.float32).reshape(2, 3), "mean0": np.array([0.5, -1.0])}
 META = {"progress": {"epoch": 3}, "note": "mü"}

@@ -10,10 +10,10 @@ import numba
 import numpy as np
 import pytest
 
-from tsslbp_ref import compilation
+from tsslbp_ref import jit
 
 SOURCE = """
-from tsslbp_ref.compilation import compiled
+from tsslbp_ref.jit import compiled
 
 
 @compiled
@@ -57,7 +57,7 @@ def test_a_second_process_compiles_nothing(loop, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rest", [b"ctsslbp_ref.compilation\nNoSuchClass\n.", b"cno_such_module\nName\n.", b"", b"torn"]
+    "rest", [b"ctsslbp_ref.jit\nNoSuchClass\n.", b"cno_such_module\nName\n.", b"", b"torn"]
 )
 def test_an_index_that_cannot_be_read_is_made_anew(loop, tmp_path, rest):
     """An older source may have had classes of arguments that this one has not."""
@@ -109,7 +109,7 @@ def test_an_older_sources_code_goes_with_the_first_of_the_new(loop, tmp_path, mo
     old = codes(tmp_path)
     for path in (tmp_path / "__pycache__").glob("*.nbc"):
         os.utime(path, (0, 0))
-    monkeypatch.setattr(compilation, "_SOURCE_DIGEST", "another")
+    monkeypatch.setattr(jit, "_SOURCE_DIGEST", "another")
     changed = loop()
     assert changed(1.5) == 3.0
     assert sum(changed.stats.cache_misses.values()) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from studies.gradient_alignment import cosine_and_norm_ratio
 from studies.random_networks import RandomNetwork, discrete_run, random_network
-from tsslbp_ref.parameters import GradientRule, rule_by_name
+from tsslbp_ref.model.parameters import GradientRule, rule_by_name
 
 STEPS = (0.08, 0.04, 0.02, 0.01)  # ms
 N_NETWORKS = 10

@@ -11,9 +11,9 @@ from made_data import environment
 from matplotlib import image
 from matplotlib.colors import to_hex
 
-from tsslbp_ref import curves
-from tsslbp_ref.experiments import EXPERIMENTS
-from tsslbp_ref.results import Summary
+from tsslbp_ref.plots import curves
+from tsslbp_ref.training.experiments import EXPERIMENTS
+from tsslbp_ref.training.results import Summary
 
 NAME = "fashion-mnist-400-400"
 BEST_ONLY = next(name for name, row in EXPERIMENTS.items() if row.paper.mean is None)

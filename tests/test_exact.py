@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from tsslbp_ref import compilation, exact, exact_kernels
+from tsslbp_ref import exact, jit
+from tsslbp_ref.exact import kernels
 from tsslbp_ref.gradcheck import exact_checks
 from tsslbp_ref.gradcheck.exact_checks import difference_gradients, gradient_error, random_network, smooth_network
 
@@ -73,11 +74,11 @@ def wrong_time_sign(P_u, dL_dt, slope, threshold, tau_m):
 def test_differences_reject_a_wrong_jump(monkeypatch, wrong):
     network = smooth_network((4, 4, 2), 10.0, 4.0)
     expected = difference_gradients(network)
-    python_loop = getattr(exact_kernels.layer_adjoint, "py_func", exact_kernels.layer_adjoint)
-    monkeypatch.setattr(exact_kernels, "layer_adjoint", python_loop)
+    python_loop = getattr(kernels.layer_adjoint, "py_func", kernels.layer_adjoint)
+    monkeypatch.setattr(kernels, "layer_adjoint", python_loop)
     # The uncompiled loop agrees as long as nothing is wrong, so what is rejected below is the jump.
     assert gradient_error(exact.simulate(*network).gradients, expected) < DIFFERENCE_TOLERANCE
-    monkeypatch.setattr(exact_kernels, "adjoint_before_spike", wrong)
+    monkeypatch.setattr(kernels, "adjoint_before_spike", wrong)
     assert gradient_error(exact.simulate(*network).gradients, expected) > 1e4 * DIFFERENCE_TOLERANCE
 
 
@@ -206,11 +207,11 @@ def test_a_grazing_spike_has_no_gradient_but_a_time():
 
 
 def test_a_membrane_at_the_threshold_fires_if_it_goes_on_to_rise():
-    first_crossing = exact_kernels.first_crossing
+    first_crossing = kernels.first_crossing
     assert first_crossing(1.0, 1.0, 1.5, 10.0, 3.0, 1.0)[0] == 0.0
-    assert first_crossing(1.0, 1.0, 1.0, 10.0, 3.0, 1.0)[0] == exact_kernels.NO_CROSSING
-    assert first_crossing(1.0, 1.0, 0.5, 10.0, 3.0, 1.0)[0] == exact_kernels.NO_CROSSING
-    assert first_crossing(0.0, 1.0, 1.5, 10.0, 3.0, 1.0)[0] == exact_kernels.NO_CROSSING
+    assert first_crossing(1.0, 1.0, 1.0, 10.0, 3.0, 1.0)[0] == kernels.NO_CROSSING
+    assert first_crossing(1.0, 1.0, 0.5, 10.0, 3.0, 1.0)[0] == kernels.NO_CROSSING
+    assert first_crossing(0.0, 1.0, 1.5, 10.0, 3.0, 1.0)[0] == kernels.NO_CROSSING
 
 
 @pytest.mark.parametrize("tau_s", [10.0, 10.0 * (1 + 1e-15), 10.0 * (1 - 1e-12), 10.0 * (1 + 1e-7), 9.0, 1e-3, 1e4])
@@ -222,7 +223,7 @@ def test_overlap_of_exponentials_equals_quadrature(tau_s):
     for start, stop in itertools.pairwise(edges):
         x = 0.5 * (start + stop) + 0.5 * (stop - start) * nodes
         total += 0.5 * (stop - start) * np.sum(node_weights * np.exp(-(t - x) / tau_m - x / tau_s))
-    np.testing.assert_allclose(exact_kernels.exponential_overlap(t, tau_m, tau_s), total, rtol=1e-13)
+    np.testing.assert_allclose(kernels.exponential_overlap(t, tau_m, tau_s), total, rtol=1e-13)
 
 
 # ---------------------------------------------------------------- conventions
@@ -368,7 +369,7 @@ def test_simulate_and_gradient_take_under_a_tenth_of_a_second():
         result = exact.simulate(weights, inputs, 10.0, 4.0, 1.0, 100.0, desired)
         seconds.append(time.perf_counter() - start)
     assert sum(map(len, result.spike_times[0])) > 500
-    if hasattr(exact_kernels.layer_adjoint, "py_func"):  # not when NUMBA_DISABLE_JIT measures coverage
+    if hasattr(kernels.layer_adjoint, "py_func"):  # not when NUMBA_DISABLE_JIT measures coverage
         assert min(seconds) < 0.1
 
 
@@ -381,8 +382,8 @@ def test_compilation_works_where_no_folder_can_be_written(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return function if function is not None else lambda compiled_function: compiled_function
 
-    monkeypatch.setattr(compilation.numba, "njit", refusing)
+    monkeypatch.setattr(jit.numba, "njit", refusing)
     with pytest.raises(RuntimeError):
         refusing(cache=True)
-    assert compilation.compiled(math.exp) is math.exp
+    assert jit.compiled(math.exp) is math.exp
     assert calls[-1] == {"nogil": True}

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import tsslbp_ref as tr
-from tsslbp_ref import explore
+from tsslbp_ref.plots import explore
 
 ROOT = Path(explore.__file__).parents[1]
 MOVES = (

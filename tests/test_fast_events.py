@@ -8,11 +8,12 @@ from conftest import relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsslbp_ref import fast, fast_events, signals
-from tsslbp_ref.fast_events import find_events, weight_gradient, weighted_input
-from tsslbp_ref.layers import Dense, SumPool2d
-from tsslbp_ref.network import Network
-from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.engine import fast_events, signals
+from tsslbp_ref.engine.fast_events import find_events, weight_gradient, weighted_input
+from tsslbp_ref.model import sweeps
+from tsslbp_ref.model.layers import Dense, SumPool2d
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.parameters import NeuronParameters
 
 NEURON = NeuronParameters(8.0, 4.0)
 TOLERANCE = 1e-12
@@ -27,7 +28,7 @@ def trains(shape, density=0.1, *, seed=0, values=(1,), dtype="uint8"):
 
 def plain_products(s, W, delta, neuron=NEURON):
     """I[t] = W a[t] and sum_t delta[t] a[t]^T with the PSC of every input made, in float64."""
-    a = fast.psc_filter(s.astype(np.float64), neuron)
+    a = sweeps.psc_filter(s.astype(np.float64), neuron)
     return np.einsum("oi,tbi->tbo", W, a), np.einsum("tbo,tbi->oi", delta, a)
 
 
@@ -207,7 +208,7 @@ def test_events_may_be_pooled():
     pool = SumPool2d((2, 4, 4), 2)
     signal = signals.spike_signal(s, NEURON, "float64", Dense((2, 4, 4), 3))
     assert isinstance(signal, signals.SparseSpikeSignal)
-    expected = pool.forward(fast.psc_filter(s, NEURON), None)
+    expected = pool.forward(sweeps.psc_filter(s, NEURON), None)
     assert relative_error(signal.through(pool, None).a, expected) < TOLERANCE
 
 

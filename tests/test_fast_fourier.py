@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsslbp_ref import GradientRule, Network, NeuronParameters, fast_fourier, reference_layers
-from tsslbp_ref.compilation import compiled, multiply
-from tsslbp_ref.layers import Conv2d
+from tsslbp_ref import GradientRule, Network, NeuronParameters
+from tsslbp_ref.engine import fast_fourier
+from tsslbp_ref.jit import compiled, multiply
+from tsslbp_ref.model import reference_layers
+from tsslbp_ref.model.layers import Conv2d
 
 MEASURED = Path(__file__).parents[1] / "results" / "frequencies.json"
 DEEP = Conv2d((15, 12, 12), n_filters=40, kernel_size=5, padding=0)  # the second of MNIST's network

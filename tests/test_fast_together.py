@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tsslbp_ref import workers as workers_module
-from tsslbp_ref.fast_together import CALL, FLAG_STRIDE, Place, alone, begin, end, meet
-from tsslbp_ref.workers import Workers
+from tsslbp_ref.engine import workers as workers_module
+from tsslbp_ref.engine.fast_together import CALL, FLAG_STRIDE, Place, alone, begin, end, meet
+from tsslbp_ref.engine.workers import Workers
 
 CHILD_S = 60
 LATE_S = 0.1  # some hundred times as long as a thread takes to wake

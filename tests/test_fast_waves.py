@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsslbp_ref import fast_waves
+from tsslbp_ref.engine import fast_waves
 
 
 def rows_of(spectrum, middle):

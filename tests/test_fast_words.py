@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tsslbp_ref as tr
-from tsslbp_ref import fast_dense, fast_words, layer_runs, signals
-from tsslbp_ref.fast_words import find_words, weight_gradient, weighted_input, word_length
-from tsslbp_ref.layers import Conv2d, Dense
-from tsslbp_ref.trace import Trace
+from tsslbp_ref.engine import fast_dense, fast_words, layer_runs, signals
+from tsslbp_ref.engine.fast_words import find_words, weight_gradient, weighted_input, word_length
+from tsslbp_ref.model.layers import Conv2d, Dense
+from tsslbp_ref.model.trace import Trace
 
 NEURON = tr.NeuronParameters(5.0, 3.0)
 N_OUT = 7

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from conftest import relative_error
 
-from tsslbp_ref import fast, losses, reference
-from tsslbp_ref.network import Network
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.model import losses, reference, sweeps
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 TOLERANCE = 1e-12
 NETWORKS = {"dense": ("9-8", 0), "dense20": ("9", 0), "cnn": ("3C3-P2-4C3-6", (1, 0))}
 
 
-@pytest.mark.parametrize("twin", [fast, reference], ids=["fast", "reference"])
+@pytest.mark.parametrize("twin", [sweeps, reference], ids=["fast", "reference"])
 @pytest.mark.parametrize("layer", range(4))
 def test_a_layer_forward_and_backward(golden, layer, twin):
     tau_m, tau_s, threshold = golden[f"layer{layer}_par"]

@@ -13,11 +13,13 @@ import pytest
 from scipy import signal
 
 import tsslbp_ref as tr
-from tsslbp_ref import fast, fast_words, gradcheck, named_rules, reference_layers
+from tsslbp_ref import gradcheck, named_rules
+from tsslbp_ref.engine import fast_words
 from tsslbp_ref.gradcheck import finite_differences, sweep_checks, tangent_checks
 from tsslbp_ref.gradcheck.report import Report, Row
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons
-from tsslbp_ref.trace import Trace
+from tsslbp_ref.model import reference_layers, sweeps
+from tsslbp_ref.model.trace import Trace
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +183,11 @@ def test_tangent_cases_are_diverse(name: str) -> None:
 
 
 def test_literal_loops_are_tried_on_clipped_rises() -> None:
-    trace = fast.lif_forward(tangent_checks.phi_weighted_input(), tangent_checks.NEURON)
+    trace = sweeps.lif_forward(tangent_checks.phi_weighted_input(), tangent_checks.NEURON)
     assert_diverse(trace, tangent_checks.NEURON.theta_s / 4.0)
     assert slow_rises(trace) > 0
     for neuron in sweep_checks.NEURONS:
-        trace = fast.lif_forward(sweep_checks.sweep_weighted_input(), neuron)
+        trace = sweeps.lif_forward(sweep_checks.sweep_weighted_input(), neuron)
         assert_diverse(trace, neuron.theta_s / 4.0)
         assert slow_rises(trace) > 0
 
@@ -203,7 +205,7 @@ def test_words_are_followed_where_they_are_checked() -> None:
 def test_only_the_consistent_tangent_looks_ahead_and_by_one_step(rule: str, reach: int) -> None:
     I = tangent_checks.phi_weighted_input()
     neuron = tangent_checks.NEURON
-    trace = fast.lif_forward(I, neuron)
+    trace = sweeps.lif_forward(I, neuron)
     frozen = FrozenNeurons.of(trace, neuron, named_rules()[rule])
     np.testing.assert_allclose(frozen.psc(I), trace.a, rtol=0.0, atol=1e-15)
     moved_step = 6

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
-from tsslbp_ref import network as network_module
-from tsslbp_ref.layer_runs import DENSE, POOLED, SINGLE, joined
-from tsslbp_ref.layers import Conv2d, Dense, Dropout, SumPool2d
+from tsslbp_ref.engine.layer_runs import DENSE, POOLED, SINGLE, joined
+from tsslbp_ref.model import network as network_module
+from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 
 NEURON = tr.NeuronParameters(5.0, 3.0)
 TOLERANCE = 1e-12

@@ -7,12 +7,12 @@ import pytest
 from conftest import relative_error
 
 import tsslbp_ref as tr
-from tsslbp_ref import network as network_module
-from tsslbp_ref import signals
-from tsslbp_ref.buffers import KeptArrays, Shelf
-from tsslbp_ref.layers import Conv2d, Dense, Dropout, SumPool2d
-from tsslbp_ref.network import Network
-from tsslbp_ref.workers import Workers
+from tsslbp_ref.engine import signals
+from tsslbp_ref.engine.buffers import KeptArrays, Shelf
+from tsslbp_ref.engine.workers import Workers
+from tsslbp_ref.model import network as network_module
+from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
+from tsslbp_ref.model.network import Network
 
 NEURON = tr.NeuronParameters(tau_m=8.0, tau_s=4.0)
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tsslbp_ref import fast_optim, optim
-from tsslbp_ref.optim import AdamW, gradient_norm
-from tsslbp_ref.workers import Workers
+from tsslbp_ref.engine import fast_optim
+from tsslbp_ref.engine.workers import Workers
+from tsslbp_ref.model import optim
+from tsslbp_ref.model.optim import AdamW, gradient_norm
 
 
 def numpy_adamw(W, gradients, lr=5e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.01):

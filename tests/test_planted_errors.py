@@ -67,9 +67,8 @@ from wrong_versions import (
     wrong_gate,
 )
 
-from tsslbp_ref import (
-    exact,
-    fast,
+from tsslbp_ref import exact, gradcheck
+from tsslbp_ref.engine import (
     fast_dense,
     fast_events,
     fast_fourier,
@@ -78,13 +77,10 @@ from tsslbp_ref import (
     fast_static,
     fast_step,
     fast_words,
-    gradcheck,
-    layers,
-    losses,
     signals,
-    terms,
 )
-from tsslbp_ref.parameters import GradientRule
+from tsslbp_ref.model import layers, losses, sweeps, terms
+from tsslbp_ref.model.parameters import GradientRule
 
 SWEEP = "tsslbp_backward_in_place"  # what convolutions call, and `fast.tsslbp_backward` after its checks
 STATIC_SWEEP = "tsslbp_backward_static"
@@ -139,10 +135,10 @@ SPARSE_ROWS = ("sweep-signal-sparse", "adjoint-signal-sparse", "tangent-released
 
 def rules(names: tuple[str, ...]) -> tuple[str, ...]:
     """The rows of phi, and of literal against fast, for some rules."""
-    return (*(f"phi-{name}" for name in names), *sweeps(names))
+    return (*(f"phi-{name}" for name in names), *sweep_rows(names))
 
 
-def sweeps(names: tuple[str, ...]) -> tuple[str, ...]:
+def sweep_rows(names: tuple[str, ...]) -> tuple[str, ...]:
     """The rows of literal against fast for some rules."""
     return tuple(f"sweep-backward-{name}-float*" for name in names)
 
@@ -188,13 +184,13 @@ PLANTS = (
     Plant("shifted", losses, "desired_train_paper", rolled(0), ("term-desired-trains", "loss-kernel-targets")),
     Plant("not filtered", losses, "filtered_train", unfiltered_train, ("term-desired-trains", "loss-kernel-targets")),
     # Sweeps.
-    Plant("factor 1.001", fast, SWEEP, in_place(times(FACTOR)), ("tangent-*", "sweep-backward-*")),
-    Plant("flipped sign", fast, SWEEP, in_place(times(-1.0)), ("tangent-*", "sweep-backward-*")),
-    Plant("no intra term", fast, "coefficients", rule_with(intra=False), (*DENSE_RELEASED, *sweeps(CHAINED))),
-    Plant("no clip", fast, "coefficients", rule_with(inverse_rise_clip=math.inf), (*CLIP_ROWS, *sweeps(CLIPPED))),
-    Plant("no warm-up", fast, "coefficients", rule_with(warmup=False), (*DENSE_RELEASED, *sweeps(WARM[:3]))),
-    Plant("wrong width", fast, "coefficients", rule_with(surrogate_width=0.21), (*DENSE_RELEASED, *sweeps(WARM))),
-    Plant("delta[t-1]", fast, SWEEP, in_place(rolled(0)), ("tangent-*", "sweep-backward-*")),
+    Plant("factor 1.001", sweeps, SWEEP, in_place(times(FACTOR)), ("tangent-*", "sweep-backward-*")),
+    Plant("flipped sign", sweeps, SWEEP, in_place(times(-1.0)), ("tangent-*", "sweep-backward-*")),
+    Plant("no intra term", sweeps, "coefficients", rule_with(intra=False), (*DENSE_RELEASED, *sweep_rows(CHAINED))),
+    Plant("no clip", sweeps, "coefficients", rule_with(inverse_rise_clip=math.inf), (*CLIP_ROWS, *sweep_rows(CLIPPED))),
+    Plant("no warm-up", sweeps, "coefficients", rule_with(warmup=False), (*DENSE_RELEASED, *sweep_rows(WARM[:3]))),
+    Plant("wrong width", sweeps, "coefficients", rule_with(surrogate_width=0.21), (*DENSE_RELEASED, *sweep_rows(WARM))),
+    Plant("delta[t-1]", sweeps, SWEEP, in_place(rolled(0)), ("tangent-*", "sweep-backward-*")),
     Plant("factor 1.001", fast_static, STATIC_SWEEP, times(FACTOR), STATIC_ROWS),
     Plant("last c[t] first", fast_static, STATIC_SWEEP, gain_reversed, STATIC_ROWS),
     Plant("input x 1.001", fast_pooled, "neurons_and_pool", input_scaled, ("sweep-pooled-neurons", POOLED_ROWS[1])),
@@ -210,10 +206,14 @@ PLANTS = (
     Plant("target late", fast_step, "shard_step", fed(target=later), WHOLE_ROWS),
     Plant("delta x 1.001", fast_step, "shard_step", total_scaled, WHOLE_ROWS),
     Plant(
-        "factor 1.001", fast, "psc_filter", times(FACTOR), ("term-static-gain", "sweep-psc-filter", "tangent-*-static")
+        "factor 1.001",
+        sweeps,
+        "psc_filter",
+        times(FACTOR),
+        ("term-static-gain", "sweep-psc-filter", "tangent-*-static"),
     ),
-    Plant("not reversed", fast, "psc_filter_adjoint", filter_not_reversed, ("adjoint-psc-filter",)),
-    Plant("input x 1.001", fast, "lif_forward_in_place", input_scaled, ("sweep-forward", "tangent-*-conv-*")),
+    Plant("not reversed", sweeps, "psc_filter_adjoint", filter_not_reversed, ("adjoint-psc-filter",)),
+    Plant("input x 1.001", sweeps, "lif_forward_in_place", input_scaled, ("sweep-forward", "tangent-*-conv-*")),
     Plant("input x 1.001", fast_static, "lif_forward_static", input_scaled, ("tangent-*-dense-1-static",)),
     Plant("added twice", fast_layers, "fold", fold_doubled, ("adjoint-fold",)),
     Plant("kernel turned", fast_layers, "unfold", unfold_turned, ("adjoint-fold",)),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tsslbp_ref import GradientRule, raster
+from tsslbp_ref import GradientRule
+from tsslbp_ref.training import raster
 
 N_UPDATES = 1500  # half of the demo's, which test_cli.py runs in full
 

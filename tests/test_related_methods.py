@@ -14,9 +14,9 @@ import pytest
 from figures import fig26_surrogate_bptt as fig26
 from studies import ann_conversion, plasticity_windows
 from studies.ann_conversion import Conversion, ReluNetwork
-from tsslbp_ref import reference, terms
-from tsslbp_ref.network import Network
-from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.model import reference, terms
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.training import Trainer, TrainingSettings
 
 RESULTS = Path(plasticity_windows.__file__).parents[1] / "results"

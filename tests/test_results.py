@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 from made_data import BLOBS, BlobTask, blob_network
 
-from tsslbp_ref import GradientRule, results, rule_by_name
-from tsslbp_ref.checkpoints import CheckpointError
-from tsslbp_ref.experiments import EXPERIMENTS
-from tsslbp_ref.results import FULL_SIZES
-from tsslbp_ref.runs import CONFIG, METRIC_NAMES, METRICS, Run
+from tsslbp_ref import GradientRule, rule_by_name
+from tsslbp_ref.training import results
+from tsslbp_ref.training.checkpoints import CheckpointError
+from tsslbp_ref.training.experiments import EXPERIMENTS
+from tsslbp_ref.training.results import FULL_SIZES
+from tsslbp_ref.training.runs import CONFIG, METRIC_NAMES, METRICS, Run
 
 NAME = "fashion-mnist-400-400"
 

@@ -12,9 +12,10 @@ import pytest
 from made_data import BLOBS, BlobTask, blob_network, blob_run
 from made_runs import FILES, content, finished
 
-from tsslbp_ref import GradientRule, checkpoints, runs
-from tsslbp_ref.checkpoints import CheckpointError
-from tsslbp_ref.runs import BEST, CONFIG, LAST, METRICS, InterruptedRunError, Run, read_metrics
+from tsslbp_ref import GradientRule
+from tsslbp_ref.training import checkpoints, runs
+from tsslbp_ref.training.checkpoints import CheckpointError
+from tsslbp_ref.training.runs import BEST, CONFIG, LAST, METRICS, InterruptedRunError, Run, read_metrics
 
 
 @pytest.fixture(scope="module")

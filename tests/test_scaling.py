@@ -9,7 +9,8 @@ import pytest
 from benchmarks import scaling
 from benchmarks.scaling import QUICK, Row, Timed, crossings, measure
 from benchmarks.switches import EVENTS, PLAIN
-from tsslbp_ref import fast_words, optim, signals
+from tsslbp_ref.engine import fast_words, signals
+from tsslbp_ref.model import optim
 
 COMMITTED = Path(scaling.__file__).parents[1] / "results" / "scaling.json"
 

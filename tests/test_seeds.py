@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from made_data import environment, run_cli, start_cli, without_time, write_fashion
 
-from tsslbp_ref import checkpoints, seeds, tasks
 from tsslbp_ref.datasets import DataError
-from tsslbp_ref.runs import BEST, LAST, read_metrics
-from tsslbp_ref.seeds import Plan
+from tsslbp_ref.training import checkpoints, seeds, tasks
+from tsslbp_ref.training.runs import BEST, LAST, read_metrics
+from tsslbp_ref.training.seeds import Plan
 
 NAME = "fashion-mnist-400-400"
 

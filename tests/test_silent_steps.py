@@ -5,9 +5,10 @@ import pytest
 from conftest import relative_error
 
 import tsslbp_ref as tr
-from tsslbp_ref import fast_events, fast_layers, reference_layers
-from tsslbp_ref.layers import Conv2d, Dense, SumPool2d
-from tsslbp_ref.signals import PSCSignal
+from tsslbp_ref.engine import fast_events, fast_layers
+from tsslbp_ref.engine.signals import PSCSignal
+from tsslbp_ref.model import reference_layers
+from tsslbp_ref.model.layers import Conv2d, Dense, SumPool2d
 
 TOLERANCE = 1e-13
 LAYERS = [Dense((2, 5, 6), 4), Conv2d((2, 5, 6), 3, 3, 0), Conv2d((2, 5, 6), 3, 3, 1)]

@@ -17,14 +17,14 @@ from figures import fig19_firing_sparsity as sparsity_figure
 from figures import fig20_needed_pairs as pairs_figure
 from figures import measured
 from studies import firing_sparsity, network_pictures, one_recording, trained_runs
-from tsslbp_ref import checkpoints, fast, reference
-from tsslbp_ref import network as network_module
 from tsslbp_ref.datasets.nmnist import EVENT_DTYPE
-from tsslbp_ref.experiments import experiment
-from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
-from tsslbp_ref.runs import BEST, Run
-from tsslbp_ref.tasks import ImageTask
-from tsslbp_ref.training import TrainingSettings
+from tsslbp_ref.model import network as network_module
+from tsslbp_ref.model import reference, sweeps
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules
+from tsslbp_ref.training import TrainingSettings, checkpoints
+from tsslbp_ref.training.experiments import experiment
+from tsslbp_ref.training.runs import BEST, Run
+from tsslbp_ref.training.tasks import ImageTask
 
 EXPERIMENT = "fashion-mnist-400-400"
 N_TEST = 60  # of the made data: two pieces, the second not full
@@ -37,7 +37,7 @@ RULES["literal-no-warmup"] = GradientRule(inter="literal", warmup=False)
 def random_trace(neuron: NeuronParameters, T: int = 9, N: int = 40):
     """Neurons from silent to firing at every step."""
     rng = np.random.default_rng(0)
-    return fast.lif_forward(rng.normal(np.linspace(-0.5, 1.5, N), 0.6, (T, 2, N)), neuron)
+    return sweeps.lif_forward(rng.normal(np.linspace(-0.5, 1.5, N), 0.6, (T, 2, N)), neuron)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def test_a_silent_neuron_needs_nothing_but_the_warmup_all_causal_pairs(T: int) -
     neuron = NEURONS[0]
     I = np.zeros((T, 1, 2))
     I[:, 0, 1] = 2.0  # the second neuron fires at every step
-    trace = fast.lif_forward(I, neuron)
+    trace = sweeps.lif_forward(I, neuron)
     causal = firing_sparsity.causal_pairs(T)
     assert causal == sum(range(T + 1))
     for rule, silent in ((firing_sparsity.CHAIN_RULE, 0), (firing_sparsity.WITH_WARMUP, causal)):

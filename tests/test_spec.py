@@ -2,8 +2,8 @@
 
 import pytest
 
-from tsslbp_ref.layers import Conv2d, Dense, Dropout, SumPool2d
-from tsslbp_ref.spec import layers_from_spec
+from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
+from tsslbp_ref.model.spec import layers_from_spec
 
 
 def test_the_papers_names_are_read():

@@ -15,10 +15,10 @@ from made_data import write_fashion
 
 from studies import one_recording, step_cost
 from tsslbp_ref.datasets import bin_events
-from tsslbp_ref.experiments import EXPERIMENTS, Experiment, experiment
-from tsslbp_ref.network import Network
-from tsslbp_ref.optim import AdamW
-from tsslbp_ref.tasks import task_of
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.optim import AdamW
+from tsslbp_ref.training.experiments import EXPERIMENTS, Experiment, experiment
+from tsslbp_ref.training.tasks import task_of
 
 RECORDING = Path(step_cost.__file__).parents[1] / "results" / one_recording.TABLE
 DENSE, EVENTS = "fashion-mnist-400-400", "n-mnist-12c5-64c5-t30"

@@ -12,8 +12,8 @@ import pytest
 from studies import gradient_alignment as study
 from studies import isolated_pair, loss_along_weight
 from studies.random_networks import discrete_run, random_network
-from tsslbp_ref import reference
-from tsslbp_ref.parameters import NeuronParameters, rule_by_name
+from tsslbp_ref.model import reference
+from tsslbp_ref.model.parameters import NeuronParameters, rule_by_name
 
 RESULTS = Path(study.__file__).parents[1] / "results"
 COARSE_STEPS = (1.0, 0.5)

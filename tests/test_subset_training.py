@@ -13,7 +13,7 @@ from made_data import BlobTask, write_fashion
 from studies import subset_training
 from studies.subset_training import Subset
 from studies.trained_runs import load_run
-from tsslbp_ref.experiments import EXPERIMENTS, experiment
+from tsslbp_ref.training.experiments import EXPERIMENTS, experiment
 
 NAME = "fashion-mnist-400-400"
 N_TEST = 40  # of the made data

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_datasets_images import write_idx_set
 
-from tsslbp_ref import runs
 from tsslbp_ref.datasets import DataError, ImageSet
-from tsslbp_ref.experiments import experiment
-from tsslbp_ref.tasks import EventTask, _pictures_sha256, task_of
+from tsslbp_ref.training import runs
+from tsslbp_ref.training.experiments import experiment
+from tsslbp_ref.training.tasks import EventTask, _pictures_sha256, task_of
 
 EVENT = bytes([3, 4, 0, 0, 1])
 ROW = experiment("n-mnist-12c5-64c5-t30")

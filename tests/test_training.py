@@ -8,7 +8,8 @@ import pytest
 from made_data import BlobTask, blob_network, blob_trainer, state_of, without_time
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tsslbp_ref import LossSettings, Network, losses, training
+from tsslbp_ref import LossSettings, Network, training
+from tsslbp_ref.model import losses
 from tsslbp_ref.training import LABEL_LOSSES, Trainer, TrainingSettings, epoch_line
 
 N_BATCHES = 5  # of an epoch of the blobs: 36 pictures, 8 a batch

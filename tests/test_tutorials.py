@@ -21,7 +21,7 @@ import pytest
 import threadpoolctl
 
 import tsslbp_ref as tr
-from tsslbp_ref import fast_fourier
+from tsslbp_ref.engine import fast_fourier
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"

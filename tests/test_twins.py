@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tsslbp_ref as tr
-from tsslbp_ref import compilation, fast, fast_static, fast_terms, reference
-from tsslbp_ref.parameters import INTER_RULES, INTRA_RULES, GradientRule, NeuronParameters
+from tsslbp_ref import jit
+from tsslbp_ref.engine import fast_static, fast_terms
+from tsslbp_ref.model import reference, sweeps
+from tsslbp_ref.model.parameters import INTER_RULES, INTRA_RULES, GradientRule, NeuronParameters
 
 TOLERANCE = 1e-12
 
@@ -33,12 +35,12 @@ def test_forward_and_backward(neuron, rule, shape, seed):
     rng = np.random.default_rng(seed)
     I = rng.normal(0.5 * neuron.threshold, 0.8 * neuron.threshold, shape)
     g = rng.normal(size=shape)
-    literal, swept = reference.lif_forward(I, neuron), fast.lif_forward(I, neuron)
+    literal, swept = reference.lif_forward(I, neuron), sweeps.lif_forward(I, neuron)
     assert np.array_equal(literal.s, swept.s)
     np.testing.assert_allclose(swept.u, literal.u, rtol=TOLERANCE, atol=TOLERANCE)
     np.testing.assert_allclose(swept.a, literal.a, rtol=TOLERANCE, atol=TOLERANCE)
     slow = reference.tsslbp_backward(g, literal, neuron, rule)
-    quick = fast.tsslbp_backward(g, literal, neuron, rule)
+    quick = sweeps.tsslbp_backward(g, literal, neuron, rule)
     np.testing.assert_allclose(quick, slow, rtol=0, atol=TOLERANCE * max(1.0, np.abs(slow).max()))
 
 
@@ -47,21 +49,21 @@ def test_forward_and_backward(neuron, rule, shape, seed):
 def test_the_filter_and_its_adjoint(neuron, shape, seed):
     rng = np.random.default_rng(seed)
     s, g = rng.normal(size=shape), rng.normal(size=shape)
-    a = fast.psc_filter(s, neuron)
+    a = sweeps.psc_filter(s, neuron)
     np.testing.assert_allclose(a, reference.psc_filter(s, neuron), rtol=0, atol=TOLERANCE * np.abs(s).max())
-    assert np.vdot(a, g) == pytest.approx(np.vdot(s, fast.psc_filter_adjoint(g, neuron)), rel=1e-10, abs=1e-10)
+    assert np.vdot(a, g) == pytest.approx(np.vdot(s, sweeps.psc_filter_adjoint(g, neuron)), rel=1e-10, abs=1e-10)
 
 
 def test_blocks_of_neurons_do_not_show():
     """More neurons than one block of the sweep holds, and not a multiple of it."""
     rng = np.random.default_rng(3)
     neuron, rule = NeuronParameters(), GradientRule()
-    n_neurons = 2 * fast.LARGEST_BLOCK + 7
+    n_neurons = 2 * sweeps.LARGEST_BLOCK + 7
     I, g = rng.normal(0.4, 0.6, (4, 1, n_neurons)), rng.normal(size=(4, 1, n_neurons))
-    whole = fast.tsslbp_backward(g, fast.lif_forward(I, neuron), neuron, rule)
+    whole = sweeps.tsslbp_backward(g, sweeps.lif_forward(I, neuron), neuron, rule)
     one_by_one = np.concatenate(
         [
-            fast.tsslbp_backward(g[:, :, i : i + 1], fast.lif_forward(I[:, :, i : i + 1], neuron), neuron, rule)
+            sweeps.tsslbp_backward(g[:, :, i : i + 1], sweeps.lif_forward(I[:, :, i : i + 1], neuron), neuron, rule)
             for i in range(n_neurons)
         ],
         axis=2,
@@ -103,7 +105,7 @@ def test_the_vectorised_exponential():
         np.testing.assert_allclose(result, np.exp(x.astype(dtype)), rtol=tolerance)
 
 
-@compilation.compiled
+@jit.compiled
 def _exponentials(x, result):
     for i in range(len(x)):
         result[i] = fast_terms.exponential(x[i])
@@ -117,7 +119,7 @@ def test_a_surrogate_with_long_tails(clip, precision):
     u = np.linspace(0.2, 1.0, 200, dtype=precision).reshape(1, 1, -1)
     trace = tr.Trace(u, np.zeros_like(u), neuron.threshold)
     g = np.ones_like(u)
-    found = fast.tsslbp_backward(g, trace, neuron, rule)
+    found = sweeps.tsslbp_backward(g, trace, neuron, rule)
     assert relative_error(found, reference.tsslbp_backward(g, trace, neuron, rule)) < 1e-5
 
 
@@ -125,15 +127,15 @@ def test_float32_agrees_to_its_precision():
     rng = np.random.default_rng(8)
     neuron, rule = NeuronParameters(), GradientRule()
     I, g = rng.normal(0.5, 0.7, (5, 4, 30)), rng.normal(size=(5, 4, 30))
-    double = fast.lif_forward(I, neuron)
+    double = sweeps.lif_forward(I, neuron)
     away = np.abs(double.u - neuron.threshold).min()
     assert away > 1e-5  # no spike may flip on the last bit of float32
-    single = fast.lif_forward(I.astype(np.float32), neuron)
+    single = sweeps.lif_forward(I.astype(np.float32), neuron)
     assert single.u.dtype == single.a.dtype == np.float32
     assert np.array_equal(single.s, double.s)
-    delta = fast.tsslbp_backward(g.astype(np.float32), single, neuron, rule)
+    delta = sweeps.tsslbp_backward(g.astype(np.float32), single, neuron, rule)
     assert delta.dtype == np.float32
-    assert relative_error(delta, fast.tsslbp_backward(g, double, neuron, rule)) < 1e-5
+    assert relative_error(delta, sweeps.tsslbp_backward(g, double, neuron, rule)) < 1e-5
 
 
 def test_static_input_is_the_input_at_every_step():
@@ -141,7 +143,7 @@ def test_static_input_is_the_input_at_every_step():
     drive, gain = rng.normal(1.0, 1.0, (3, 500)), rng.random(6)
     u, a = np.empty((2, 6, 3, 500))
     static = fast_static.lif_forward_static(drive, gain, NeuronParameters(), u, a)
-    plain = fast.lif_forward(np.multiply.outer(gain, drive), NeuronParameters())
+    plain = sweeps.lif_forward(np.multiply.outer(gain, drive), NeuronParameters())
     assert plain.s.any()
     assert np.array_equal(static.u, plain.u)
     assert np.array_equal(static.a, plain.a)
@@ -150,11 +152,14 @@ def test_static_input_is_the_input_at_every_step():
 def test_single_precision_stays_near_double():
     rng = np.random.default_rng(9)
     I, g = rng.normal(0.6, 0.8, (12, 4, 300)), rng.normal(size=(12, 4, 300))
-    double, single = fast.lif_forward(I, NeuronParameters()), fast.lif_forward(I.astype("float32"), NeuronParameters())
+    double, single = (
+        sweeps.lif_forward(I, NeuronParameters()),
+        sweeps.lif_forward(I.astype("float32"), NeuronParameters()),
+    )
     same = (double.s == single.s).all(axis=0)
     assert same.mean() > 0.99
-    delta = fast.tsslbp_backward(g, double, NeuronParameters(), GradientRule())
-    rounded = fast.tsslbp_backward(g.astype("float32"), single, NeuronParameters(), GradientRule())
+    delta = sweeps.tsslbp_backward(g, double, NeuronParameters(), GradientRule())
+    rounded = sweeps.tsslbp_backward(g.astype("float32"), single, NeuronParameters(), GradientRule())
     assert rounded.dtype == np.float32
     difference = np.abs(rounded - delta).max(axis=0)[same]
     assert np.quantile(difference, 0.99) < 1e-4 * np.abs(delta).max()
@@ -164,10 +169,10 @@ def test_static_chain_rule_is_the_sum_over_its_deltas():
     """sum_t c[t] delta[t], over more neurons than a block holds."""
     rng = np.random.default_rng(11)
     neuron, rule, gain = NeuronParameters(), GradientRule(), rng.random(6)
-    trace = fast.lif_forward(rng.normal(0.4, 0.6, (6, 3, 300)), neuron)
+    trace = sweeps.lif_forward(rng.normal(0.4, 0.6, (6, 3, 300)), neuron)
     g = rng.normal(size=trace.u.shape)
-    delta = fast.tsslbp_backward(g, trace, neuron, rule)
-    total = fast_static.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
+    delta = sweeps.tsslbp_backward(g, trace, neuron, rule)
+    total = fast_static.tsslbp_backward_static(g, gain, trace, sweeps.coefficients(neuron, rule, g.dtype))
     assert relative_error(total, np.tensordot(gain, delta, axes=1)) < 1e-14
 
 
@@ -188,6 +193,6 @@ def test_a_product_is_added(dtype, turned):
             _call_add_product(A, wrong_B if turned in ("neither", "A") else np.asfortranarray(wrong_B), wrong_C)
 
 
-@compilation.compiled
+@jit.compiled
 def _call_add_product(A, B, C):
-    compilation.add_product(A, B, C)
+    jit.add_product(A, B, C)

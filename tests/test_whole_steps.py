@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
-from tsslbp_ref import fast_dense, fast_step, fast_words
-from tsslbp_ref import network as network_module
-from tsslbp_ref import workers as workers_module
-from tsslbp_ref.layers import Conv2d, Dense, Dropout
-from tsslbp_ref.optim import AdamW
-from tsslbp_ref.whole_steps import may_go_whole
+from tsslbp_ref.engine import fast_dense, fast_step, fast_words
+from tsslbp_ref.engine import workers as workers_module
+from tsslbp_ref.engine.whole_steps import may_go_whole
+from tsslbp_ref.model import network as network_module
+from tsslbp_ref.model.layers import Conv2d, Dense, Dropout
+from tsslbp_ref.model.optim import AdamW
 
 NEURON = tr.NeuronParameters(5.0, 3.0)
 T, N_CLASSES, SHAPE = 6, 4, (2, 3, 3)

@@ -9,11 +9,11 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import tsslbp_ref as tr
-from tsslbp_ref import buffers
-from tsslbp_ref import network as network_module
-from tsslbp_ref.layers import Conv2d, Dense, SumPool2d
-from tsslbp_ref.network import Network
-from tsslbp_ref.workers import Workers
+from tsslbp_ref.engine import buffers
+from tsslbp_ref.engine.workers import Workers
+from tsslbp_ref.model import network as network_module
+from tsslbp_ref.model.layers import Conv2d, Dense, SumPool2d
+from tsslbp_ref.model.network import Network
 
 
 def blas_threads() -> set[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tsslbp_ref import fast
+from tsslbp_ref.model import sweeps
 
 FACTOR = 1.001
 Wrong = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -223,7 +223,7 @@ def events_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def filter_not_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
     """The filter in the place of its adjoint."""
-    return lambda g, neuron: fast.psc_filter(g, neuron)
+    return lambda g, neuron: sweeps.psc_filter(g, neuron)
 
 
 def fold_doubled(right: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,29 +11,72 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules, rule_by_name
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules, rule_by_name
 
 if TYPE_CHECKING:
-    from tsslbp_ref import (
-        datasets,
-        exact,
-        experiments,
-        fast,
-        gradcheck,
+    from tsslbp_ref import checks, datasets, exact, gradcheck, training
+    from tsslbp_ref.model import (
         layers,
         losses,
+        network,
         optim,
-        raster,
+        parameters,
         reference,
+        reference_layers,
+        spec,
+        sweeps,
         terms,
-        training,
+        trace,
     )
-    from tsslbp_ref.fast import lif_forward, psc_filter, psc_filter_adjoint, tsslbp_backward
-    from tsslbp_ref.losses import LossSettings
-    from tsslbp_ref.network import LayerFlow, Network
-    from tsslbp_ref.trace import Trace
+    from tsslbp_ref.model import sweeps as fast
+    from tsslbp_ref.model.losses import LossSettings
+    from tsslbp_ref.model.network import LayerFlow, Network
+    from tsslbp_ref.model.sweeps import lif_forward, psc_filter, psc_filter_adjoint, tsslbp_backward
+    from tsslbp_ref.model.trace import Trace
+    from tsslbp_ref.plots import curves, explore
+    from tsslbp_ref.training import checkpoints, experiments, raster, results, runs, seeds, stopping, tasks
 
 __version__ = "0.1.0"
+
+_HOME_OF_NAME = {
+    "LayerFlow": "model.network",
+    "LossSettings": "model.losses",
+    "Network": "model.network",
+    "Trace": "model.trace",
+    "lif_forward": "model.sweeps",
+    "psc_filter": "model.sweeps",
+    "psc_filter_adjoint": "model.sweeps",
+    "tsslbp_backward": "model.sweeps",
+}
+_HOME_OF_MODULE = {
+    "checks": "checks",
+    "checkpoints": "training.checkpoints",
+    "curves": "plots.curves",
+    "datasets": "datasets",
+    "exact": "exact",
+    "experiments": "training.experiments",
+    "explore": "plots.explore",
+    "fast": "model.sweeps",  # its first name
+    "gradcheck": "gradcheck",
+    "layers": "model.layers",
+    "losses": "model.losses",
+    "network": "model.network",
+    "optim": "model.optim",
+    "parameters": "model.parameters",
+    "raster": "training.raster",
+    "reference": "model.reference",
+    "reference_layers": "model.reference_layers",
+    "results": "training.results",
+    "runs": "training.runs",
+    "seeds": "training.seeds",
+    "spec": "model.spec",
+    "stopping": "training.stopping",
+    "sweeps": "model.sweeps",
+    "tasks": "training.tasks",
+    "terms": "model.terms",
+    "trace": "model.trace",
+    "training": "training",
+}
 
 __all__ = [
     "GradientRule",
@@ -42,44 +85,48 @@ __all__ = [
     "Network",
     "NeuronParameters",
     "Trace",
+    "checkpoints",
+    "checks",
+    "curves",
     "datasets",
     "exact",
     "experiments",
+    "explore",
     "fast",
     "gradcheck",
     "layers",
     "lif_forward",
     "losses",
     "named_rules",
+    "network",
     "optim",
+    "parameters",
     "psc_filter",
     "psc_filter_adjoint",
     "raster",
     "reference",
+    "reference_layers",
+    "results",
     "rule_by_name",
+    "runs",
+    "seeds",
+    "spec",
+    "stopping",
+    "sweeps",
+    "tasks",
     "terms",
+    "trace",
     "training",
     "tsslbp_backward",
 ]
-
-_HOME_OF_NAME = {
-    "LayerFlow": "network",
-    "LossSettings": "losses",
-    "Network": "network",
-    "Trace": "trace",
-    "lif_forward": "fast",
-    "psc_filter": "fast",
-    "psc_filter_adjoint": "fast",
-    "tsslbp_backward": "fast",
-}
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first asked for (PEP 562)."""
     if name in _HOME_OF_NAME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME_OF_NAME[name]}"), name)
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOME_OF_MODULE:
+        return importlib.import_module(f"{__name__}.{_HOME_OF_MODULE[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

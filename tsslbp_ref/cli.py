@@ -163,7 +163,7 @@ def _check(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from tsslbp_ref import raster
+    from tsslbp_ref.training import raster
 
     task = raster.raster_task(options.seed)
     n_steps, _, n_inputs = task.inputs.shape
@@ -183,9 +183,9 @@ def _demo(options: argparse.Namespace) -> int:
 def _demo_pictures(options: argparse.Namespace) -> int:
     """Train the demo's network on Fashion-MNIST; where the data cannot be had, say so in one line."""
     from tsslbp_ref.datasets import DownloadError
-    from tsslbp_ref.experiments import experiment
-    from tsslbp_ref.tasks import task_of
-    from tsslbp_ref.training import Trainer, TrainingSettings, epoch_line
+    from tsslbp_ref.training.experiments import experiment
+    from tsslbp_ref.training.tasks import task_of
+    from tsslbp_ref.training.trainer import Trainer, TrainingSettings, epoch_line
 
     row = experiment(DEMO_EXPERIMENT)
     try:
@@ -206,7 +206,8 @@ def _demo_pictures(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from tsslbp_ref import experiments, parameters, seeds
+    from tsslbp_ref.model import parameters
+    from tsslbp_ref.training import experiments, seeds
 
     parameters.rule_by_name(options.rule)
     if options.experiment == "list":
@@ -227,11 +228,11 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _results(options: argparse.Namespace) -> int:
-    from tsslbp_ref import results
+    from tsslbp_ref.training import results
 
     table = results.collect(options.runs)
     if options.plot is not None:
-        from tsslbp_ref import curves
+        from tsslbp_ref.plots import curves
 
         curves.write_plot(table, options.plot)
     print(results.as_text(table))
@@ -241,6 +242,6 @@ def _results(options: argparse.Namespace) -> int:
 
 
 def _explore(options: argparse.Namespace) -> int:
-    from tsslbp_ref import explore
+    from tsslbp_ref.plots import explore
 
     return explore.main(options)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from benchmarks.contenders import Contender, Step
 from benchmarks.workloads import N_CLASSES, Workload
 from tsslbp_ref import NeuronParameters
-from tsslbp_ref.network import Network
-from tsslbp_ref.optim import AdamW
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.optim import AdamW
 
 
 def training_step(workload: Workload, contender: Contender) -> Step:

@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.contenders import Contender, Step
 from benchmarks.workloads import N_CLASSES, Workload
-from tsslbp_ref.layers import Conv2d
-from tsslbp_ref.spec import layers_from_spec, weighted
+from tsslbp_ref.model.layers import Conv2d
+from tsslbp_ref.model.spec import layers_from_spec, weighted
 
 
 def product_shapes(workload: Workload) -> list[tuple[int, int, int]]:

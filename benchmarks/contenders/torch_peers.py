@@ -15,8 +15,8 @@ from torch import nn
 
 from benchmarks.contenders import Contender, Step
 from benchmarks.workloads import N_CLASSES, Workload
-from tsslbp_ref.layers import Conv2d, SumPool2d
-from tsslbp_ref.spec import layers_from_spec
+from tsslbp_ref.model.layers import Conv2d, SumPool2d
+from tsslbp_ref.model.spec import layers_from_spec
 
 LEARNING_RATE = 5e-4
 

@@ -7,12 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from tsslbp_ref import fast, fast_layers, layers
+from tsslbp_ref.engine import fast_layers
 from tsslbp_ref.gradcheck.finite_differences import Array, largest
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.sweep_checks import CONVOLUTIONS, SIGNALS, signal_case
-from tsslbp_ref.layers import Layer, WeightedLayer
-from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.model import layers, sweeps
+from tsslbp_ref.model.layers import Layer, WeightedLayer
+from tsslbp_ref.model.parameters import NeuronParameters
 
 TOLERANCE = 1e-13
 N_DRAWS = 5  # pairs (x, y); one pair can agree by chance, five do not
@@ -118,7 +119,7 @@ def _swapped_weight_gradient(layer: WeightedLayer, a: Array, delta: Array) -> Ar
 
 def _psc_filter() -> float:
     return dot_product_error(
-        lambda s: fast.psc_filter(s, NEURON), lambda g: fast.psc_filter_adjoint(g, NEURON), (9, *LEADING)
+        lambda s: sweeps.psc_filter(s, NEURON), lambda g: sweeps.psc_filter_adjoint(g, NEURON), (9, *LEADING)
     )
 
 

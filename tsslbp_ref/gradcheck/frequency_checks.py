@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tsslbp_ref import fast_fourier, reference_layers
+from tsslbp_ref.engine import fast_fourier
 from tsslbp_ref.gradcheck.finite_differences import largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.sweep_checks import CONVOLUTIONS, TOLERANCES
-from tsslbp_ref.layers import Conv2d
+from tsslbp_ref.model import reference_layers
+from tsslbp_ref.model.layers import Conv2d
 
 N_PICTURES, SEED = 3, 51  # the middle one is silent
 

@@ -10,11 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from tsslbp_ref import losses, signals, terms
+from tsslbp_ref.engine import signals
 from tsslbp_ref.gradcheck.finite_differences import Array, derivative, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.samples import IDENTITY, RISE, SMOOTH, over_neurons
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.model import losses, terms
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 N_STEPS = 12
 T_M = 4  # the spike's step, with steps before and after it

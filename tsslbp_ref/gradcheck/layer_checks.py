@@ -11,10 +11,10 @@ from functools import partial
 
 import numpy as np
 
-from tsslbp_ref import layers
 from tsslbp_ref.gradcheck.finite_differences import Array, gradient, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
-from tsslbp_ref.layers import Layer, WeightedLayer
+from tsslbp_ref.model import layers
+from tsslbp_ref.model.layers import Layer, WeightedLayer
 
 TOLERANCE = 1e-12
 STEP = 1.0

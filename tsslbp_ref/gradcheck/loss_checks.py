@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tsslbp_ref import losses
 from tsslbp_ref.gradcheck.finite_differences import Array, gradient, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
-from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.model import losses
+from tsslbp_ref.model.parameters import NeuronParameters
 
 NEURON = NeuronParameters(5.0, 3.0, 1.0)
 LABELS = np.array([2, 0, 1])

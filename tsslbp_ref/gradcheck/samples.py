@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tsslbp_ref.gradcheck.finite_differences import largest
-from tsslbp_ref.parameters import NeuronParameters
+from tsslbp_ref.model.parameters import NeuronParameters
 
 NEURONS = (NeuronParameters(5.0, 3.0, 1.0), NeuronParameters(12.5, 4.2, 0.7), NeuronParameters(2.0, 6.0, 1.3))
 RISE = 0.9  # rise of the membrane in the step of a spike, in units of the threshold

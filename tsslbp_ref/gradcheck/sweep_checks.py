@@ -8,21 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tsslbp_ref import (
-    fast,
-    fast_dense,
-    fast_pooled,
-    fast_static,
-    fast_words,
-    layers,
-    reference,
-    reference_layers,
-    signals,
-)
+from tsslbp_ref.engine import fast_dense, fast_pooled, fast_static, fast_words, signals
 from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
-from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
-from tsslbp_ref.trace import Trace
+from tsslbp_ref.model import layers, reference, reference_layers, sweeps
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules
+from tsslbp_ref.model.trace import Trace
 
 NEURONS = (NeuronParameters(5.0, 3.0, 1.0), NeuronParameters(2.5, 7.0, 0.6))
 SHAPE = (12, 2, 4)  # T, B, N
@@ -86,13 +77,13 @@ def sweep_weighted_input() -> Array:
 
 def _psc_filter() -> float:
     s = np.random.default_rng(22).normal(size=SHAPE)
-    return largest(relative_error(fast.psc_filter(s, neuron), reference.psc_filter(s, neuron)) for neuron in NEURONS)
+    return largest(relative_error(sweeps.psc_filter(s, neuron), reference.psc_filter(s, neuron)) for neuron in NEURONS)
 
 
 def _forward() -> float:
     errors = []
     for neuron in NEURONS:
-        found = fast.lif_forward(sweep_weighted_input(), neuron)
+        found = sweeps.lif_forward(sweep_weighted_input(), neuron)
         expected = reference.lif_forward(sweep_weighted_input(), neuron)
         errors += [relative_error(found.u, expected.u), relative_error(found.a, expected.a)]
         errors.append(relative_error(found.s, expected.s))
@@ -104,10 +95,10 @@ def _backward(rule: GradientRule, precision: str) -> float:
     g = np.random.default_rng(23).normal(size=SHAPE).astype(precision)
     errors = []
     for neuron in NEURONS:
-        trace = fast.lif_forward(sweep_weighted_input().astype(precision), neuron)
+        trace = sweeps.lif_forward(sweep_weighted_input().astype(precision), neuron)
         wide = Trace(trace.u.astype(np.float64), trace.a.astype(np.float64), trace.threshold)
         expected = reference.tsslbp_backward(g.astype(np.float64), wide, neuron, rule)
-        errors.append(relative_error(fast.tsslbp_backward(g, trace, neuron, rule), expected))
+        errors.append(relative_error(sweeps.tsslbp_backward(g, trace, neuron, rule), expected))
     return largest(errors)
 
 
@@ -165,9 +156,9 @@ def _joined_rows() -> list[Check]:
 
 def _static_chain_rule() -> float:
     neuron, rule = NEURONS[0], GradientRule()
-    trace = fast.lif_forward(sweep_weighted_input(), neuron)
+    trace = sweeps.lif_forward(sweep_weighted_input(), neuron)
     g, gain = _draw(SHAPE, 24), _draw(SHAPE[:1], 25)
-    found = fast_static.tsslbp_backward_static(g, gain, trace, fast.coefficients(neuron, rule, g.dtype))
+    found = fast_static.tsslbp_backward_static(g, gain, trace, sweeps.coefficients(neuron, rule, g.dtype))
     delta = reference.tsslbp_backward(g, trace, neuron, rule)
     return relative_error(found, np.einsum("t,tbo->bo", gain, delta))
 
@@ -183,7 +174,7 @@ def _pooled_neurons(pool: layers.SumPool2d) -> float:
     drive, gain, trace = _pooled_case(pool)
     shape = (SHAPE[0], len(drive), *pool.output_shape[1:])
     pooled = np.full(shape, np.nan)
-    constants = fast.neuron_constants(NEURONS[0], drive.dtype)
+    constants = sweeps.neuron_constants(NEURONS[0], drive.dtype)
     fast_pooled.neurons_and_pool(drive, gain, *constants, pool.size, pool.gain, pooled)
     a = trace.a.reshape(2 * SHAPE[0], *pool.input_shape)
     wanted = reference_layers.sum_pool2d_forward(a, pool.size, pool.gain)
@@ -196,7 +187,7 @@ def _pooled_chain_rule(pool: layers.SumPool2d) -> float:
     g = _draw((2 * SHAPE[0], *pool.output_shape), 45)
     total = np.full_like(drive, np.nan)
     maps = g.copy().reshape(SHAPE[0], len(drive), *pool.output_shape[1:])
-    c = fast.coefficients(NEURONS[0], rule, g.dtype)
+    c = sweeps.coefficients(NEURONS[0], rule, g.dtype)
     fast_pooled.pool_and_chain_rule(maps, gain, drive, c, pool.size, pool.gain, total)
     spread = reference_layers.sum_pool2d_adjoint(g, pool.size, pool.gain, (H, W))
     delta = reference.tsslbp_backward(spread.reshape(trace.u.shape), trace, NEURONS[0], rule)
@@ -231,7 +222,7 @@ def _run_neurons(silent: int, by_words: tuple[bool, bool]) -> float:
     us = (traces[0].u, *(np.full_like(t.u, np.nan) for t in traces[1:]))
     pscs = (traces[0].a, *(np.full_like(t.a, np.nan) for t in traces[1:]))
     k = fast_words.word_length(SHAPE[0])
-    fast_dense.run_neurons(us, pscs, _by_columns(Ws), by_words, k, *fast.neuron_constants(neuron, us[0].dtype))
+    fast_dense.run_neurons(us, pscs, _by_columns(Ws), by_words, k, *sweeps.neuron_constants(neuron, us[0].dtype))
     errors = [relative_error(u, t.u) for u, t in zip(us, traces, strict=True)]
     return largest(errors + [relative_error(a, t.a) for a, t in zip(pscs, traces, strict=True)])
 
@@ -242,7 +233,7 @@ def _run_chain_rule(silent: int, by_words: tuple[bool, bool]) -> float:
     us, pscs = tuple(t.u for t in traces), tuple(t.a for t in traces)
     gs = (*(np.full_like(t.u, np.nan) for t in traces[:-1]), _draw(traces[-1].u.shape, 28))
     g, dWs = gs[-1].copy(), tuple(np.full_like(W.T, np.nan, order="C") for W in Ws)
-    k, c = fast_words.word_length(SHAPE[0]), fast.coefficients(neuron, rule, g.dtype)
+    k, c = fast_words.word_length(SHAPE[0]), sweeps.coefficients(neuron, rule, g.dtype)
     fast_dense.run_chain_rule(gs, us, pscs, _by_columns(Ws), by_words, k, c, dWs)
     errors = []
     for layer in (1, 0):

@@ -52,11 +52,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from tsslbp_ref import losses
 from tsslbp_ref.gradcheck.finite_differences import Array
-from tsslbp_ref.layers import Layer
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.trace import Trace
+from tsslbp_ref.model import losses
+from tsslbp_ref.model.layers import Layer
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.model.trace import Trace
 
 
 def filtered(s: Array, theta_s: float, before: Array | float = 0.0) -> Array:

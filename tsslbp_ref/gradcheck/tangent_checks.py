@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from tsslbp_ref import reference
-from tsslbp_ref.fast_words import FEWEST_NEURONS
+from tsslbp_ref.engine.fast_words import FEWEST_NEURONS
 from tsslbp_ref.gradcheck.finite_differences import Array, central_difference, gradient, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons, TangentNetwork, filtered
-from tsslbp_ref.layers import Dropout
-from tsslbp_ref.network import Network
-from tsslbp_ref.parameters import GradientRule, NeuronParameters, named_rules
+from tsslbp_ref.model import reference
+from tsslbp_ref.model.layers import Dropout
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules
 
 NEURON = NeuronParameters(tau_m=5.0, tau_s=3.0, threshold=1.0)
 TOLERANCE = 1e-10

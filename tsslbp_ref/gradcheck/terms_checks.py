@@ -11,11 +11,11 @@ from functools import partial
 import numpy as np
 from scipy import optimize, special
 
-from tsslbp_ref import terms
 from tsslbp_ref.gradcheck.finite_differences import Array, derivative, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.samples import IDENTITY, RISE, SMOOTH, over_neurons
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.model import terms
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 N_STEPS = 12
 V_BEFORE = 0.6  # membrane before the step, in units of the threshold

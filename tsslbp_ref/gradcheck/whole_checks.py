@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import losses, reference
-from tsslbp_ref.fast_words import FEWEST_NEURONS
+from tsslbp_ref.engine.fast_words import FEWEST_NEURONS
 from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.sweep_checks import TOLERANCES
-from tsslbp_ref.network import Network
-from tsslbp_ref.parameters import GradientRule, NeuronParameters
+from tsslbp_ref.model import losses, reference
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 NEURON = NeuronParameters(5.0, 3.0, 1.0)
 N_INPUTS, N_CLASSES, BATCH, N_STEPS = 4, 3, 5, 6

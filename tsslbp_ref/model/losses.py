@@ -1,0 +1,262 @@
+"""Losses on the output PSC: value and dL/da beside each other.
+
+a is (T, B, n_classes), y the (B,) class labels. "kernel", "count" and "softmax" are the released code's forms;
+"kernel-paper" is the kernel loss as the paper defines it. "spike-train" takes desired spike trains in the place of
+labels. Kernel, count and spike-train losses are sums over the batch, softmax is a mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import checks
+from tsslbp_ref.model import terms
+from tsslbp_ref.model.parameters import NeuronParameters
+
+LONG_TRAIN = 10  # from this many steps on, the released code alternates 0, 1; below it holds 1 (main.py's two cases)
+
+LossFunction = Callable[[npt.NDArray[Any], npt.NDArray[Any], NeuronParameters, "LossSettings"], tuple[float, Any]]
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """The constants of the count loss.
+
+    Parameters
+    ----------
+    desired_count, undesired_count : float
+        What sum_t a[t] should reach for the true class, and stay below for the others. The released code's values for
+        T = 5 are 4 and 1, for N-MNIST in 30 steps 15 and 3.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a count is negative or no number.
+    """
+
+    desired_count: float = 4.0
+    undesired_count: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.real_number("desired_count", self.desired_count, minimum=0.0)
+        checks.real_number("undesired_count", self.undesired_count, minimum=0.0)
+
+
+RELEASED_SETTINGS = LossSettings()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Desired spike trains
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def desired_train_released(n_steps: int) -> npt.NDArray[np.float64]:
+    """0, 1, 1, 1, ... for short runs and 0, 1, 0, 1, ... from 10 steps on: the true class in the released code."""
+    steps = np.arange(checks.positive_integer("n_steps", n_steps))
+    train = steps > 0 if n_steps < LONG_TRAIN else steps % 2 == 1
+    return train.astype(np.float64)
+
+
+def desired_train_paper(n_steps: int) -> npt.NDArray[np.float64]:
+    """0, 1, 0, 1, 1 for 5 steps, as the paper prints it; in general 0, 1 repeated, and a spike at the last step."""
+    steps = np.arange(checks.positive_integer("n_steps", n_steps))
+    train = (steps % 2 == 1) | (steps == n_steps - 1)
+    return train.astype(np.float64)
+
+
+def filtered_train(train: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDArray[Any]:
+    """d = eps * train, by F6 along the first axis."""
+    d = np.zeros_like(train)
+    previous = np.zeros_like(train[0])
+    for t in range(len(train)):
+        d[t] = previous = terms.psc(previous, train[t], neuron.theta_s)
+    return d
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Value and gradient
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def van_rossum(a: npt.NDArray[Any], d: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
+    """L = sum_t 1/2 ||a[t] - d[t]||^2 and dL/da[t] = a[t] - d[t]    (L1), against any target PSC d of a's shape."""
+    error = a - d
+    return 0.5 * float(np.vdot(error, error)), error
+
+
+def released_psc(n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]:
+    """d of the true class as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6."""
+    return filtered_train(filtered_train(desired_train_released(n_steps), neuron), neuron)
+
+
+def paper_psc(n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]:
+    """d of the true class as the paper defines it: 0, 1, 0, 1, 1, filtered once by F6."""
+    return filtered_train(desired_train_paper(n_steps), neuron)
+
+
+DESIRED_PSCS: dict[str, Callable[[int, NeuronParameters], npt.NDArray[np.float64]]] = {
+    "kernel": released_psc,
+    "kernel-paper": paper_psc,
+}
+
+
+def target_psc(
+    d: npt.NDArray[Any], y: npt.NDArray[Any], shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    """The PSC d (T,) for the true class of every sample, and zeros for the others, in an output's shape and dtype."""
+    target = np.zeros(shape, dtype)
+    target[:, np.arange(len(y)), y] = d[:, None]
+    return target
+
+
+def kernel(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """Van Rossum loss (L1) as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6. Summed."""
+    return van_rossum(a, target_psc(released_psc(len(a), neuron), y, a.shape, a.dtype))
+
+
+def kernel_paper(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """Van Rossum loss (L1) as the paper defines it: the desired train 0, 1, 0, 1, 1, filtered once. Summed."""
+    return van_rossum(a, target_psc(paper_psc(len(a), neuron), y, a.shape, a.dtype))
+
+
+def count(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """L = T/2 sum e^2 with e = (sum_t a[t] - desired) / T, and dL/da[t] = e at every t    (L2). Summed over the batch.
+
+    e is 0 where the true class is above and where another class is below its target: enough is enough.
+    """
+    T, B, _ = a.shape
+    is_true = np.zeros(a.shape[1:], dtype=bool)
+    is_true[np.arange(B), y] = True
+    desired = np.where(is_true, settings.desired_count, settings.undesired_count)
+    e = (a.sum(axis=0, dtype=np.float64) - desired) / T
+    e[(is_true & (e > 0)) | (~is_true & (e < 0))] = 0.0
+    return 0.5 * T * float(np.vdot(e, e)), np.broadcast_to(e.astype(a.dtype), a.shape).copy()
+
+
+def softmax(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """L = -mean_b log softmax(q)[y], q = sum_t a[t], and dL/da[t] = (softmax(q) - onehot(y)) / B at every t    (L3)."""
+    B = a.shape[1]
+    q = a.sum(axis=0, dtype=np.float64)
+    q -= q.max(axis=1, keepdims=True)
+    log_p = q - np.log(np.exp(q).sum(axis=1, keepdims=True))
+    dq = np.exp(log_p)
+    dq[np.arange(B), y] -= 1.0
+    dq /= B
+    value = -float(log_p[np.arange(B), y].mean())
+    return value, np.broadcast_to(dq.astype(a.dtype), a.shape).copy()
+
+
+def spike_train(
+    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
+) -> tuple[float, npt.NDArray[Any]]:
+    """Van Rossum loss (L1) against desired spike trains y (T, B, n), one an output neuron, filtered once. Summed."""
+    return van_rossum(a, filtered_train(y, neuron))
+
+
+LOSSES: dict[str, LossFunction] = {
+    "kernel": kernel,
+    "kernel-paper": kernel_paper,
+    "count": count,
+    "softmax": softmax,
+    "spike-train": spike_train,
+}
+
+BATCH_MEANS = ("softmax",)  # the others are sums over the batch
+
+
+def value_and_gradient(
+    name: str,
+    a: npt.ArrayLike,
+    y: npt.ArrayLike,
+    neuron: NeuronParameters,
+    settings: LossSettings | None = None,
+) -> tuple[float, npt.NDArray[Any]]:
+    """Loss and dL/da of the output PSC, by the loss's name.
+
+    Parameters
+    ----------
+    name : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
+    a : (T, B, n_classes) array_like
+        Output PSC.
+    y : (B,) array_like of int
+        Class labels; for "spike-train" the desired trains, of a's shape.
+    neuron : NeuronParameters
+        Its tau_s filters the desired trains.
+    settings : LossSettings, optional
+        Targets of the count loss.
+
+    Returns
+    -------
+    value : float
+    gradient : (T, B, n_classes) array
+        dL/da, in a's dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown (the known ones are listed), a is not finite, a label is out of range, or neuron or
+        settings are not of their kind.
+    """
+    checks.instance_of("neuron", neuron, NeuronParameters)
+    settings = checked_settings(settings)
+    a = checks.finite_array("a", a, ndim=3)
+    target = checked_target(name, y, a.shape, a.dtype)
+    return LOSSES[name](a, target, neuron, settings)
+
+
+def checked_settings(settings: LossSettings | None) -> LossSettings:
+    """Return the settings, the released code's if none are given."""
+    return RELEASED_SETTINGS if settings is None else checks.instance_of("settings", settings, LossSettings)
+
+
+def checked_target(name: str, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return what the loss compares an output PSC of the given shape and dtype with; errors as above."""
+    checks.one_of("loss", name, LOSSES)
+    if name == "spike-train":
+        target = checks.finite_array("y", y, dtype=dtype)
+        checks.same_shape("y", target, shape, "the output PSC")
+        return target
+    return checks.labels("y", y, batch=shape[1], n_classes=shape[2])
+
+
+def shard_value_and_gradient(
+    name: str,
+    a: npt.NDArray[Any],
+    target: npt.NDArray[Any],
+    shard: slice,
+    neuron: NeuronParameters,
+    settings: LossSettings,
+) -> tuple[float, npt.NDArray[Any]]:
+    """A shard's part of the batch's loss and its gradient: the parts of all shards add up to the whole.
+
+    Parameters
+    ----------
+    name : str
+    a : (T, b, n_classes) array
+        Output PSC of the shard.
+    target : array
+        Of the whole batch, from `checked_target`.
+    shard : slice
+        Of the batch.
+    neuron : NeuronParameters
+    settings : LossSettings
+    """
+    by_sample = target[:, shard] if name == "spike-train" else target[shard]
+    value, g = LOSSES[name](a, by_sample, neuron, settings)
+    if name in BATCH_MEANS:
+        share = a.shape[1] / len(target)
+        return value * share, g * a.dtype.type(share)
+    return value, g

@@ -1,0 +1,165 @@
+"""A network's name in the paper, "15C5-P2-40C5-P2-300", read into layers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import checks
+from tsslbp_ref.model.layers import (
+    DROPOUT_FORMS,
+    POOL_GAIN,
+    Conv2d,
+    Dense,
+    Dropout,
+    Layer,
+    Shape,
+    SumPool2d,
+    WeightedLayer,
+)
+
+Array = npt.NDArray[Any]
+
+_CONV = re.compile(r"([1-9][0-9]*)C([1-9][0-9]*)")
+_POOL = re.compile(r"P([1-9][0-9]*)")
+_DENSE = re.compile(r"[1-9][0-9]*")
+_BEGINNING = re.compile(r"(?:[1-9][0-9]*(?:C(?:[1-9][0-9]*)?)?|P(?:[1-9][0-9]*)?)?")  # of any of the three
+
+
+def layers_from_spec(
+    spec: str,
+    input_shape: Sequence[int],
+    n_classes: int,
+    *,
+    padding: int | Sequence[int] = 0,
+    dropout: float = 0.0,
+    dropout_form: str = "unit",
+    pool_gain: float = POOL_GAIN,
+) -> list[Layer]:
+    """Read a spec into layers; the output layer of `n_classes` neurons, which the spec does not name, comes last.
+
+    Parameters
+    ----------
+    spec : str
+        Parts joined by "-": "15C5" is 15 filters 5x5, "P2" 2x2 sum pooling, "300" a fully connected layer. "" is the
+        output layer alone.
+    input_shape : sequence of int
+        Shape of one sample at one step, (C, H, W) where the spec has a convolution or a pool.
+    n_classes : int
+    padding : int or sequence of int
+        Of every convolution, or one a convolution.
+    dropout : float
+        Rate after every hidden layer of neurons; 0 adds no dropout.
+    dropout_form : {"unit", "row"}
+        See `Dropout`.
+    pool_gain : float
+        Factor of the sum pooling.
+
+    Returns
+    -------
+    list of Layer
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a part cannot be read (the error points at the first character that fits no part) or does not fit the
+        shape before it, or an argument is out of range.
+    """
+    if not isinstance(spec, str):
+        raise TypeError(f"spec must be a string such as '15C5-P2-300', got {spec!r}")
+    parts = _parts(spec)
+    shape = _input_shape(input_shape)
+    rate = checks.real_number("dropout", dropout, minimum=0.0)
+    if rate >= 1.0:
+        raise ValueError(f"dropout must be below 1, got {rate:g}")
+    checks.one_of("dropout_form", dropout_form, DROPOUT_FORMS)
+    pool_gain = checks.real_number("pool_gain", pool_gain, above=0.0)
+    paddings = iter(_paddings(padding, parts))
+    layers: list[Layer] = []
+    for part, where in parts:
+        layer = _layer(part, shape, paddings, pool_gain, spec, where)
+        layers.append(layer)
+        shape = layer.output_shape
+        if rate > 0 and layer.weight_shape is not None:
+            layers.append(Dropout(shape, rate, dropout_form))
+    layers.append(Dense(shape, checks.positive_integer("n_classes", n_classes)))
+    return layers
+
+
+def _parts(spec: str) -> list[tuple[str, int]]:
+    """Split a spec into its parts, each with the index of its first character; all of them can be read."""
+    parts = []
+    where = 0
+    for part in spec.split("-") if spec else []:
+        if not any(kind.fullmatch(part) for kind in (_CONV, _POOL, _DENSE)):
+            match = _BEGINNING.match(part)
+            assert match is not None  # it matches the empty text too
+            raise ValueError(
+                _pointing(f"cannot read {part!r}: a part is like 15C5, P2 or 300", spec, where + match.end())
+            )
+        parts.append((part, where))
+        where += len(part) + 1
+    return parts
+
+
+def _input_shape(input_shape: Sequence[int]) -> Shape:
+    try:
+        sizes = tuple(input_shape)
+    except TypeError as error:
+        message = f"input_shape must be a sequence of integers such as (1, 28, 28), got {input_shape!r}"
+        raise TypeError(message) from error
+    return tuple(checks.positive_integer("input_shape", size) for size in sizes)
+
+
+def _paddings(padding: int | Sequence[int], parts: list[tuple[str, int]]) -> list[int]:
+    """One padding a convolution."""
+    n_convolutions = sum(_CONV.fullmatch(part) is not None for part, _ in parts)
+    if isinstance(padding, Sequence):
+        if len(padding) != n_convolutions:
+            raise ValueError(f"padding must have one entry a convolution, {n_convolutions}, got {list(padding)}")
+        return [checks.positive_integer("padding", p, minimum=0) for p in padding]
+    return [checks.positive_integer("padding", padding, minimum=0)] * n_convolutions
+
+
+def _layer(part: str, shape: Shape, paddings: object, pool_gain: float, spec: str, where: int) -> Layer:
+    """Build the layer of one readable part of the spec, which starts at character `where`."""
+    if _DENSE.fullmatch(part):
+        return Dense(shape, int(part))
+    conv, pool = _CONV.fullmatch(part), _POOL.fullmatch(part)
+    if len(shape) != 3:
+        raise ValueError(_pointing(f"{part!r} needs an input of shape (C, H, W), got {shape}", spec, where))
+    layer: Layer
+    if conv is not None:
+        layer = Conv2d(shape, int(conv[1]), int(conv[2]), next(paddings))  # type: ignore[call-overload]
+    else:
+        assert pool is not None
+        layer = SumPool2d(shape, int(pool[1]), pool_gain)
+    if min(layer.output_shape) < 1:
+        raise ValueError(_pointing(f"{part!r} leaves nothing of an input of shape {shape}", spec, where))
+    return layer
+
+
+def _pointing(message: str, spec: str, where: int) -> str:
+    return f"spec {spec!r}, character {where + 1}: {message}"
+
+
+def weighted(layers: Sequence[Layer]) -> list[WeightedLayer]:
+    """The layers that have weights, and so neurons."""
+    return [cast(WeightedLayer, layer) for layer in layers if layer.weight_shape is not None]
+
+
+def initial_weights(layer: WeightedLayer, rng: np.random.Generator, scale: float) -> Array:
+    """Initial weights as in the released code, in float64.
+
+    Fully connected: normal with std sqrt(2 / fan_in); convolution: uniform in +- 1 / sqrt(fan_in); both times scale.
+    """
+    shape = cast("tuple[int, ...]", layer.weight_shape)
+    if isinstance(layer, Conv2d):
+        bound = 1.0 / math.sqrt(layer.fan_in)
+        return scale * rng.uniform(-bound, bound, shape)
+    return np.asfortranarray(scale * rng.normal(0.0, math.sqrt(2.0 / layer.fan_in), shape))

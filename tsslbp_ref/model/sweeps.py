@@ -1,0 +1,295 @@
+"""The model and its backward pass in one sweep over time: O(T) per neuron, compiled by Numba.
+
+Same names and banners as `reference`, same scalar functions of `terms`; only the loops differ. Arrays are swept in
+blocks of neurons, time inside the block, so that a block's state stays in the caches and the innermost loop runs over
+neighbouring neurons.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref.engine.fast_terms import LARGEST_ARGUMENT, exponential, terms
+from tsslbp_ref.jit import compiled
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, RuleCoefficients
+from tsslbp_ref.model.trace import (
+    Trace,
+    checked_membranes,
+    checked_psc_gradient,
+    checked_signal,
+    checked_trace,
+    checked_weighted_input,
+)
+
+BLOCK_NUMBERS = 1 << 13  # of one array in a block of neurons: T steps of it and of its neighbours stay in the caches
+SMALLEST_BLOCK, LARGEST_BLOCK = 128, 1024  # neurons: rows long enough to be worth a call
+
+
+@compiled
+def block_size(T: int) -> int:
+    """Neurons a block."""
+    return min(max(BLOCK_NUMBERS // T, SMALLEST_BLOCK), LARGEST_BLOCK)
+
+
+def flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """View a (T, ...) array as (T, M), contiguous."""
+    return np.ascontiguousarray(array).reshape(len(array), -1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forward: PSC and membrane
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
+    """a[t] = a[t-1] + theta_s (s[t] - a[t-1])    (F6): the double sum of C2 as a recursion.
+
+    Parameters, result and errors are those of `reference.psc_filter`.
+    """
+    s = checked_signal("s", s, neuron)
+    a = np.empty_like(s, order="C")
+    _filter_sweep(flat(s), s.dtype.type(neuron.theta_s), flat(a))
+    return a
+
+
+def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
+    """G[t] = sum_{k >= t} eps[k-t] g[k]: the adjoint of `psc_filter`, which is F6 run backward in time.
+
+    Parameters
+    ----------
+    g : (T, ...) array_like
+        Gradient with respect to a PSC.
+    neuron : NeuronParameters
+
+    Returns
+    -------
+    (T, ...) array
+        Gradient with respect to the spike train that was filtered.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If g is not a finite array with a time axis, or neuron is not of its kind.
+    """
+    g = checked_signal("g", g, neuron)
+    return np.ascontiguousarray(psc_filter(g[::-1], neuron)[::-1])
+
+
+@compiled
+def _filter_sweep(s: npt.NDArray[Any], theta_s: float, a: npt.NDArray[Any]) -> None:
+    T, M = s.shape
+    size = block_size(T)
+    zeros = np.zeros(size, s.dtype)
+    for start in range(0, M, size):
+        block = slice(start, min(start + size, M))
+        for t in range(T):
+            a_before = a[t - 1, block] if t > 0 else zeros
+            filter_step(a_before, s[t, block], theta_s, a[t, block])
+
+
+@compiled
+def filter_step(
+    previous: npt.NDArray[Any], signal: npt.NDArray[Any], theta_s: float, filtered: npt.NDArray[Any]
+) -> None:
+    """F6 for a block of neurons."""
+    for i in range(len(signal)):
+        filtered[i] = terms.psc(previous[i], signal[i], theta_s)
+
+
+def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
+    """u, s, a of a layer from its weighted input    (F3 - F6).
+
+    Parameters, result and errors are those of `reference.lif_forward`.
+    """
+    u = np.array(checked_weighted_input(I, neuron), order="C")
+    return checked_membranes(lif_forward_in_place(u, neuron, np.empty_like(u)))
+
+
+def lif_forward_in_place(u: npt.NDArray[Any], neuron: NeuronParameters, a: npt.NDArray[Any]) -> Trace:
+    """`lif_forward` without a copy or a check: u holds the weighted input before and the membrane after.
+
+    Parameters
+    ----------
+    u : (T, B, N) array
+        Contiguous; overwritten.
+    neuron : NeuronParameters
+    a : (T, B, N) array
+        Contiguous; written.
+
+    Returns
+    -------
+    Trace
+        Of u and a.
+    """
+    lif_sweep(flat(u), *neuron_constants(neuron, u.dtype), flat(a))
+    return Trace(u, a, neuron.threshold)
+
+
+def neuron_constants(neuron: NeuronParameters, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+    """theta_m, theta_s and V in the precision of the arrays."""
+    return dtype.type(neuron.theta_m), dtype.type(neuron.theta_s), dtype.type(neuron.threshold)
+
+
+@compiled
+def lif_sweep(u: npt.NDArray[Any], theta_m: float, theta_s: float, threshold: float, a: npt.NDArray[Any]) -> None:
+    """u comes in as the weighted input; both are (T, M)."""
+    T, M = u.shape
+    size = block_size(T)
+    zeros = np.zeros(size, u.dtype)
+    for start in range(0, M, size):
+        block = slice(start, min(start + size, M))
+        for t in range(T):
+            u_before, a_before = (u[t - 1, block], a[t - 1, block]) if t > 0 else (zeros, zeros)
+            lif_step(u_before, a_before, theta_m, theta_s, threshold, u[t, block], a[t, block])
+
+
+@compiled
+def lif_step(
+    u_before: npt.NDArray[Any],
+    a_before: npt.NDArray[Any],
+    theta_m: float,
+    theta_s: float,
+    threshold: float,
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+) -> None:
+    """F3 to F6 for a block of neurons; u comes in as the weighted input."""
+    for i in range(len(u)):
+        v_previous = terms.membrane_after_reset(u_before[i], terms.spike(u_before[i], threshold))
+        u[i] = terms.membrane(v_previous, u[i], theta_m)
+        a[i] = terms.psc(a_before[i], terms.spike(u[i], threshold), theta_s)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Backward: one sweep against time
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> npt.NDArray[Any]:
+    """delta[t] from g in one sweep from T-1 to 0    (B2 with the case table B7 summed up).
+
+    With G[t] = sum_{k >= t} eps[k-t] g[k] and chain = delta of the neuron's next spike, leaked back to t+1:
+        fired:  delta = dt/du (w_{-1} G[t+1] + w_0 G[t] + w_{+1} G[t-1]) + dt/du dreset/dt chain
+        silent: delta = (1 - theta_m) chain
+    and G ds/du (B8) in its place where a[t] is below the gate; the chain goes on with the unreplaced value.
+
+    Parameters, result and errors are those of `reference.tsslbp_backward`.
+    """
+    trace = checked_trace(trace, neuron, rule)
+    delta = np.array(checked_psc_gradient(g, trace), order="C")
+    tsslbp_backward_in_place(delta, trace, coefficients(neuron, rule, delta.dtype))
+    return delta
+
+
+def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, c: RuleCoefficients) -> None:
+    """`tsslbp_backward` without a copy or a check: g holds dL/da before and delta = dL/du after.
+
+    Parameters
+    ----------
+    g : (T, B, N) array
+        Contiguous; overwritten.
+    trace : Trace
+    c : RuleCoefficients
+        From `coefficients`, in g's dtype.
+    """
+    backward_sweep(flat(g), flat(trace.u), flat(trace.a), c)
+
+
+def coefficients(neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[Any]) -> RuleCoefficients:
+    """The rule's numbers in the precision of the arrays, with the surrogate's argument where `exponential` is good."""
+    c = rule.coefficients(neuron)
+    c = c._replace(surrogate_argument_clip=min(c.surrogate_argument_clip, LARGEST_ARGUMENT))
+    return RuleCoefficients(*(dtype.type(number) for number in c))
+
+
+@compiled
+def backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[Any], c: RuleCoefficients) -> None:
+    """Delta comes in as g."""
+    T, M = delta.shape
+    size = block_size(T)
+    G, zeros = np.zeros((T + 2, size), delta.dtype), np.zeros(size, delta.dtype)
+    for start in range(0, M, size):
+        block = slice(start, min(start + size, M))
+        backward_block(delta, u, a, block, c, G, zeros, delta, block)
+
+
+@compiled
+def copy_row(row: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+    """Copy in a loop: NumPy's way, compiled, looks for an overlap first, which takes as long as a short row."""
+    for i in range(len(row)):
+        target[i] = row[i]
+
+
+@compiled
+def backward_block(
+    g: npt.NDArray[Any],
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+    block: slice,
+    c: RuleCoefficients,
+    G: npt.NDArray[Any],
+    zeros: npt.NDArray[Any],
+    delta: npt.NDArray[Any],
+    place: slice,
+) -> None:
+    """One block of neurons, whose delta goes to `place`, g's own if it may be lost; G[-1] to G[T] lie a row down."""
+    T = len(u)
+    for t in range(T - 1, -1, -1):
+        filter_step(G[t + 2], g[t, block], c.theta_s, G[t + 1])
+    filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
+    for t in range(T - 1, -1, -1):
+        u_before = u[t - 1, block] if t > 0 else zeros
+        delta_after = delta[t + 1, place] if t < T - 1 else zeros
+        _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, place])
+    for t in range(T):  # only now: the chain above runs on the unreplaced values
+        _warmup_step(u[t, block], a[t, block], c, G[t + 1], delta[t, place])
+
+
+@compiled
+def _chain_rule_step(
+    G_after: npt.NDArray[Any],
+    G_now: npt.NDArray[Any],
+    G_before: npt.NDArray[Any],
+    u_before: npt.NDArray[Any],
+    u: npt.NDArray[Any],
+    delta_after: npt.NDArray[Any],
+    c: RuleCoefficients,
+    delta: npt.NDArray[Any],
+) -> None:
+    """delta[t] by B5 and B6 for a block of neurons.
+
+    delta[t+1] is the delta of the next spike, leaked back to t+1, if there is a next spike, and else 0.
+    """
+    one_step = terms.leak(1, c.theta_m)
+    for i in range(len(u)):
+        v_previous = terms.membrane_after_reset(u_before[i], terms.spike(u_before[i], c.threshold))
+        chain = c.chain * delta_after[i]
+        loss_by_time = terms.psc_by_firing_time(
+            G_after[i], G_now[i], G_before[i], c.inter_before, c.inter_now, c.inter_after
+        )
+        I = terms.weighted_input(u[i], v_previous, c.theta_m)
+        loss_by_time += chain * terms.reset_by_firing_time(u[i], I, c.reset_by_u, c.reset_by_I)
+        fired = loss_by_time * terms.firing_time_by_membrane(terms.membrane_rise(u[i], v_previous), c.inverse_rise_clip)
+        delta[i] = fired if terms.spike(u[i], c.threshold) > 0 else chain * one_step
+
+
+@compiled
+def _warmup_step(
+    u: npt.NDArray[Any],
+    a: npt.NDArray[Any],
+    c: RuleCoefficients,
+    G: npt.NDArray[Any],
+    delta: npt.NDArray[Any],
+) -> None:
+    """B8 for a block of neurons: where the PSC is below the gate, delta[t] becomes G[t] ds/du.
+
+    Every delta is written, changed or not: processors of AMD take long to write a part of a vector.
+    """
+    for i in range(len(u)):
+        replaced = G[i] * terms.surrogate_spike_by_membrane(
+            u[i], c.threshold, c.surrogate_width, c.surrogate_argument_clip, exponential
+        )
+        delta[i] = replaced if a[i] < c.warmup_gate else delta[i]

@@ -1,0 +1,145 @@
+"""The embedded task, which needs no data: make output neurons fire so that their spike raster spells a word.
+
+Fixed random spike trains come in; a network 100-120-7 learns to answer with a given train on each of seven output
+neurons. Seen as a raster, neuron by time step, the trains draw the letters TSSL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import checks
+from tsslbp_ref.model.losses import value_and_gradient
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.optim import AdamW
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
+
+Array = npt.NDArray[Any]
+
+PICTURE = (
+    "......................................",
+    "..#####...####....####...#............",
+    "....#....#.......#.......#............",
+    "....#....#.......#.......#............",
+    "....#.....###.....###....#............",
+    "....#........#.......#...#............",
+    "....#........#.......#...#............",
+    "....#....####....####....#####........",
+    "......................................",
+)
+
+
+@dataclass(frozen=True)
+class RasterTask:
+    """Input spike trains (T, 1, n_in), desired spike trains (T, 1, n_out), and the network that is to learn them."""
+
+    inputs: Array
+    desired: Array
+    network: Network
+
+
+def desired_raster() -> Array:
+    """The picture as spike trains (T, n_out): a mark is a spike; output neuron 0 draws the lowest row."""
+    rows = [row for row in PICTURE if "#" in row]
+    return np.array([[mark == "#" for mark in row] for row in reversed(rows)], dtype=np.float64).T
+
+
+def raster_task(
+    seed: int = 0,
+    *,
+    rule: GradientRule | None = None,
+    n_inputs: int = 100,
+    n_hidden: int = 120,
+    rate: float = 0.1,
+    dtype: str = "float32",
+    n_threads: int = 1,
+) -> RasterTask:
+    """Make the task: the same seed gives the same trains and the same initial weights.
+
+    Parameters
+    ----------
+    seed : int
+    rule : GradientRule, optional
+        The released rule if not given.
+    n_inputs, n_hidden : int
+    rate : float
+        Probability of an input spike in a step.
+    dtype : {"float32", "float64"}
+    n_threads : int
+        There is one sample, so more than one brings nothing.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range.
+    """
+    checks.positive_integer("n_inputs", n_inputs)
+    checks.positive_integer("n_hidden", n_hidden)
+    if checks.real_number("rate", rate, above=0.0) > 1.0:
+        raise ValueError(f"rate must be at most 1, got {rate:g}")
+    checks.float_dtype("dtype", dtype)
+    desired = desired_raster()[:, None, :]
+    rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
+    inputs = (rng.random((len(desired), 1, n_inputs)) < rate).astype(dtype)
+    network = Network.from_spec(
+        str(n_hidden),
+        (n_inputs,),
+        desired.shape[2],
+        len(desired),
+        NeuronParameters(tau_m=5.0, tau_s=2.0),
+        rule,
+        seed,
+        dtype,
+        weight_scale=3.0,
+        n_threads=n_threads,
+    )
+    return RasterTask(inputs, desired.astype(dtype), network)
+
+
+def learn(
+    task: RasterTask, n_updates: int = 3000, *, report: Callable[[int, float], None] = lambda update, loss: None
+) -> list[float]:
+    """Train the network in place on its one sample; return the loss before every update and after the last.
+
+    Parameters
+    ----------
+    task : RasterTask
+    n_updates : int
+    report : callable
+        Told the number of each update and the loss before it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If n_updates is not a positive integer.
+    """
+    optimiser = AdamW(task.network.weights, learning_rate=2e-3, weight_decay=0.0)
+    history = []
+    for update in range(checks.positive_integer("n_updates", n_updates)):
+        loss, gradients = task.network.loss_and_gradients(task.inputs, task.desired, loss="spike-train")
+        optimiser.step(gradients)
+        history.append(loss)
+        report(update, loss)
+    a = task.network.forward(task.inputs)
+    return [*history, value_and_gradient("spike-train", a, task.desired, task.network.neuron)[0]]
+
+
+def output_spikes(task: RasterTask) -> Array:
+    """The output neurons' spike trains (T, n_out), read back from the PSC: s[t] = 1 where a[t] > (1 - theta_s) a[t-1].
+
+    Half a fresh PSC's height, theta_s / 2, parts the two cases.
+    """
+    a = task.network.forward(task.inputs)[:, 0]
+    theta_s = task.network.neuron.theta_s
+    before = np.concatenate([np.zeros_like(a[:1]), a[:-1]])
+    return (a - (1.0 - theta_s) * before > theta_s / 2).astype(np.float64)
+
+
+def as_text(spikes: Array) -> str:
+    """Draw spike trains (T, n_out) with one character a step and neuron 0 at the bottom."""
+    return "\n".join("".join("#" if s else "." for s in row) for row in spikes.T[::-1])

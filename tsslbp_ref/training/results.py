@@ -1,0 +1,223 @@
+"""What the runs reached, beside the paper's numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tsslbp_ref.model.parameters import named_rules
+from tsslbp_ref.training.checkpoints import CheckpointError, write_atomically
+from tsslbp_ref.training.experiments import EXPERIMENTS, PaperAccuracy
+from tsslbp_ref.training.run_files import CONFIG, METRIC_NAMES, is_count, read_config, read_metrics
+
+PERCENT = 100.0
+FULL_SIZES = {  # training and test samples
+    "mnist": (60_000, 10_000),
+    "fashion-mnist": (60_000, 10_000),
+    "n-mnist": (60_000, 10_000),
+    "cifar-10": (50_000, 10_000),
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All seeds of one experiment under one rule, on the same part of the data; accuracies in percent of the test set.
+
+    `best` is a run's best epoch, the paper's measure; `final` its last epoch; `curves` has every epoch of every run.
+    `part` is the number of training and test samples where that is not the whole data set.
+    """
+
+    experiment: str
+    variant: str
+    best: list[float]
+    final: list[float]
+    epochs: list[int]
+    paper: PaperAccuracy | None
+    part: tuple[int, int] | None = None
+    curves: list[list[float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What the runs of one line of the table have in common."""
+
+    experiment: str
+    variant: str
+    part: tuple[int, int] | None
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Every run folder below `runs`, sorted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    OSError
+        If `runs` is no folder, or a folder below it cannot be read.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise OSError(error.errno, f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    folders = sorted(Path(folder) for folder, _, files in os.walk(runs, onerror=unreadable) if CONFIG in files)
+    if not folders:
+        raise FileNotFoundError(f"no runs below {runs}")
+    return folders
+
+
+def variant_of(config: dict[str, Any], folder: Path) -> str:
+    """The name of a run's rule, and of its loss where that is not the experiment's, read from its settings.
+
+    A rule that has no name goes by the folder that its seeds are in.
+    """
+    found = config["rule"]
+    named = (
+        name for name, rule in named_rules().items() if found == {key: str(getattr(rule, key, "")) for key in found}
+    )
+    rule = next(named, folder.parent.name)
+    row, loss = EXPERIMENTS.get(config["title"]), config["settings"]["loss"]
+    return rule if row is not None and row.loss == loss else f"{rule}-{loss}"
+
+
+def part_of(config: dict[str, Any]) -> tuple[int, int] | None:
+    """How many training and test samples a run has used; None for the whole data set, and where it is not noted.
+
+    The first runs, all of them on whole data sets, did not note it.
+    """
+    if "task" not in config:
+        return None
+    n_train, n_test = config["task"]["n_train"], config["task"]["n_test"]
+    if not (is_count(n_train) and is_count(n_test)):
+        raise TypeError("task must hold two numbers of samples")
+    row = EXPERIMENTS.get(config["title"])
+    return None if row is not None and FULL_SIZES[row.dataset] == (n_train, n_test) else (n_train, n_test)
+
+
+def _runs(runs: Path) -> Iterator[tuple[Path, _Group, list[dict[str, Any]]]]:
+    """Folder, group and epochs of every run below a folder; one without a finished epoch is left out."""
+    for folder in run_folders(runs):
+        config = read_config(folder)
+        try:
+            group = _Group(str(config["title"]), variant_of(config, folder), part_of(config))
+        except (KeyError, TypeError) as error:
+            reason = f"{type(error).__name__} {error}"
+            raise CheckpointError(f"{folder / CONFIG} holds no settings of a run: {reason}") from error
+        rows = read_metrics(folder)
+        if rows:
+            yield folder, group, rows
+
+
+def collect(runs: Path) -> list[Summary]:
+    """Summarise all runs below a folder, by experiment, rule and part of the data.
+
+    A run without a finished epoch is left out.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no run, or none with a finished epoch, or a file of a run cannot be read.
+    """
+    groups: dict[_Group, list[list[dict[str, Any]]]] = {}
+    for _, group, rows in _runs(runs):
+        groups.setdefault(group, []).append(rows)
+    if not groups:
+        raise ValueError(f"no finished epoch below {runs}")
+    return [_summary(group, groups[group]) for group in sorted(groups, key=_place)]
+
+
+def _place(group: _Group) -> tuple[str, str, tuple[int, ...]]:
+    """Where a group stands in the table: by name, the whole data set before parts of it."""
+    return group.experiment, group.variant, group.part or ()
+
+
+def _summary(group: _Group, runs: list[list[dict[str, Any]]]) -> Summary:
+    curves = [[PERCENT * row["test_accuracy"] for row in rows] for rows in runs]
+    return Summary(
+        group.experiment,
+        group.variant,
+        best=[max(curve) for curve in curves],
+        final=[curve[-1] for curve in curves],
+        epochs=[len(curve) for curve in curves],
+        paper=EXPERIMENTS[group.experiment].paper if group.experiment in EXPERIMENTS else None,
+        part=group.part,
+        curves=curves,
+    )
+
+
+def as_text(table: list[Summary]) -> str:
+    """An aligned table: mean +- std over seeds of the best epoch, the best run, the final epoch, and the paper's.
+
+    Runs on a part of the data are marked by its size, which the paper's number is not of: a column that is there only
+    if there is such a run.
+    """
+    parts = any(summary.part for summary in table)
+    size = ("train/test samples",) if parts else ()
+    head = ("experiment", "rule", *size, "seeds", "epochs", "best epoch", "best run", "final epoch", "paper")
+    rows = [head]
+    for summary in table:
+        shortest, longest = min(summary.epochs), max(summary.epochs)
+        rows.append(
+            (
+                summary.experiment,
+                summary.variant,
+                *((samples(summary.part),) if parts else ()),
+                str(len(summary.best)),
+                str(longest) if shortest == longest else f"{shortest}-{longest}",
+                _mean_std(summary.best),
+                f"{max(summary.best):.2f}",
+                _mean_std(summary.final),
+                _paper(summary.paper),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def samples(part: tuple[int, int] | None) -> str:
+    """The size of the part of the data that runs have used, or "all"."""
+    return "all" if part is None else f"{part[0]}/{part[1]}"
+
+
+def _mean_std(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} +- {statistics.stdev(values):.2f}"
+
+
+def _paper(paper: PaperAccuracy | None) -> str:
+    if paper is None:
+        return "-"
+    if paper.mean is None:
+        return f"best {paper.best:.2f}"
+    return f"{paper.mean:.2f} +- {paper.std:.2f}, best {paper.best:.2f}"
+
+
+def write_csv(runs: Path, path: Path) -> None:
+    """Write every epoch of every run as one line: experiment, rule, seed folder, then the metrics.
+
+    Raises
+    ------
+    ValueError
+        If there is no finished epoch.
+    OSError
+        If the file cannot be written; what was there stays.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("experiment", "rule", "run", *METRIC_NAMES))
+    n_epochs = 0
+    for folder, group, rows in _runs(runs):
+        run = (group.experiment, group.variant, folder.name)
+        writer.writerows((*run, *(row[name] for name in METRIC_NAMES)) for row in rows)
+        n_epochs += len(rows)
+    if not n_epochs:
+        raise ValueError(f"no finished epoch below {runs}")
+    write_atomically(path, text.getvalue().encode())

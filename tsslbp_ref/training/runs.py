@@ -1,0 +1,381 @@
+"""A run and its folder: config.json, metrics.jsonl, checkpoint-last.npz and checkpoint-best.npz.
+
+A run that was stopped, by a signal or by kill -9 at any moment, goes on from its last checkpoint as if never stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import reprlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsslbp_ref.model.layers import Dropout, SumPool2d
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.training import checkpoints
+from tsslbp_ref.training.checkpoints import CheckpointError
+from tsslbp_ref.training.run_files import (
+    BEST,
+    CONFIG,
+    LAST,
+    METRICS,
+    is_count,
+    is_finite_number,
+    read_config,
+    read_metrics,
+)
+from tsslbp_ref.training.run_files import (
+    METRIC_NAMES as METRIC_NAMES,  # readers of a run's files know them by this module
+)
+from tsslbp_ref.training.run_files import refuse_occupied as refuse_occupied
+from tsslbp_ref.training.stopping import asked_to_stop, signals_noted
+from tsslbp_ref.training.tasks import Task
+from tsslbp_ref.training.trainer import Progress, Trainer, TrainingSettings
+
+SAME_IN_A_RESUMED_RUN = ("neuron", "rule", "layers", "n_steps", "dtype", "n_threads", "settings")
+SAME_IF_NOTED = ("factors", "task")  # the first runs' configs do not have these
+SAVE_EVERY_S = 600.0  # within an epoch, so that kill -9 costs minutes even where an epoch takes hours
+
+
+class InterruptedRunError(Exception):
+    """The run was told to stop and has saved its state; `signum` says by which signal."""
+
+    def __init__(self, signum: int, folder: Path) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}; the state is saved in {folder}, --resume goes on")
+        self.signum = signum
+
+
+class Run:
+    """Train in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    network : Network
+    task : Task
+    settings : TrainingSettings
+    title : str
+        What the run is, for config.json.
+    resume : bool
+        Go on from the folder's last checkpoint; without one, start anew.
+    show_progress : bool
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds a run and `resume` is not asked for: nothing is overwritten.
+    CheckpointError
+        If a file of the run is missing, cannot be read or belongs to another network or other settings: nothing is
+        changed.
+    ValueError
+        If the run has trained more epochs than the settings ask for: nothing is changed.
+    OSError
+        If the folder cannot be written, or another process trains in it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        network: Network,
+        task: Task,
+        settings: TrainingSettings,
+        *,
+        title: str = "",
+        resume: bool = False,
+        show_progress: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.trainer = Trainer(network, task, settings, show_progress=show_progress)
+        self.config = _config(network, task, settings, title)
+        refuse_occupied(self.folder, resume=resume)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with checkpoints.locked(self.folder):
+            # All reading comes before any writing: a folder that cannot be resumed stays as it is.
+            rows = self._restored_metrics()
+            self._refuse_fewer_epochs()
+            for name in (CONFIG, METRICS, LAST, BEST):
+                checkpoints.remove_parts(self.folder / name)
+            self._write(CONFIG, json.dumps(self.config, indent=2) + "\n")
+            if (self.folder / METRICS).exists():
+                self._write(METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def run(
+        self, stop: Callable[[], int] = lambda: 0, *, save_every_s: float = SAVE_EVERY_S
+    ) -> Iterator[dict[str, Any]]:
+        """Train to the last epoch, yielding each epoch's metrics once they are on disk with its checkpoint.
+
+        Parameters
+        ----------
+        stop : callable
+            Asked after every mini-batch, beside the signals SIGINT, SIGTERM and SIGHUP; returns the number of a signal
+            to stop as if by it, else 0.
+        save_every_s : float
+            Seconds between checkpoints within an epoch.
+
+        Raises
+        ------
+        InterruptedRunError
+            After such a signal, once the state is saved.
+        OSError
+            If the disk is full, or another process trains in the folder; the last checkpoint survives.
+        Exception
+            Whatever the task or the network raises, once the batches before it are saved: a resumed run goes on there.
+        """
+        progress, epochs = self.trainer.progress, self.trainer.settings.epochs
+        with checkpoints.locked(self.folder), signals_noted() as noted:
+            while progress.epoch < epochs:
+                metrics = self._train_and_save(noted, stop, save_every_s)
+                progress = self.trainer.progress
+                if metrics is not None:
+                    yield metrics
+                if noted and progress.epoch < epochs:
+                    raise InterruptedRunError(noted[0], self.folder)
+
+    def _train_and_save(self, noted: list[int], stop: Callable[[], int], save_every_s: float) -> dict[str, Any] | None:
+        """Train to the end of the epoch, or until stopped, or until a checkpoint is due; save; return the metrics."""
+        trainer = self.trainer
+        best_before = trainer.progress.best_accuracy
+        due = time.monotonic() + save_every_s
+
+        def pause() -> bool:
+            in_test = trainer.progress.seen >= trainer.task.n_train  # a test that is cut off begins anew, so let it be
+            return asked_to_stop(noted, stop) or (time.monotonic() > due and not in_test)
+
+        try:
+            metrics = trainer.run_epoch(pause)
+        except Exception:
+            if trainer.between_batches:
+                with suppress(OSError):  # a disk in trouble must not hide what went wrong first
+                    self._save(LAST)
+            raise
+        if metrics is not None:
+            # Metrics first: a kill between the two leaves a line too many, which a resumed run drops.
+            self._append(metrics)
+            if metrics["test_accuracy"] > best_before:
+                self._save(BEST)
+        self._save(LAST)
+        return metrics
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no epoch left to train."""
+        return self.trainer.progress.epoch >= self.trainer.settings.epochs
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All epochs so far, from disk."""
+        return read_metrics(self.folder)
+
+    def _restored_metrics(self) -> list[dict[str, Any]]:
+        """Restore the trainer from the folder, if it holds anything, and return the epochs that are done."""
+        if (self.folder / CONFIG).exists():
+            _same_run(self.config, read_config(self.folder), self.folder / CONFIG)
+        rows = read_metrics(self.folder)
+        if (self.folder / LAST).exists():
+            restore(self.trainer, self.folder / LAST)
+        else:
+            self._refuse_lost_checkpoint(len(rows))
+        n_done = self.trainer.progress.epoch
+        if len(rows) < n_done or any(row["epoch"] != number for number, row in enumerate(rows[:n_done], start=1)):
+            raise CheckpointError(f"{self.folder / METRICS} does not hold the {n_done} epochs of {LAST}")
+        if len(rows) > n_done + 1:  # a kill leaves one line too many, not two
+            raise CheckpointError(f"{self.folder / METRICS} holds {len(rows)} epochs, but {LAST} has {n_done}")
+        self._check_best(n_done)
+        return rows[:n_done]
+
+    def _check_best(self, n_done: int) -> None:
+        """Raise unless the checkpoint of the best epoch is there, once an epoch is done, and is sound."""
+        path = self.folder / BEST
+        if path.exists():
+            _sound_state(self.trainer, path)
+        elif n_done:
+            remedy = f"put it back, or copy {LAST} to it to go on without them"
+            raise CheckpointError(f"{path} is missing, and with it the weights of the best epoch: {remedy}")
+
+    def _refuse_lost_checkpoint(self, n_epochs: int) -> None:
+        """Raise if the last checkpoint is missing where a kill cannot have kept it from being written."""
+        path = self.folder / BEST
+        best_epoch = _sound_state(self.trainer, path)[1].epoch if path.exists() else 0
+        trained = max(n_epochs, best_epoch)
+        if trained > 1 or best_epoch > n_epochs:  # a kill in the first epoch leaves its metrics, then its checkpoint
+            held = f"{METRICS} has {n_epochs} epochs and {BEST} is of epoch {best_epoch}"
+            remedy = f"put it back, or copy {BEST} to it to go on from there" if best_epoch else "put it back"
+            raise CheckpointError(f"{self.folder / LAST} is missing, but {held}: {remedy}")
+
+    def _refuse_fewer_epochs(self) -> None:
+        """Raise if the run has trained more epochs than it is to have."""
+        progress, epochs = self.trainer.progress, self.trainer.settings.epochs
+        least = progress.epoch + (progress.batch > 0)
+        if epochs < least:
+            done = f"is in epoch {least}" if progress.batch else f"has finished {least} epochs"
+            raise ValueError(f"{self.folder} {done} already: --epochs must be at least {least}, got {epochs}")
+
+    def _save(self, name: str) -> None:
+        trainer = self.trainer
+        arrays = {f"weight{i}": W for i, W in enumerate(trainer.network.weights)}
+        arrays |= {f"mean{i}": m for i, m in enumerate(trainer.optimiser.means)}
+        arrays |= {f"square{i}": v for i, v in enumerate(trainer.optimiser.squares)}
+        meta = {
+            "config": self.config,
+            "progress": dataclasses.asdict(trainer.progress),
+            "optimiser_steps": trainer.optimiser.n_steps,
+        }
+        checkpoints.save(self.folder / name, arrays, meta)
+
+    def _append(self, metrics: dict[str, Any]) -> None:
+        path = self.folder / METRICS
+        line = json.dumps(metrics, allow_nan=False) + "\n"
+        try:
+            with path.open("a") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())  # before the checkpoint, so that it never has an epoch that this file lacks
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+
+    def _write(self, name: str, text: str) -> None:
+        checkpoints.write_atomically(self.folder / name, text.encode())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What must agree
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _config(network: Network, task: Task, settings: TrainingSettings, title: str) -> dict[str, Any]:
+    """All that decides a run's numbers, JSON-able."""
+    config = {
+        "title": title,
+        "neuron": dataclasses.asdict(network.neuron),
+        "rule": {k: str(v) for k, v in dataclasses.asdict(network.rule).items()},
+        "layers": [f"{type(layer).__name__} {layer.input_shape} -> {layer.output_shape}" for layer in network.layers],
+        "factors": _factors(network),
+        "task": _noted(task),
+        "n_steps": network.n_steps,
+        "dtype": network.dtype.name,
+        "n_threads": network.workers.n_threads,
+        "settings": dataclasses.asdict(settings),
+    }
+    return json.loads(json.dumps(config))
+
+
+def _noted(task: Task) -> dict[str, Any]:
+    """How many samples a task has, and what tells its data from others, if it says so."""
+    fingerprint = getattr(task, "data_sha256", None)
+    sizes = {"n_train": task.n_train, "n_test": task.n_test}
+    return sizes if fingerprint is None else {**sizes, "data_sha256": fingerprint}
+
+
+def _factors(network: Network) -> list[str]:
+    """What the maps without weights do beyond their shapes."""
+    factors = []
+    for layer in network.layers:
+        if isinstance(layer, SumPool2d):
+            factors.append(f"pool gain {layer.gain}")
+        if isinstance(layer, Dropout):
+            factors.append(f"dropout {layer.rate} {layer.form}")
+    return factors
+
+
+def _same_run(wanted: dict[str, Any], found: Any, path: Path) -> None:
+    """Raise unless a run found on disk has the settings of this one; the number of epochs may grow."""
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no settings of a run, but {type(found).__name__}")
+    for key in SAME_IN_A_RESUMED_RUN + tuple(key for key in SAME_IF_NOTED if key in found):
+        one, other = wanted[key], found.get(key)
+        if key in SAME_IF_NOTED and isinstance(one, dict) and isinstance(other, dict):
+            one = {name: value for name, value in one.items() if name in other}
+        if key == "settings" and isinstance(other, dict):
+            one, other = {**one, "epochs": None}, {**other, "epochs": None}
+        difference = _first_difference(key, one, other)
+        if difference is not None:
+            raise CheckpointError(f"{path} is of another run: its {difference}")
+
+
+def _first_difference(place: str, wanted: Any, found: Any) -> str | None:
+    """Say where two JSON values first differ, as "place is this, here it is that"; None where they do not."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        inner = (_first_difference(f"{place}.{key}", wanted[key], found.get(key)) for key in wanted)
+        return next((difference for difference in inner if difference is not None), None)
+    return None if wanted == found else f"{place} is {found}, here it is {wanted}"
+
+
+def restore(trainer: Trainer, path: Path) -> None:
+    """Put a checkpoint's weights, optimiser averages and counters into a trainer.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be read or belongs to another network or other settings; the trainer is unchanged.
+    """
+    arrays, progress, n_steps = _sound_state(trainer, path)
+    optimiser = trainer.optimiser
+    for i, W in enumerate(trainer.network.weights):
+        W[...] = arrays[f"weight{i}"]
+        optimiser.means[i][...] = arrays[f"mean{i}"]
+        optimiser.squares[i][...] = arrays[f"square{i}"]
+    optimiser.n_steps = n_steps
+    trainer.progress = progress
+
+
+def _sound_state(trainer: Trainer, path: Path) -> tuple[dict[str, np.ndarray], Progress, int]:
+    """A checkpoint's arrays, progress and number of updates, once all of them are known to fit the trainer."""
+    arrays, meta = checkpoints.load(path)
+    _same_run(_config(trainer.network, trainer.task, trainer.settings, ""), meta.get("config"), path)
+    progress, n_steps = _counters(meta, trainer.task.n_train, path)
+    optimiser = trainer.optimiser
+    _fit({"mean": optimiser.means, "square": optimiser.squares, "weight": trainer.network.weights}, arrays, path)
+    return arrays, progress, n_steps
+
+
+def _counters(meta: dict[str, Any], n_train: int, path: Path) -> tuple[Progress, int]:
+    """The progress and the number of updates that a checkpoint's meta data holds."""
+    try:
+        progress, n_steps = Progress(**meta["progress"]), meta["optimiser_steps"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} lacks the counters of a run: {type(error).__name__} {error}") from error
+    values = dataclasses.asdict(progress)
+    wrong = [name for name in ("epoch", "batch", "correct", "seen") if not is_count(values[name])]
+    wrong += [name for name in ("loss", "seconds", "best_accuracy") if not is_finite_number(values[name])]
+    if wrong:
+        raise CheckpointError(f"{path} holds no counters of a run: its {wrong[0]} is {reprlib.repr(values[wrong[0]])}")
+    if not is_count(n_steps):
+        raise CheckpointError(f"{path} holds no counters of a run: its optimiser_steps is {reprlib.repr(n_steps)}")
+    if progress.seen > n_train:
+        raise CheckpointError(f"{path} holds no counters of a run: it has seen {progress.seen} samples of {n_train}")
+    return progress, n_steps
+
+
+def _fit(wanted: dict[str, list[np.ndarray]], arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Raise unless the checkpoint's arrays of each name have the number, type and shapes of the wanted ones.
+
+    Their numbers must be finite: training ends before others are reached.
+    """
+    for name, group in wanted.items():
+        forms = {f"{name}{i}": _form(array) for i, array in enumerate(group)}
+        found = {key: _form(array) for key, array in arrays.items() if key.startswith(name)}
+        if forms != found:
+            raise CheckpointError(f"{path} is of another network: it has {found}, here it is {forms}")
+        for key in forms:
+            if not np.isfinite(arrays[key]).all():
+                raise CheckpointError(f"{path} holds numbers that are not finite, in {key}")
+
+
+def _form(array: np.ndarray) -> str:
+    """Type and shape, such as "float32 (10, 400)"; the order of a number's bytes does not matter."""
+    return f"{array.dtype.name} {array.shape}"
+
+
+def load_weights(network: Network, arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Put a checkpoint's weights into a network, in place, if they fit."""
+    _fit({"weight": network.weights}, arrays, path)
+    for i, W in enumerate(network.weights):
+        W[...] = arrays[f"weight{i}"]

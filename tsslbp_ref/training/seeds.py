@@ -1,0 +1,359 @@
+"""Runs of an experiment under several seeds, in processes that share the cores or on a dask.distributed cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from tsslbp_ref.engine.workers import available_cores
+from tsslbp_ref.model.parameters import rule_by_name
+from tsslbp_ref.training.checkpoints import write_atomically
+from tsslbp_ref.training.experiments import experiment
+from tsslbp_ref.training.run_files import CONFIG, read_config, read_metrics, refuse_occupied
+from tsslbp_ref.training.runs import InterruptedRunError, Run
+from tsslbp_ref.training.stopping import signals_noted
+from tsslbp_ref.training.tasks import task_of
+from tsslbp_ref.training.trainer import TrainingSettings, epoch_line
+
+BAD_INPUT, SIGNAL_BASE = 2, 128
+POLL_S = 0.2
+CONNECT_S = 10.0
+# What a run in a pool is stopped by when the process that started it has gone; Windows has no such signal.
+PARENT_GONE = getattr(signal, "SIGHUP", signal.SIGTERM)
+KNOWN_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, CancelledError)
+
+_parent_gone = threading.Event()
+_at_work: AbstractContextManager[Any] = nullcontext()  # in a process of the pool, a lock
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run, whatever the seed.
+
+    Parameters
+    ----------
+    experiment, rule : str
+    loss : str, optional
+        In the place of the experiment's.
+    epochs : int, optional
+        In the place of the experiment's.
+    runs : Path
+        Folder of the run folders, runs/<experiment>/<rule>/seed<k>.
+    data : Path, optional
+    download, resume : bool
+    threads : int, optional
+        A run. If not given: as many as a resumed run had, else the runs share all cores.
+    stop_file : Path, optional
+        A run stops when this file appears, as if by the signal whose number is in it.
+    """
+
+    experiment: str
+    rule: str = "released"
+    loss: str | None = None
+    epochs: int | None = None
+    runs: Path = Path("runs")
+    data: Path | None = None
+    download: bool = True
+    resume: bool = False
+    threads: int | None = None
+    stop_file: Path | None = None
+
+    def folder(self, seed: int) -> Path:
+        """The seed's run folder."""
+        variant = self.rule if self.loss is None else f"{self.rule}-{self.loss}"
+        return self.runs / self.experiment / variant / f"seed{seed}"
+
+    def settings(self, seed: int) -> TrainingSettings:
+        """How the seed is trained: the experiment's row, with this plan's loss and epochs where they are given."""
+        row = experiment(self.experiment)
+        return TrainingSettings(
+            epochs=self.epochs or row.epochs,
+            batch_size=row.batch_size,
+            learning_rate=row.learning_rate,
+            loss=self.loss or row.loss,
+            loss_settings=row.loss_settings,
+            seed=seed,
+        )
+
+    def stop(self) -> int:
+        """The number of the signal in the stop file, or SIGHUP if this process has outlived its parent; else 0."""
+        if _parent_gone.is_set():
+            return int(PARENT_GONE)
+        if self.stop_file is None or not self.stop_file.exists():
+            return 0
+        return int(self.stop_file.read_text())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One seed
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
+    """Run the plan under one seed, in its folder; return 0, or 128 + the signal that stopped it."""
+    folder = plan.folder(seed)
+    refuse_occupied(folder, resume=plan.resume)  # before the data, which takes longer
+    row = experiment(plan.experiment)
+    network = row.network(seed, rule=rule_by_name(plan.rule), n_threads=_threads(plan, folder))
+    task = task_of(row, plan.data, download=plan.download)
+    settings = plan.settings(seed)
+    run = Run(folder, network, task, settings, title=plan.experiment, resume=plan.resume, show_progress=show_progress)
+    if run.finished:
+        print(f"{plan.experiment} {plan.rule} seed {seed}  all {settings.epochs} epochs are done already", flush=True)
+    try:
+        for metrics in run.run(plan.stop):
+            print(f"{plan.experiment} {plan.rule} seed {seed}  {epoch_line(metrics)}", flush=True)
+    except InterruptedRunError as stop:
+        print(f"tsslbp-ref: {stop}", file=sys.stderr, flush=True)
+        return SIGNAL_BASE + stop.signum
+    return 0
+
+
+def _threads(plan: Plan, folder: Path) -> int | None:
+    """The plan's threads; a run that is resumed keeps its own, which its bits depend on."""
+    if plan.threads is None and plan.resume and (folder / CONFIG).exists():
+        found = read_config(folder).get("n_threads")
+        return found if isinstance(found, int) else None
+    return plan.threads
+
+
+def run_seed_apart(plan: Plan, seed: int, default_threads: int) -> int:
+    """`run_seed` in a process of a pool or a cluster, where several runs share the cores."""
+    with _at_work:
+        if plan.stop():  # a seed that was waiting when the others were stopped
+            return SIGNAL_BASE + plan.stop()
+        # For good, not for the length of the run: another run may be in this process at the same time.
+        threadpool_limits(1, user_api="blas")
+        threads = _threads(plan, plan.folder(seed)) or default_threads
+        return run_seed(replace(plan, threads=threads), seed, show_progress=False)
+
+
+def _pool(n_processes: int) -> ProcessPoolExecutor:
+    """Processes that are spawned, not forked: a fork in a process that has threads may hang."""
+    return ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn"), _end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let this process of a pool end if its parent is killed outright, once the seed at work has saved its state."""
+    global _at_work
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    lock = _at_work = threading.Lock()
+
+    def watch() -> None:
+        parent.join()
+        _parent_gone.set()
+        with lock:  # free when no seed is at work; then nobody is there to give it another
+            os._exit(SIGNAL_BASE + PARENT_GONE)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several seeds
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def train(plan: Plan, seeds: Sequence[int], *, show_progress: bool = False, dask: str | None = None) -> int:
+    """Run the plan under every seed; return the exit status.
+
+    Parameters
+    ----------
+    plan : Plan
+    seeds : sequence of int
+        One runs in this process; several in processes, or wherever `dask` says.
+    show_progress : bool
+        Draw a progress bar, for a single seed.
+    dask : str, optional
+        Address of a dask.distributed scheduler that the seeds are sent to. Its workers must see the run folders and
+        the data under the same paths as this machine.
+
+    Returns
+    -------
+    int
+        0, or 128 + the signal that stopped it, or 2 if a seed failed while others went on (its error is one line on
+        standard error).
+
+    Raises
+    ------
+    ValueError, TypeError, OSError, ImportError
+        Before anything is trained, if a name is unknown, data is missing, a run folder cannot be used or the cluster
+        cannot be reached.
+    """
+    rule_by_name(plan.rule)
+    for seed in seeds:
+        plan.settings(seed)
+        refuse_occupied(plan.folder(seed), resume=plan.resume)
+    if dask is not None:
+        return _train_on_dask(plan, seeds, dask)
+    if len(seeds) == 1:
+        return run_seed(plan, seeds[0], show_progress=show_progress)
+    task_of(experiment(plan.experiment), plan.data, download=plan.download)  # once, not by every process at a time
+    n_processes = min(len(seeds), available_cores())
+    threads = max(1, available_cores() // n_processes)
+    with _pool(n_processes) as pool:
+        return run_on(pool, plan, seeds, at_once=n_processes, threads=threads)
+
+
+def run_on(
+    pool: Executor,
+    plan: Plan,
+    seeds: Sequence[int],
+    *,
+    at_once: int,
+    threads: int = 1,
+    report: Callable[[int], int] = lambda seed: 0,
+    known_errors: tuple[type[BaseException], ...] = KNOWN_ERRORS,
+) -> int:
+    """Run the plan under every seed on an executor and return the worst exit status.
+
+    Parameters
+    ----------
+    pool : Executor
+    plan : Plan
+    seeds : sequence of int
+    at_once : int
+        Seeds that the pool holds at a time; the others wait here, where a signal can still call them off.
+    threads : int
+        A run, if the plan does not say.
+    report : callable
+        Told a seed that has finished; returns an exit status.
+    known_errors : tuple of exception types
+        What a seed may fail of while the others go on.
+    """
+    waiting = list(seeds)
+    running: dict[Future[int], int] = {}
+    worst = 0
+    with _stop_file(plan) as stop_file, signals_noted() as noted:
+        stoppable = replace(plan, stop_file=stop_file)
+        while (waiting and not noted) or running:
+            while waiting and not noted and len(running) < at_once:
+                seed = waiting.pop(0)
+                running[_submit(pool, stoppable, seed, threads)] = seed
+            done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            if noted and not stop_file.exists():
+                write_atomically(stop_file, str(noted[0]).encode())
+            for future in done:
+                seed = running.pop(future)
+                worst = max(worst, _status(future, seed, known_errors, stopped=bool(noted)) or report(seed))
+    return max(worst, SIGNAL_BASE + noted[0]) if noted and (waiting or worst) else worst
+
+
+def _submit(pool: Executor, plan: Plan, seed: int, threads: int) -> Future[int]:
+    """Hand a seed to the pool; a pool that is broken makes a future that has failed."""
+    with _interrupts_blocked():
+        try:
+            return pool.submit(run_seed_apart, plan, seed, threads)
+        except BrokenProcessPool as error:
+            failed: Future[int] = Future()
+            failed.set_exception(error)
+            return failed
+
+
+def _status(future: Future[int], seed: int, known_errors: tuple[type[BaseException], ...], *, stopped: bool) -> int:
+    """The exit status of a seed that has ended; an error is told in one line."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        message = "the processes of the seeds were killed; --resume goes on"
+        if stopped:  # a process that had nothing to save yet may die of the signal itself
+            return BAD_INPUT
+    except known_errors as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+    print(f"tsslbp-ref: error: seed {seed}: {message}", file=sys.stderr, flush=True)
+    return BAD_INPUT
+
+
+@contextmanager
+def _stop_file(plan: Plan) -> Iterator[Path]:
+    """A path for the stop file, beside the run folders, where processes on other machines see it, too."""
+    plan.runs.mkdir(parents=True, exist_ok=True)
+    path = plan.runs / f".stop-{secrets.token_hex(4)}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Let processes that start meanwhile never hear Ctrl-C: this one does, and stops them by the stop file."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A cluster
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _train_on_dask(plan: Plan, seeds: Sequence[int], address: str) -> int:
+    """Send the seeds to a dask.distributed cluster, through its executor interface."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError("--dask needs the package distributed: pip install 'tsslbp-ref[dask]'") from error
+    _refuse_unreachable(address)
+    shared = replace(
+        plan,
+        runs=plan.runs.resolve(),
+        data=None if plan.data is None else plan.data.resolve(),
+        resume=True,  # a cluster starts a task again whose worker died; its run then goes on
+    )
+    with distributed.Client(address, timeout=CONNECT_S, set_as_default=False) as client:
+        return run_on(
+            client.get_executor(pure=False),
+            shared,
+            seeds,
+            at_once=len(seeds),
+            report=lambda seed: _gathered(shared, seed),
+            known_errors=(*KNOWN_ERRORS, distributed.KilledWorker),
+        )
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Raise unless something answers at the address; distributed itself would litter standard error."""
+    from distributed.comm.addressing import get_address_host_port, parse_address
+    from distributed.comm.registry import get_backend
+
+    try:
+        scheme, _ = parse_address(address)
+        get_backend(scheme)  # a ValueError if there is none of this name
+        if scheme in ("tcp", "tls"):
+            socket.create_connection(get_address_host_port(address), timeout=CONNECT_S).close()
+    except ValueError as error:
+        raise ValueError(f"--dask must be an address such as tcp://host:8786, got {address!r}: {error}") from error
+    except OSError as error:
+        raise ConnectionError(f"--dask: no scheduler answers at {address}: {error}") from error
+
+
+def _gathered(plan: Plan, seed: int) -> int:
+    """Print the last epoch of a run that a worker has finished; an error if its folder is not to be seen here."""
+    folder = plan.folder(seed)
+    rows = read_metrics(folder)
+    if not rows:
+        message = f"its worker has finished, but {folder} is not here: workers must see the same file system"
+        print(f"tsslbp-ref: error: seed {seed}: {message}", file=sys.stderr, flush=True)
+        return BAD_INPUT
+    print(f"{plan.experiment} {plan.rule} seed {seed} done  {epoch_line(rows[-1])}", flush=True)
+    return 0

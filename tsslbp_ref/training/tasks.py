@@ -1,0 +1,154 @@
+"""What a network is trained on: mini-batches by index, each batch a function of its indices and a seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import datasets
+from tsslbp_ref.datasets.nmnist import EVENT_BYTES
+from tsslbp_ref.training.experiments import Experiment
+
+Array = npt.NDArray[Any]
+
+TEST_BATCH = 500
+EVENT_TEST_BATCH = 50
+DIGEST_EVERY = 64  # pictures; the labels tell nearly all already
+
+
+class Task(Protocol):
+    """Training samples by index and a test set in batches."""
+
+    @property
+    def n_train(self) -> int:
+        """Number of training samples."""
+
+    @property
+    def n_test(self) -> int:
+        """Number of test samples."""
+
+    def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Input and target of the samples; `rng` draws the augmentation, if the task has any."""
+
+    def test_batches(self) -> Iterator[tuple[Array, Array]]:
+        """The test set, in order."""
+
+
+class ImageTask:
+    """Static pictures: normalised once, augmented a batch at a time where the experiment says so."""
+
+    def __init__(
+        self, dataset: str, *, augment: bool, data_dir: str | Path | None = None, download: bool = True
+    ) -> None:
+        train = datasets.load_images(dataset, "train", data_dir, download)
+        test = datasets.load_images(dataset, "test", data_dir, download)
+        self.source = train.source
+        self.data_sha256 = _pictures_sha256(train, test)
+        self._dataset = dataset
+        self._augment = augment
+        # Augmentation crops raw pixels, so these stay uint8 until their batch is drawn.
+        self._train = train.images if augment else datasets.normalise(train.images, dataset)
+        self._train_labels = train.labels
+        self._test = datasets.normalise(test.images, dataset)
+        self._test_labels = test.labels
+
+    @property
+    def n_train(self) -> int:
+        """Number of training pictures."""
+        return len(self._train)
+
+    @property
+    def n_test(self) -> int:
+        """Number of test pictures."""
+        return len(self._test)
+
+    def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Pictures (B, C, H, W) float32 and labels (B,)."""
+        images = self._train[indices]
+        if self._augment:
+            images = datasets.normalise(datasets.augment_crop_flip(images, rng), self._dataset)
+        return images, self._train_labels[indices]
+
+    def test_batches(self) -> Iterator[tuple[Array, Array]]:
+        """Pictures and labels, 500 at a time."""
+        for start in range(0, self.n_test, TEST_BATCH):
+            run = slice(start, start + TEST_BATCH)
+            yield self._test[run], self._test_labels[run]
+
+
+def _pictures_sha256(*splits: datasets.ImageSet) -> str:
+    """What tells these pictures from others: a digest of all labels and of some of the pictures."""
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(np.asarray(split.labels, "<i8").tobytes())
+        digest.update(np.ascontiguousarray(split.images[::DIGEST_EVERY]).tobytes())
+    return digest.hexdigest()
+
+
+class EventTask:
+    """N-MNIST recordings, read and binned as they are needed.
+
+    The sizes of all files are looked at once, at the start: a truncated one should not end a run hours later.
+    """
+
+    def __init__(self, experiment: Experiment, data_dir: str | Path | None = None) -> None:
+        self._train = datasets.NMNIST(data_dir, "train")
+        self._test = datasets.NMNIST(data_dir, "test")
+        for path in (*self._train.paths, *self._test.paths):
+            size = path.stat().st_size
+            if not size or size % EVENT_BYTES:
+                found = f"the size of an event file must be a multiple of {EVENT_BYTES} bytes, got {size} bytes"
+                raise datasets.DataError(f"{path}: {found}")
+        self._experiment = experiment
+        self.source = self._train.source
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """What tells this data from other data: a digest of the recordings' class folders, names and sizes."""
+        digest = hashlib.sha256()
+        for recordings in (self._train, self._test):
+            for path in recordings.paths:
+                digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size};".encode())
+        return digest.hexdigest()
+
+    @property
+    def n_train(self) -> int:
+        """Number of training recordings."""
+        return len(self._train)
+
+    @property
+    def n_test(self) -> int:
+        """Number of test recordings."""
+        return len(self._test)
+
+    def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Spike trains (T, B, 2, 34, 34) and labels (B,)."""
+        return self._read(self._train, indices)
+
+    def test_batches(self) -> Iterator[tuple[Array, Array]]:
+        """Spike trains and labels, 50 at a time."""
+        for start in range(0, self.n_test, EVENT_TEST_BATCH):
+            yield self._read(self._test, np.arange(start, min(start + EVENT_TEST_BATCH, self.n_test)))
+
+    def _read(self, recordings: datasets.NMNIST, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        row = self._experiment
+        return recordings.batch(indices, row.n_steps, row.bin_width_us, stabilise=row.stabilise)
+
+
+def task_of(experiment: Experiment, data_dir: str | Path | None = None, *, download: bool = True) -> Task:
+    """The experiment's data set as a task.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the data is not found, or is not what it should be; the message names the file or folder.
+    """
+    if experiment.dataset == "n-mnist":
+        return EventTask(experiment, data_dir)
+    return ImageTask(experiment.dataset, augment=experiment.augment, data_dir=data_dir, download=download)

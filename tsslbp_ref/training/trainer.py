@@ -1,0 +1,222 @@
+"""The training loop: epochs of mini-batches, progress, metrics, and a state that can stop and go on bit for bit.
+
+Nothing random is carried from batch to batch: the order of an epoch and the draws of a batch are functions of (seed,
+epoch, batch). So weights, the optimiser's averages and three counters are the whole state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from tsslbp_ref import checks
+from tsslbp_ref.model import losses
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.optim import AdamW
+from tsslbp_ref.training.tasks import Task
+
+Array = npt.NDArray[Any]
+
+ORDER_STREAM, DRAW_STREAM = 0, 1  # keep the order of an epoch and the draws of its batches apart
+LABEL_LOSSES = tuple(name for name in losses.LOSSES if name != "spike-train")  # what a task with labels trains on
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train; the defaults are the paper's for MNIST.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+    learning_rate : float
+    loss : str
+        See `LABEL_LOSSES`.
+    loss_settings : LossSettings
+    seed : int
+        Of the data order, the augmentation and the dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is out of range or the loss's name is unknown.
+    """
+
+    epochs: int = 100
+    batch_size: int = 50
+    learning_rate: float = 5e-4
+    loss: str = "kernel"
+    loss_settings: losses.LossSettings = field(default_factory=losses.LossSettings)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.positive_integer("epochs", self.epochs)
+        checks.positive_integer("batch_size", self.batch_size)
+        checks.real_number("learning_rate", self.learning_rate, above=0.0)
+        checks.one_of("loss", self.loss, LABEL_LOSSES)
+        checks.instance_of("loss_settings", self.loss_settings, losses.LossSettings)
+        checks.positive_integer("seed", self.seed, minimum=0)
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the epoch, the batch within it, the epoch's sums so far, and the best epoch before it."""
+
+    epoch: int = 0
+    batch: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0  # of training; the time between a stop and a resume does not count
+    best_accuracy: float = -1.0
+
+
+class Trainer:
+    """Train a network on a task, an epoch at a time.
+
+    Parameters
+    ----------
+    network : Network
+        Trained in place.
+    task : Task
+    settings : TrainingSettings
+    show_progress : bool
+        Draw a tqdm bar on standard error.
+    """
+
+    def __init__(
+        self, network: Network, task: Task, settings: TrainingSettings, *, show_progress: bool = False
+    ) -> None:
+        self.network = network
+        self.task = task
+        self.settings = settings
+        self.show_progress = show_progress
+        self.optimiser = AdamW(network.weights, settings.learning_rate, workers=network.workers)
+        self.progress = Progress()
+        self._n_updates_counted = 0
+
+    @property
+    def between_batches(self) -> bool:
+        """Whether weights, averages and counters are of the same batch; not so after an error within an update."""
+        return self.optimiser.n_steps == self._n_updates_counted
+
+    def run_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+        """Train to the end of the current epoch, test, and return the epoch's metrics.
+
+        Parameters
+        ----------
+        should_stop : callable
+            Asked after every mini-batch, of the test too; True ends the call early.
+
+        Returns
+        -------
+        dict or None
+            epoch (from 1), train_loss (a sample), train_accuracy, test_accuracy (shares of 1), seconds and
+            samples_per_second of training; None if stopped early, with the state ready to go on.
+
+        Raises
+        ------
+        ValueError
+            If the gradients stop being finite or the task hands out what the network cannot take; the message says in
+            which batch.
+        """
+        self._n_updates_counted = self.optimiser.n_steps
+        order = self._rng(ORDER_STREAM).permutation(self.task.n_train)
+        # The optimiser's and the loss's sums are BLAS calls, too, and their last bits depend on BLAS's own threads.
+        with threadpool_limits(1, user_api="blas"):
+            with self._progress_bar(len(order)) as show:
+                while self.progress.seen < len(order):
+                    self._train_batch(order[self.progress.seen :][: self.settings.batch_size])
+                    show()
+                    if should_stop():
+                        return None
+            accuracy = self._test(should_stop)
+        return None if accuracy is None else self._finish_epoch(accuracy)
+
+    def _train_batch(self, indices: npt.NDArray[np.int64]) -> None:
+        state, settings = self.progress, self.settings
+        started = time.perf_counter()
+        rng = self._rng(DRAW_STREAM, state.batch)
+        try:
+            x, y = self.task.train_batch(indices, rng)
+            value, _, a = self.network.training_step(
+                x, y, settings.loss, settings=settings.loss_settings, rng=rng, optimiser=self.optimiser
+            )
+        except ValueError as error:
+            raise ValueError(f"epoch {state.epoch + 1}, batch {state.batch + 1}: {error}") from error
+        per_sample = len(y) if settings.loss == "softmax" else 1  # the other losses are sums over the batch
+        state.loss += value * per_sample
+        state.correct += int((a.sum(axis=0).argmax(axis=1) == y).sum())
+        state.seen += len(y)
+        state.batch += 1
+        state.seconds += time.perf_counter() - started
+        self._n_updates_counted = self.optimiser.n_steps
+
+    def _finish_epoch(self, test_accuracy: float) -> dict[str, Any]:
+        state = self.progress
+        metrics = {
+            "epoch": state.epoch + 1,
+            "train_loss": state.loss / state.seen,
+            "train_accuracy": state.correct / state.seen,
+            "test_accuracy": test_accuracy,
+            "seconds": round(state.seconds, 3),
+            "samples_per_second": round(state.seen / state.seconds, 1),
+        }
+        best = max(state.best_accuracy, test_accuracy)
+        self.progress = Progress(epoch=state.epoch + 1, best_accuracy=best)
+        return metrics
+
+    def test_accuracy(self) -> float:
+        """Share of the test set whose class is predicted right."""
+        accuracy = self._test(lambda: False)
+        assert accuracy is not None
+        return accuracy
+
+    def _test(self, should_stop: Callable[[], bool]) -> float | None:
+        """`test_accuracy`, or None if stopped early."""
+        correct = 0
+        for x, y in self.task.test_batches():
+            correct += int((self.network.predict(x) == y).sum())
+            if should_stop():
+                return None
+        return correct / self.task.n_test
+
+    def _rng(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.settings.seed, self.progress.epoch, *stream])
+
+    @contextmanager
+    def _progress_bar(self, total: int) -> Iterator[Callable[[], None]]:
+        """Yield what to call after every batch.
+
+        A quiet trainer leaves tqdm alone: even for a disabled bar it takes a lock that forked processes share, and one
+        that is killed while it holds the lock would stop the others for ever.
+        """
+        if not self.show_progress:
+            yield lambda: None
+            return
+        state = self.progress
+        title = f"epoch {state.epoch + 1}/{self.settings.epochs}"
+        with tqdm(total=total, initial=state.seen, desc=title, unit="sample", leave=False) as bar:
+
+            def show() -> None:
+                loss, accuracy = state.loss / state.seen, state.correct / state.seen
+                bar.set_postfix(loss=f"{loss:.4f}", acc=f"{accuracy:.4f}", refresh=False)
+                bar.update(state.seen - bar.n)
+
+            yield show
+
+
+def epoch_line(metrics: dict[str, Any]) -> str:
+    """One epoch's metrics, for people."""
+    return (
+        f"epoch {metrics['epoch']:3d}  loss {metrics['train_loss']:.4f}  "
+        f"train {metrics['train_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  "
+        f"{metrics['seconds']:.1f} s ({metrics['samples_per_second']:.0f} samples/s)"
+    )
