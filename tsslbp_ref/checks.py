@@ -15,8 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 FLOAT_NAMES = ("float32", "float64")
+MOST_SHOWN = 60  # characters of a value that a message repeats
 
 Kind = TypeVar("Kind")
+
+
+def shown(value: Any) -> str:
+    """Return how a message repeats a value: its repr in one line, cut to 60 characters."""
+    try:
+        text = " ".join(repr(value).splitlines())
+    except Exception:  # an integer of 5,000 digits has no repr
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
 
 
 def instance_of(name: str, value: Any, kind: type[Kind]) -> Kind:
@@ -36,7 +46,7 @@ def listed(name: str, value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a sequence, got {value!r}")
+        raise TypeError(f"{name} must be a sequence, got {shown(value)}")
     return list(value)
 
 
@@ -48,7 +58,7 @@ def float_dtype(name: str, value: Any) -> np.dtype[Any]:
     try:
         dtype = np.dtype(value)
     except TypeError as error:
-        raise TypeError(f"{wanted}, got {value!r}") from error
+        raise TypeError(f"{wanted}, got {shown(value)}") from error
     if dtype.name not in FLOAT_NAMES:
         raise ValueError(f"{wanted}, got {dtype.name}")
     return dtype.newbyteorder("=")
@@ -184,11 +194,11 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from error
+        raise TypeError(f"{name} must be an integer, got {shown(value)}") from error
     if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
     if number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {number}")
+        raise ValueError(f"{name} must be at least {minimum}, got {shown(number)}")
     return number
 
 
@@ -197,11 +207,11 @@ def real_number(
 ) -> float:
     """Return ``value`` as a finite float, or +infinity if allowed, above `above` and at least `minimum` if given."""
     if isinstance(value, (bool, str)) or getattr(value, "ndim", 0) != 0:
-        raise TypeError(f"{name} must be a real number, got {value!r}")
+        raise TypeError(f"{name} must be a real number, got {shown(value)}")
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a real number, got {value!r}") from error
+        raise TypeError(f"{name} must be a real number, got {shown(value)}") from error
     if not (np.isfinite(number) or (or_infinite and number == np.inf)):
         raise ValueError(f"{name} must be finite, got {number}")
     if above is not None and not number > above:
@@ -215,7 +225,7 @@ def number_or_pair(name: str, value: Any, *, above: float) -> tuple[float, float
     """Return two finite floats above `above`: those of the pair ``value``, or the number ``value`` twice."""
     pair = value if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2:
-        raise ValueError(f"{name} must be a number or a pair of numbers, got {value!r}")
+        raise ValueError(f"{name} must be a number or a pair of numbers, got {shown(value)}")
     first, second = (real_number(name, number, above=above) for number in pair)
     return first, second
 
@@ -225,10 +235,10 @@ def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
     known = list(choices)
     if any(type(value) is type(choice) and value == choice for choice in known):
         return value
-    close = difflib.get_close_matches(str(value), [str(choice) for choice in known], n=1)
+    close = difflib.get_close_matches(str(value)[:MOST_SHOWN], [str(choice) for choice in known], n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     listed = ", ".join(repr(choice) for choice in known)
-    raise ValueError(f"unknown {name} {value!r}; known: {listed}{hint}")
+    raise ValueError(f"unknown {name} {shown(value)}; known: {listed}{hint}")
 
 
 def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.NDArray[np.int64]:
