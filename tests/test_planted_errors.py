@@ -79,7 +79,7 @@ from tsslbp_ref.engine import (
     fast_words,
     signals,
 )
-from tsslbp_ref.model import layers, losses, sweeps, terms
+from tsslbp_ref.model import layers, losses, srm, sweeps, terms
 from tsslbp_ref.model.parameters import GradientRule
 
 SWEEP = "tsslbp_backward_in_place"  # what convolutions call, and `fast.tsslbp_backward` after its checks
@@ -123,6 +123,7 @@ THETA_M_ROWS = ("term-reset-*", *(f"phi-{name}" for name in CHAINED), "tangent-r
 CONSISTENT_ROWS = ("term-psc-in-time-consistent", "phi-consistent", "tangent-consistent-*")
 DENSE_RELEASED = ("tangent-released-dense-[123]-static", "tangent-released-dense-[123]-spikes")
 CLIP_ROWS = ("tangent-released-dense-3-spikes", "tangent-no-warmup-dense-3-spikes", "tangent-released-conv-*")
+KERNELS = ("srm-eta", "srm-membrane")
 EXACT_ROWS = ("exact-differences-*", "exact-cases-gradients")
 STATIC_ROWS = ("tangent-*-dense-1-static", "sweep-static-chain-rule")
 POOLED_ROWS = ("sweep-pooled-chain-rule", "tangent-released-conv-static")
@@ -155,7 +156,7 @@ PLANTS = (
     Plant("factor 1.001", terms, "leak", times(FACTOR), ("term-membrane-by-leak", *rules(CHAINED))),
     Plant("lag + 1", terms, "leak", later_lag, ("term-membrane-by-leak", "term-reset-in-steps", *rules(CHAINED))),
     Plant("lag + 1", terms, "psc_kernel", later_lag, ("term-psc-kernel", "sweep-psc-filter", *rules((*FIRED, *WARM)))),
-    Plant("lag + 1", terms, "reset_kernel", later_lag, ("term-reset-in-steps", "term-membrane-by-reset")),
+    Plant("lag + 1", terms, "reset_kernel", later_lag, ("term-reset-in-steps", "term-membrane-by-reset", *KERNELS)),
     Plant("factor 1.001", terms, "surrogate_spike_by_membrane", times(FACTOR), ("term-warmup*", *rules(WARM))),
     Plant("flipped sign", terms, "surrogate_spike_by_membrane", times(-1.0), ("term-warmup*", *rules(WARM))),
     Plant("wrong width", terms, "surrogate_spike_by_membrane", wider, ("term-warmup*", *rules(WARM))),
@@ -163,6 +164,9 @@ PLANTS = (
     Plant("factor 1.001", terms, "membrane", times(FACTOR), ("term-membrane-by-*", "sweep-forward")),
     Plant("factor 1.001", terms, "membrane_rise", times(FACTOR), ("term-membrane-rise", *rules(FIRED))),
     Plant("factor 1.001", terms, "weighted_input", times(FACTOR), ("term-weighted-input", *rules(("consistent",)))),
+    Plant("lag + 1", srm, "response_kernel", later_lag, ("srm-response-kernel", "srm-membrane")),
+    Plant("factor 1.001", srm, "eta", times(FACTOR), ("srm-eta",)),
+    Plant("input x 1.001", srm, "forward", first_scaled, ("srm-membrane",)),
     Plant("no theta_s", terms, "psc", spike_not_scaled, ("term-psc-kernel", "term-desired-trains", "sweep-forward")),
     # The rule as numbers, which the literal and the fast loops share.
     Plant("no theta_m", GradientRule, "coefficients", coefficients_with(reset_by_u=1.0), THETA_M_ROWS),

@@ -1,9 +1,10 @@
 """The registry of gradient checks: one row a derivative, each with its equation, its error and its tolerance.
 
-Five kinds of row, by the beginning of the name:
+Six kinds of row, by the beginning of the name:
 
 - ``term-``, ``loss-``, ``layer-``: every factor of the chain rule against a finite difference of the smooth function
   that it is the derivative of. The equation says which.
+- ``srm-``: the neuron as a sum of kernels against the recursions.
 - ``phi-``, ``tangent-``: the rule and the whole backward pass against the frozen-event tangent network, see `tangent`.
 - ``sweep-``: the fast O(T) code against the literal loops.
 - ``adjoint-``: the dot-product test of each linear map.
@@ -26,6 +27,7 @@ from tsslbp_ref.gradcheck import (
     kernel_checks,
     layer_checks,
     loss_checks,
+    srm_checks,
     sweep_checks,
     tangent_checks,
     terms_checks,
@@ -36,6 +38,7 @@ from tsslbp_ref.gradcheck.report import Check, Report, Row
 FAMILIES = (
     kernel_checks,
     terms_checks,
+    srm_checks,
     loss_checks,
     layer_checks,
     tangent_checks,
