@@ -1,4 +1,4 @@
-"""The tutorials: every fence runs, every picture and link exists, and every file keeps the common shape.
+"""Tutorials and derivations: every fence runs, every picture and link exists, and every tutorial keeps one shape.
 
 The fences of one file run from top to bottom in one namespace, from the repository's root, on one thread. They are
 compiled under the tutorial's own name and line numbers, so a failing fence is reported as file and line of the text.
@@ -7,7 +7,6 @@ compiled under the tutorial's own name and line numbers, so a failing fence is r
 from __future__ import annotations
 
 import ast
-import importlib
 import linecache
 import re
 import time
@@ -27,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"
 INDEX = FOLDER / "README.md"
 TUTORIALS = sorted(FOLDER.glob("[0-9][0-9]_*.md"))
-TEXTS = [*TUTORIALS, *([INDEX] if INDEX.exists() else [])]
+DERIVATIONS = sorted((ROOT / "docs" / "derivations").glob("*.md"))
+CHAIN_RULE = ROOT / "docs" / "derivations" / "chain-rule.md"
+TEXTS = [*TUTORIALS, *([INDEX] if INDEX.exists() else []), *DERIVATIONS]
+WITH_FENCES = [path for path in (*TUTORIALS, *DERIVATIONS) if "```python" in path.read_text()]
 LANGUAGES = {"python", "sh", "text"}  # of fences; "python" runs
 SECONDS_A_FILE = 10.0
 WORDS = range(600, 1501)
@@ -184,7 +186,7 @@ def compiled_loops() -> None:
 
 
 @pytest.mark.usefixtures("compiled_loops")
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WITH_FENCES, ids=lambda path: path.stem)
 def test_fences_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     before = time.process_time()
@@ -248,6 +250,19 @@ def test_inline_maths_stays_on_one_line(path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The derivation
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_derivation_runs_and_names_rows_of_the_check_table() -> None:
+    assert CHAIN_RULE in WITH_FENCES
+    known = {check.name for check in tr.gradcheck.registry()}
+    named = set(re.findall(r"`((?:adjoint|loss|srm|tangent|term)-[a-z0-9-]+)`", CHAIN_RULE.read_text()))
+    assert len(named) > 10
+    assert named - known == set()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The index
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -266,9 +281,8 @@ def test_index_names_functions_that_exist() -> None:
     names = re.findall(r"`((?:[a-z_]+\.)+[A-Za-z0-9_]+)`", INDEX.read_text())
     assert len(names) > 20
     for name in names:
-        module, *attributes = name.split(".")
-        target: object = importlib.import_module(f"tsslbp_ref.{module}")
-        for attribute in attributes:
+        target: object = tr
+        for attribute in name.split("."):
             assert hasattr(target, attribute), name
             target = getattr(target, attribute)
 
