@@ -17,7 +17,7 @@ import numpy as np
 import pooch
 import pytest
 
-from tsslbp_ref.datasets import DataError, DownloadError, MissingSplitError, available, fetch, load_images
+from tsslbp_ref.datasets import NMNIST, DataError, DownloadError, MissingSplitError, available, fetch, load_images
 
 NAMES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -82,6 +82,72 @@ def test_parent_and_folder_itself(tmp_path):
     assert available("mnist", tmp_path / "nowhere") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("mnist", "MNIST/raw"),  # torchvision
+        ("fashion-mnist", "FashionMNIST/raw"),
+        ("fashion-mnist", "fashion_mnist"),
+        ("fashion-mnist", "Fashion MNIST/extract"),
+        ("mnist", "raw"),
+        ("mnist", "extract"),
+    ],
+)
+def test_layouts_of_other_libraries(tmp_path, monkeypatch, name, layout):
+    folder = write_idx_set(tmp_path / "root" / layout)
+    for given in {tmp_path / "root", folder.parent, folder}:
+        assert available(name, given) == folder
+        assert load_images(name, "test", given, download=False).source == str(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TSSLBP_DATA", "~/root")
+    assert available(name) == available(name, "~/root") == folder
+    monkeypatch.delenv("TSSLBP_DATA")
+    monkeypatch.setenv("TSSLBP_CACHE", "~/root")
+    assert fetch.cache_folder() == tmp_path / "root"
+
+
+@pytest.mark.parametrize("folder", ["MNIST", "MNIST/raw", "FashionMNIST", "FashionMNIST/raw"])
+def test_of_two_sets_with_the_same_file_names_the_right_one_is_taken(tmp_path, folder):
+    for other in ("MNIST", "FashionMNIST"):
+        write_idx_set(tmp_path / other / "raw")
+    assert available("mnist", tmp_path) == tmp_path / "MNIST" / "raw"
+    assert available("fashion-mnist", tmp_path) == tmp_path / "FashionMNIST" / "raw"
+    own, other = ("mnist", "fashion-mnist") if folder.startswith("M") else ("fashion-mnist", "mnist")
+    assert available(own, tmp_path / folder) == tmp_path / folder.split("/")[0] / "raw"
+    assert available(other, tmp_path / folder) is None
+
+
+def test_of_two_spellings_our_own_is_taken(tmp_path):
+    write_idx_set(tmp_path / "MNIST" / "raw")
+    own = write_idx_set(tmp_path / "mnist")
+    assert available("mnist", tmp_path) == own
+
+
+@pytest.mark.parametrize("layout", ["MNIST/unpacked", "KMNIST/raw", "MNIST/raw/deeper"])
+def test_pictures_in_other_folders_are_not_taken_for_a_set(tmp_path, layout):
+    write_idx_set(tmp_path / layout)
+    assert available("mnist", tmp_path) is None
+
+
+@pytest.mark.parametrize("layout", ["NMNIST", "n_mnist", "N-MNIST/extract", "extract", ""])
+def test_layouts_of_n_mnist(tmp_path, layout):
+    for path in (tmp_path / layout / split / str(digit) for split in ("Train", "Test") for digit in range(10)):
+        path.mkdir(parents=True)
+        (path / "00001.bin").write_bytes(bytes(5))
+    assert NMNIST(tmp_path, "train").source == str(tmp_path / layout / "Train")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["cifar-10-batches-bin", "CIFAR10/cifar-10-batches-bin", "a/cifar-10-batches-bin", "a/b/cifar-10-batches-bin"],
+)
+def test_layouts_of_cifar_10(tmp_path, layout):
+    folder = tmp_path / "root" / layout
+    folder.mkdir(parents=True)
+    (folder / "test_batch.bin").write_bytes(bytes([5]) + bytes(3072))
+    assert load_images("cifar-10", "test", tmp_path / "root").labels.tolist() == [5]
+
+
 def test_folder_named_after_another_set_is_not_taken(tmp_path, monkeypatch):
     folder = write_idx_set(tmp_path / "fashion-mnist")
     assert available("fashion-mnist", folder) == folder
@@ -99,7 +165,7 @@ def test_explicit_folder_does_not_fall_through(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         load_images("mnist", "train", data_dir=tmp_path / "empty")
     text = str(caught.value)
-    assert text.startswith("mnist not found: looked for train-images-idx3-ubyte*")
+    assert text.startswith("mnist not found: looked for train-images[-.]idx3-ubyte*")
     assert text.endswith(str(tmp_path / "empty"))
     assert "\n" not in text
     assert available("mnist", tmp_path / "empty") is None
@@ -280,6 +346,16 @@ def test_failed_download_leaves_nothing_behind(tmp_path, remote_mnist, how, reas
     assert cached(tmp_path) == intact
     remote_mnist.broken.clear()
     assert len(load_images("mnist", "train", base_url=remote_mnist.url)) == 6
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_more_is_unpacked_than_the_set_has(tmp_path, remote_mnist, packed):
+    name = NAMES["train"][0] + ".gz"
+    content = bytes(48_000_000)
+    remote_mnist.files[name] = gzip.compress(content, 1) if packed else content
+    with pytest.raises(DownloadError, match=r"more than 47040016 bytes, which is more than the data set has"):
+        load_images("mnist", "train", base_url=remote_mnist.url)
+    assert cached(tmp_path) == []
 
 
 def test_server_gone(tmp_path, remote_mnist):

@@ -120,7 +120,7 @@ def _positive(text: str) -> int:
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must name a file or folder, got ''")
-    return Path(text)
+    return Path(os.path.expanduser(text))  # the shell leaves the ~ of --data=~/x as it is
 
 
 def _natural(text: str) -> int:

@@ -8,8 +8,10 @@ Search order:
 4. the cache: TSSLBP_CACHE, or pooch's folder for this user,
 5. download into the cache with pooch, where it is allowed.
 
-A folder counts for 1 to 3 if it holds the files itself or has a subfolder named after the set. The sets' own checksums
-are asked of downloads and of the cache only: a folder of yours may hold a part of a set.
+A folder counts for 1 to 3 if it holds the files itself or has a subfolder named after the set, as ``mnist``, ``MNIST``,
+``FashionMNIST`` or ``fashion_mnist``. In either the files may lie in a subfolder ``raw`` or ``extract``, where other
+libraries put them; CIFAR-10's extracted folder may lie up to two folders deeper. ``~`` is the home folder in 1, 2 and
+4. The sets' own checksums are asked of downloads and of the cache only: a folder of yours may hold a part of a set.
 
 MNIST and Fashion-MNIST are distributed as .gz files. Distributors compress them anew (Debian's Fashion-MNIST files have
 other sizes than the originals), so the checksum here is of the unpacked content, and the cache holds unpacked files.
@@ -21,15 +23,16 @@ import fnmatch
 import gzip
 import hashlib
 import os
-import shutil
+import re
 import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from tsslbp_ref import checks
+from tsslbp_ref.datasets import files, idx
 from tsslbp_ref.datasets.errors import DataError, DownloadError
 
 DATA_VARIABLE = "TSSLBP_DATA"
@@ -38,7 +41,7 @@ CACHE_VARIABLE = "TSSLBP_CACHE"
 BASE_URL_VARIABLE = "TSSLBP_BASE_URL_"  # + the set's name in capitals, "-" as "_"
 CACHE_NAME = "tsslbp_ref"
 TIMEOUT_S = 30.0  # without an answer or any further byte
-GZIP_MAGIC = b"\x1f\x8b"
+INNER_FOLDERS = ("raw", "extract")  # torchvision's name and that of others, inside a set's folder
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,30 @@ class RemoteFile:
 class SetLayout:
     """What tells that a folder holds a set.
 
-    `folder_pattern` is the name of the subfolder that a parent has for it, `marks` are the patterns of which at least
-    one must be found in it.
+    `folder_pattern` is the name of the subfolder that a parent has for it, where capitals, dashes, underscores and dots
+    do not count; `marks` are the patterns of which at least one must be found in it, where capitals do not count;
+    `deeper` are patterns of folders that are the set's wherever they are found.
     """
 
     folder_pattern: str
     marks: tuple[str, ...]
+    deeper: tuple[str, ...] = ()
 
 
 IDX_MARKS = (
-    "train-images-idx3-ubyte*",
-    "train-labels-idx1-ubyte*",
-    "t10k-images-idx3-ubyte*",
-    "t10k-labels-idx1-ubyte*",
+    "train-images[-.]idx3-ubyte*",
+    "train-labels[-.]idx1-ubyte*",
+    "t10k-images[-.]idx3-ubyte*",
+    "t10k-labels[-.]idx1-ubyte*",
 )
 LAYOUTS = {
     "mnist": SetLayout("mnist", IDX_MARKS),
     "fashion-mnist": SetLayout("fashion-mnist", IDX_MARKS),
-    "cifar-10": SetLayout("cifar-10*", ("data_batch_*", "test_batch*", "cifar-10-batches-*", "cifar-10-*.tar.gz")),
+    "cifar-10": SetLayout(
+        "cifar-10*",
+        ("data_batch_*", "test_batch*", "cifar-10-batches-*", "cifar-10-*.tar.gz"),
+        ("*/cifar-10-batches-*", "*/*/cifar-10-batches-*"),
+    ),
     "n-mnist": SetLayout("n-mnist*", ("Train", "Test")),
 }
 SYSTEM_FOLDERS = {"fashion-mnist": (Path("/usr/share/datasets/fashion-mnist"),)}  # Debian: dataset-fashion-mnist
@@ -120,23 +129,6 @@ BY_HAND = {
 }
 
 
-def is_folder(path: Path) -> bool:
-    """Say whether a folder is there; one that may not be read is an error, while glob would find it empty.
-
-    Raises
-    ------
-    OSError
-        If there is a folder, or something on the way to it, that cannot be read.
-    """
-    try:
-        with os.scandir(os.path.join(path, os.curdir)):  # the dot asks for the permission to reach the entries too
-            return True
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name that a file can have
-        return False
-    except OSError as error:
-        raise OSError(error.errno, f"cannot read the folder {path}: {error.strerror}") from error
-
-
 def find_in(name: str, folder: str | Path) -> Path | None:
     """Return the folder that holds the set: a subfolder named after it, or `folder` itself; None if neither.
 
@@ -144,20 +136,37 @@ def find_in(name: str, folder: str | Path) -> Path | None:
     A folder that cannot be read is an ``OSError``.
     """
     layout = LAYOUTS[checks.one_of("data set", name, LAYOUTS)]
-    folder = Path(folder)
-    if name == "cifar-10" and folder.name.endswith(".tar.gz") and folder.is_file():  # an archive named directly
+    folder = files.as_path("data_dir", folder)
+    if name == "cifar-10" and folder.name.lower().endswith(".tar.gz") and folder.is_file():  # an archive named directly
         return folder
-    if not is_folder(folder):
+    if not files.is_folder(folder):
         return None
-    candidates = [entry for entry in sorted(folder.glob(layout.folder_pattern)) if is_folder(entry)]
+    named = [entry for entry in folder.iterdir() if _is_named(entry.name, layout.folder_pattern)]
+    places = sorted(filter(files.is_folder, named), key=lambda entry: (entry.name != name, entry.name))
     if not _named_after_another(name, folder):
-        candidates.append(folder)
-    return next((entry for entry in candidates if any(any(entry.glob(mark)) for mark in layout.marks)), None)
+        places.append(folder)
+    for place in places:
+        for inner in (place, *(place / part for part in INNER_FOLDERS)):
+            if files.is_folder(inner) and any(_is_mark(entry.name, layout) for entry in inner.iterdir()):
+                return inner
+    deeper = (entry for place in places for pattern in layout.deeper for entry in sorted(place.glob(pattern)))
+    return next((entry for entry in deeper if files.is_folder(entry)), None)
+
+
+def _is_named(folder_name: str, pattern: str) -> bool:
+    plain_name, plain_pattern = (re.sub("[-_. ]", "", text.lower()) for text in (folder_name, pattern))
+    return fnmatch.fnmatchcase(plain_name, plain_pattern)
+
+
+def _is_mark(entry_name: str, layout: SetLayout) -> bool:
+    return any(fnmatch.fnmatchcase(entry_name.lower(), mark.lower()) for mark in layout.marks)
 
 
 def _named_after_another(name: str, folder: Path) -> bool:
-    others = (layout.folder_pattern for other, layout in LAYOUTS.items() if other != name)
-    return any(fnmatch.fnmatchcase(folder.resolve().name, pattern) for pattern in others)
+    """Say whether a folder, or the one around it if it is called raw or extract, is named after another set."""
+    place = folder.resolve()
+    named = place.parent if place.name in INNER_FOLDERS else place
+    return any(_is_named(named.name, layout.folder_pattern) for other, layout in LAYOUTS.items() if other != name)
 
 
 def search_folders(name: str) -> tuple[Path, ...]:
@@ -169,16 +178,19 @@ def search_folders(name: str) -> tuple[Path, ...]:
         If TSSLBP_DATA is set, but there is nothing under that name.
     """
     named = os.environ.get(DATA_VARIABLE, "")
-    if named and not os.path.lexists(named):
-        raise FileNotFoundError(f"{name}: {DATA_VARIABLE} names {named}, but there is no such folder")
-    return ((Path(named),) if named else ()) + SYSTEM_FOLDERS.get(name, ())
+    if not named:
+        return SYSTEM_FOLDERS.get(name, ())
+    folder = files.as_path(DATA_VARIABLE, named)
+    if not os.path.lexists(folder):
+        raise FileNotFoundError(f"{name}: {DATA_VARIABLE} names {folder}, but there is no such folder")
+    return (folder, *SYSTEM_FOLDERS.get(name, ()))
 
 
 def cache_folder() -> Path | None:
     """Return the cache: TSSLBP_CACHE, or pooch's folder for this user; None where there is neither."""
     named = os.environ.get(CACHE_VARIABLE, "")
     if named:
-        return Path(named)
+        return files.as_path(CACHE_VARIABLE, named)
     try:
         import pooch
     except ImportError:
@@ -216,7 +228,7 @@ def available(name: str, data_dir: str | Path | None = None) -> Path | None:
         return None
     if name not in REMOTE_FILES:
         return find_in(name, cache)
-    wanted = [cache / name / file.cache_name for files in REMOTE_FILES[name].values() for file in files]
+    wanted = [cache / name / file.cache_name for split in REMOTE_FILES[name].values() for file in split]
     return cache / name if all(path.is_file() for path in wanted) else None
 
 
@@ -258,13 +270,15 @@ def find_or_download(
         If a folder to look in is there but cannot be read.
     """
     checks.one_of("data set", name, LAYOUTS)
-    folders = (Path(data_dir),) if data_dir is not None else search_folders(name)
+    if data_dir is not None:
+        data_dir = files.as_path("data_dir", data_dir)
+    folders = (data_dir,) if data_dir is not None else search_folders(name)
     for folder in folders:
         found = find_in(name, folder)
         if found is not None:
             return found
     if data_dir is not None:
-        hint = " (not taken: its name is another set's)" if _named_after_another(name, Path(data_dir)) else ""
+        hint = " (not taken: its name is another set's)" if _named_after_another(name, data_dir) else ""
         raise FileNotFoundError(f"{name} not found: looked for {_description(name)} in {data_dir}{hint}")
     cache = cache_folder()
     if cache is not None:
@@ -361,10 +375,10 @@ def _unpacking(fetch_bytes: Callable[[str, str, Any], None]) -> Callable[[str, s
             packed = Path(folder) / "packed"
             fetch_bytes(url, str(packed), manager)
             with packed.open("rb") as stream:
-                is_gzip = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+                is_gzip = stream.read(len(files.GZIP_MAGIC)) == files.GZIP_MAGIC
             # Some servers unpack .gz files on the way; the checksum decides whether the content is right.
             with gzip.open(packed, "rb") if is_gzip else packed.open("rb") as source, open(output_file, "wb") as target:
-                shutil.copyfileobj(source, target)
+                target.writelines(files.Bounded(cast(BinaryIO, source), idx.MOST_BYTES, url).chunks())
 
     return download
 

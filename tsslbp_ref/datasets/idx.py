@@ -7,25 +7,24 @@ Source: the description of the format on the MNIST data set's page.
 
 from __future__ import annotations
 
-import gzip
 import math
+import re
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
+from tsslbp_ref.datasets import files
 from tsslbp_ref.datasets.errors import DataError, MissingSplitError
 
 UNSIGNED_BYTE = 8  # the IDX code of the value type uint8
 MAGIC_SIZE = 4  # bytes: two zeros, value type, number of axes
-IMAGE_AXES = 3  # (picture, row, column)
-LABEL_AXES = 1
 N_CLASSES = 10
 SIDE = 28  # pixels, MNIST and Fashion-MNIST
-GZIP_SUFFIX = ".gz"
+MOST_SAMPLES = 60_000  # of a file: MNIST and Fashion-MNIST have 60,000 for training and 10,000 for testing
+MOST_BYTES = MAGIC_SIZE + 4 * 3 + MOST_SAMPLES * SIDE * SIDE  # of an unpacked file
 
 SPLIT_FILES = {  # split -> (images, labels); the names are those of the original distribution
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -33,111 +32,99 @@ SPLIT_FILES = {  # split -> (images, labels); the names are those of the origina
 }
 
 
-def read_content(path: str | Path) -> bytes:
-    """Return the bytes of a file, unpacked if its name ends with .gz.
+def read_images(path: str | Path) -> npt.NDArray[np.uint8]:
+    """Return the pictures of an IDX file as (n, 1, 28, 28), n at most 60,000.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     DataError
-        If the file is empty, or a .gz file is no gzip file, is cut short or is damaged.
+        If the file is not such an IDX file, its counts do not agree with the number of its bytes, or a .gz file is
+        damaged. No more is read or unpacked than the counts in the header promise.
     """
-    path = Path(path)
-    if path.suffix != GZIP_SUFFIX:
-        content = path.read_bytes()
-    else:
-        try:
-            with gzip.open(path, "rb") as stream:
-                content = stream.read()
-        except EOFError as error:
-            raise DataError(f"{path}: truncated gzip file (the compressed stream ends early)") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path}: not a valid gzip file ({error})") from error
-    if not content:
-        raise DataError(f"{path}: the file is empty")
-    return content
-
-
-def parse_idx(content: bytes, source: str | Path, n_axes: int) -> npt.NDArray[np.uint8]:
-    """Return the array that the bytes of an unpacked IDX file describe.
-
-    Parameters
-    ----------
-    content : bytes
-        Header and values.
-    source : str or Path
-        The file's name for the error messages.
-    n_axes : int
-        The number of axes that the file must have: 3 for pictures, 1 for labels.
-
-    Returns
-    -------
-    ndarray of uint8
-        A read-only view of `content`.
-
-    Raises
-    ------
-    DataError
-        If the magic number is another, or the counts in the header do not agree with the number of bytes.
-    """
-    header_size = MAGIC_SIZE + 4 * n_axes
-    expected_magic = UNSIGNED_BYTE << 8 | n_axes
-    if len(content) < header_size:
-        raise DataError(f"{source}: truncated IDX file, {len(content)} bytes where the header alone has {header_size}")
-    magic, *shape = struct.unpack(f">{1 + n_axes}I", content[:header_size])
-    if magic != expected_magic:
-        raise DataError(f"{source}: wrong IDX magic number, expected 0x{expected_magic:08x}, got 0x{magic:08x}")
-    expected, found = math.prod(shape), len(content) - header_size
-    if found != expected:
-        kind = "truncated" if found < expected else "too long"
-        counts = " x ".join(str(size) for size in shape)
-        raise DataError(f"{source}: {kind} IDX file, the header says {counts} = {expected} bytes, got {found}")
-    return np.frombuffer(content, np.uint8, offset=header_size).reshape(shape)
-
-
-def read_images(path: str | Path) -> npt.NDArray[np.uint8]:
-    """Return the pictures of an IDX file as (n, 1, 28, 28); see `parse_idx` for the errors."""
-    images = parse_idx(read_content(path), path, IMAGE_AXES)
-    if images.shape[0] == 0:
-        raise DataError(f"{path}: the file holds no pictures")
-    if images.shape[1:] != (SIDE, SIDE):
-        raise DataError(f"{path}: pictures must have {SIDE} x {SIDE} pixels, got {images.shape[1]} x {images.shape[2]}")
-    return images[:, np.newaxis]
+    return _read(files.as_path("path", path), (SIDE, SIDE))[:, np.newaxis]
 
 
 def read_labels(path: str | Path) -> npt.NDArray[np.int64]:
-    """Return the labels of an IDX file as (n,), each 0 .. 9; see `parse_idx` for the errors."""
-    labels = parse_idx(read_content(path), path, LABEL_AXES)
+    """Return the labels of an IDX file as (n,), each 0 .. 9; see `read_images` for the errors."""
+    labels = _read(files.as_path("path", path), ())
     wrong = np.flatnonzero(labels >= N_CLASSES)
     if wrong.size:
         raise DataError(f"{path}: labels must lie in 0 .. {N_CLASSES - 1}, got {labels[wrong[0]]} at index {wrong[0]}")
     return labels.astype(np.int64)
 
 
-def split_paths(folder: str | Path, split: str) -> tuple[Path, Path]:
-    """Return the paths of the images and the labels of a split, plain or .gz (the plain file is preferred).
+def labels_content(labels: npt.NDArray[np.int64]) -> bytes:
+    """Return the bytes of the unpacked IDX file that holds the labels."""
+    return struct.pack(">2I", UNSIGNED_BYTE << 8 | 1, len(labels)) + labels.astype(np.uint8).tobytes()
+
+
+def _read(path: Path, sample_shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return the values of an IDX file, (n, *sample_shape), read-only."""
+    header_size = MAGIC_SIZE + 4 * (1 + len(sample_shape))
+    with files.opened(path) as stream:
+        shape = _shape_in(stream.read(header_size), sample_shape, path)
+        expected = math.prod(shape)
+        content = stream.read(expected + 1)  # a gzip stream compares its checksum where it ends
+    if len(content) != expected:
+        kind, found = ("truncated", len(content)) if len(content) < expected else ("too long", "more")
+        counts = " x ".join(str(size) for size in shape)
+        raise DataError(f"{path}: {kind} IDX file, the header says {counts} = {expected} bytes, got {found}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _shape_in(header: bytes, sample_shape: tuple[int, ...], path: Path) -> list[int]:
+    """Return the counts of an IDX header, n and those of a sample."""
+    n_axes = 1 + len(sample_shape)
+    header_size = MAGIC_SIZE + 4 * n_axes
+    if len(header) < header_size:
+        raise DataError(f"{path}: truncated IDX file, {len(header)} bytes where the header alone has {header_size}")
+    magic, *shape = struct.unpack(f">{1 + n_axes}I", header)
+    expected = UNSIGNED_BYTE << 8 | n_axes
+    if magic != expected:
+        raise DataError(f"{path}: wrong IDX magic number, expected 0x{expected:08x}, got 0x{magic:08x}")
+    if tuple(shape[1:]) != sample_shape:
+        raise DataError(f"{path}: pictures must have {SIDE} x {SIDE} pixels, got {shape[1]} x {shape[2]}")
+    if not 1 <= shape[0] <= MOST_SAMPLES:
+        raise DataError(f"{path}: the number of samples must be 1 to {MOST_SAMPLES}, the header says {shape[0]}")
+    return shape
+
+
+def candidates(folder: str | Path, name: str) -> list[Path]:
+    """Return the files in a folder that have a name of the original distribution, unpacked ones first.
+
+    The name may have a dot in the place of the dash before "idx", and end with .gz or .GZ; the file may lie in a folder
+    of such a name.
+    """
+    pattern = re.compile(name.replace("-idx", "[-.]idx") + r"(\.gz)?", re.IGNORECASE)
+    entries = [entry for entry in sorted(Path(folder).iterdir()) if pattern.fullmatch(entry.name)]
+    for entry in [entry for entry in entries if entry.is_dir()]:
+        entries += [inner for inner in sorted(entry.iterdir()) if pattern.fullmatch(inner.name)]
+    return sorted((entry for entry in entries if not entry.is_dir()), key=lambda path: path.suffix.lower() == ".gz")
+
+
+def read_split(folder: str | Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return (images (n, 1, 28, 28), labels (n,)) of a split; images and labels must be equally many.
+
+    Of a plain file and a packed one of the same name the plain one is read. If it is damaged and the packed one is not
+    (unpacking may have been interrupted), the packed one is read, and a warning says so.
 
     Raises
     ------
     MissingSplitError
         If one of the two files is not in the folder.
+    DataError
+        If a file is damaged, or pictures and labels are not equally many.
     """
-    images, labels = SPLIT_FILES[checks.one_of("split", split, SPLIT_FILES)]
-    return _plain_or_packed(Path(folder), images, split), _plain_or_packed(Path(folder), labels, split)
-
-
-def _plain_or_packed(folder: Path, name: str, split: str) -> Path:
-    for candidate in (folder / name, folder / (name + GZIP_SUFFIX)):
-        if candidate.is_file():
-            return candidate
-    raise MissingSplitError(f"{folder}: the {split} split is incomplete, {name}[{GZIP_SUFFIX}] is missing")
-
-
-def read_split(folder: str | Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Return (images (n, 1, 28, 28), labels (n,)) of a split; images and labels must be equally many."""
-    images_path, labels_path = split_paths(folder, split)
-    images, labels = read_images(images_path), read_labels(labels_path)
+    names = SPLIT_FILES[checks.one_of("split", split, SPLIT_FILES)]
+    folder = files.as_path("folder", folder)
+    found = [candidates(folder, name) for name in names]
+    for name, paths in zip(names, found, strict=True):
+        if not paths:
+            raise MissingSplitError(f"{folder}: the {split} split is incomplete, {name}[.gz] is missing")
+    images_path, images = files.first_whole(found[0], read_images)
+    labels_path, labels = files.first_whole(found[1], read_labels)
     if len(images) != len(labels):
         raise DataError(f"{images_path}: {len(images)} pictures, but {labels_path} holds {len(labels)} labels")
     return images, labels

@@ -99,23 +99,23 @@ def load_images(
     if name == "cifar-10":
         images, labels = cifar10.read_split(found, split)
     else:
-        refuse_other_set(name, split, idx.split_paths(found, split)[1])
         images, labels = idx.read_split(found, split)
+        refuse_other_set(name, split, labels, found)
     images.setflags(write=False)
     labels.setflags(write=False)
     return ImageSet(images, labels, name, split, str(found))
 
 
-def refuse_other_set(name: str, split: str, labels_path: Path) -> None:
-    """Raise `DataError` if a label file is, byte for byte, that of another IDX set or split.
+def refuse_other_set(name: str, split: str, labels: npt.NDArray[np.int64], folder: Path) -> None:
+    """Raise `DataError` if the labels are, in number and value, those of another IDX set or split.
 
     MNIST and Fashion-MNIST use the same file names, so a wrong folder would otherwise be trained on without a word.
     """
-    found = hashlib.sha256(idx.read_content(labels_path)).hexdigest()
+    found = hashlib.sha256(idx.labels_content(labels)).hexdigest()
     for other in ("mnist", "fashion-mnist"):
-        for other_split, (_, labels) in fetch.REMOTE_FILES[other].items():
-            if found == labels.sha256 and (other, other_split) != (name, split):
-                raise DataError(f"{labels_path}: asked for {name} ({split}), but this is {other} ({other_split})")
+        for other_split, (_, known) in fetch.REMOTE_FILES[other].items():
+            if found == known.sha256 and (other, other_split) != (name, split):
+                raise DataError(f"{folder}: asked for {name} ({split}), but this is {other} ({other_split})")
 
 
 def normalise(
@@ -139,7 +139,7 @@ def normalise(
     """
     mean, std = NORMALISATION[checks.one_of("data set", name, NORMALISATION)]
     kind = checks.float_dtype("dtype", dtype)
-    pixels = np.asarray(images_uint8)
+    pixels = checks.rectangular_array("images_uint8", images_uint8)
     if pixels.dtype != np.uint8:
         raise TypeError(f"images_uint8 must hold raw pixels of dtype uint8, got {pixels.dtype}")
     if pixels.ndim != 4 or pixels.shape[1] != len(mean):
@@ -175,7 +175,7 @@ def augment_crop_flip(images: npt.NDArray[Any], rng: np.random.Generator) -> npt
     TypeError, ValueError
         If the arguments are not of these types or shapes.
     """
-    pictures = np.asarray(images)
+    pictures = checks.rectangular_array("images", images)
     if pictures.dtype.name not in ("uint8", *checks.FLOAT_NAMES):
         raise TypeError(f"images must be uint8, float32 or float64, got {pictures.dtype}")
     if pictures.ndim != 4:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.datasets import fetch
+from tsslbp_ref.datasets import fetch, files
 from tsslbp_ref.datasets.errors import DataError, MissingSplitError
 
 N_CLASSES = 10
@@ -33,8 +33,11 @@ EVENT_DTYPE = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p",
 # from the authors' reader and is in tonic too. No recording of N-MNIST seen so far (1,100 of 70,000) has such an event.
 OVERFLOW_Y = 240
 OVERFLOW_STEP_US = 2**13
+MOST_EVENTS = 2**20  # of a file; recordings have some 4,000
+MOST_TIME_US = 2**53  # as a whole number that every float up to it can hold
+MOST_STEPS = 2**20
 SPLIT_FOLDERS = {"train": "Train", "test": "Test"}
-RECORDING_PATTERN = "*.bin"
+RECORDING_SUFFIX = ".bin"
 BATCH_SIZE = 50  # the paper's
 
 # The camera's way during a recording: three straight saccades of 105 ms. Values of the data set authors' routine
@@ -61,11 +64,12 @@ def read_events(path: str | Path) -> npt.NDArray[Any]:
     FileNotFoundError
         If there is no such file.
     DataError
-        If the size is not a multiple of 5 bytes, an address is outside the sensor or time goes backwards.
+        If it is no regular file, the size is not a multiple of 5 bytes or above 5 MiB, an address is outside the sensor
+        or time goes backwards.
     """
-    content = Path(path).read_bytes()
-    if not content or len(content) % EVENT_BYTES:
-        found = f"{len(content)} bytes" if content else "an empty file"
+    content = files.read_bounded(files.as_path("path", path), MOST_EVENTS * EVENT_BYTES)
+    if len(content) % EVENT_BYTES:
+        found = f"{len(content)} bytes"
         raise DataError(f"{path}: the size of an event file must be a multiple of {EVENT_BYTES} bytes, got {found}")
     raw = np.frombuffer(content, np.uint8).reshape(-1, EVENT_BYTES).astype(np.int64)
     events = np.empty(len(raw), EVENT_DTYPE)
@@ -92,17 +96,36 @@ def _check_recording(events: npt.NDArray[Any], path: str | Path) -> None:
 
 
 def _checked_events(events: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the argument if it is an array of events that fits the sensor."""
+    """Return events that fit the sensor as an array of `EVENT_DTYPE`, whatever types their fields have."""
     names = getattr(getattr(events, "dtype", None), "names", None)
     if names is None or not set(EVENT_DTYPE.names or ()) <= set(names):
-        raise TypeError(f"events must be a structured array with the fields x, y, t, p, got {names or type(events)}")
-    for name, size in (("x", SIDE), ("y", SIDE), ("p", N_POLARITIES)):
-        values = events[name]
-        if values.size and (values.min() < 0 or values.max() >= size):
-            raise ValueError(f"events: {name} must lie in 0 .. {size - 1}, got {values.min()} .. {values.max()}")
-    if events["t"].size and events["t"].min() < 0:
-        raise ValueError(f"events: t must not be negative, got {events['t'].min()}")
-    return events
+        found = checks.shown(names or type(events))
+        raise TypeError(f"events must be a structured array with the fields x, y, t, p, got {found}")
+    if events.ndim != 1:
+        raise ValueError(f"events must have 1 axis, got shape {events.shape}")
+    whole = np.empty(len(events), EVENT_DTYPE)
+    for name, most in (("x", SIDE - 1), ("y", SIDE - 1), ("t", MOST_TIME_US), ("p", N_POLARITIES - 1)):
+        whole[name] = _whole_numbers(name, events[name], most)
+    return whole
+
+
+def _whole_numbers(name: str, values: npt.NDArray[Any], most: int) -> npt.NDArray[np.int64]:
+    """Return a field of events as whole numbers from 0 to `most`, of which it holds nothing else."""
+    if values.dtype.kind == "O":
+        values = checks.rectangular_array(f"events: {name}", values.tolist())
+    if values.dtype.kind not in "biuf" or values.ndim != 1:
+        found = f"dtype {values.dtype} of shape {values.shape}"
+        raise TypeError(f"events: {name} must hold whole numbers, got {found}")
+    if np.ma.is_masked(values):
+        raise ValueError(f"events: {name} must not hold masked values")
+    low, high = (values.min().item(), values.max().item()) if values.size else (0, 0)
+    if not (low >= 0 and high <= most):  # NaN is neither
+        raise ValueError(f"events: {name} must lie in 0 .. {most}, got {low} .. {high}")
+    numbers = np.asarray(values).astype(np.int64)
+    broken = np.flatnonzero(numbers != values)
+    if broken.size:
+        raise ValueError(f"events: {name} must hold whole numbers, got {values[broken[0]]} in event {broken[0]}")
+    return numbers
 
 
 def bin_events(events: npt.NDArray[Any], n_steps: int, bin_width_us: int) -> npt.NDArray[np.uint8]:
@@ -110,8 +133,8 @@ def bin_events(events: npt.NDArray[Any], n_steps: int, bin_width_us: int) -> npt
 
     Parameters
     ----------
-    events : structured array
-        Fields x, y, t, p.
+    events : structured array, (n,)
+        Fields x, y, t, p, which hold whole numbers: integers of any width, booleans, floats or objects.
     n_steps : int
         Number of time steps T; later events are left out.
     bin_width_us : int
@@ -131,17 +154,31 @@ def bin_events(events: npt.NDArray[Any], n_steps: int, bin_width_us: int) -> npt
     Raises
     ------
     TypeError, ValueError
-        If the events are not of that form or lie outside the sensor, or a number is not positive.
+        If the events are not of that form or lie outside the sensor, a number is not positive, or n_steps is above
+        1,048,576.
+
+    Examples
+    --------
+    >>> events = np.array([(3, 5, 0, 1), (4, 5, 3100, 0)], [("x", "i2"), ("y", "i2"), ("t", "i4"), ("p", "?")])
+    >>> np.argwhere(bin_events(events, n_steps=2, bin_width_us=3000)).tolist()
+    [[0, 1, 5, 3], [1, 0, 5, 4]]
     """
-    n_steps = checks.positive_integer("n_steps", n_steps)
+    n_steps = _checked_steps(n_steps)
     bin_width_us = checks.positive_integer("bin_width_us", bin_width_us)
     events = _checked_events(events)
-    step = events["t"] // bin_width_us
+    step = events["t"] // min(bin_width_us, MOST_TIME_US + 1)  # no event is later, and int64 holds it
     seen = step < n_steps
     kept = events[seen]
     spikes = np.zeros((n_steps, N_POLARITIES, SIDE, SIDE), np.uint8)
     spikes[step[seen], kept["p"], kept["y"], kept["x"]] = 1
     return spikes
+
+
+def _checked_steps(n_steps: int) -> int:
+    steps = checks.positive_integer("n_steps", n_steps)
+    if steps > MOST_STEPS:
+        raise ValueError(f"n_steps must be at most {MOST_STEPS}, got {checks.shown(steps)}")
+    return steps
 
 
 def picture_position(t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -185,13 +222,13 @@ def remove_saccade_motion(events: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
     Parameters
     ----------
-    events : structured array
-        Fields x, y, t, p; not changed.
+    events : structured array, (n,)
+        Fields x, y, t, p, as in `bin_events`; not changed.
 
     Returns
     -------
     structured array
-        A new array of at most as many events, same dtype.
+        A new array of at most as many events, with the types of `read_events`: a boolean x could not hold the result.
 
     Notes
     -----
@@ -241,15 +278,18 @@ class NMNIST:
 
     def __init__(self, root: str | Path | None, split: str) -> None:
         name = SPLIT_FOLDERS[checks.one_of("split", split, SPLIT_FOLDERS)]
-        folder = fetch.find_or_download("n-mnist", split, root, download=False) / name
-        if not fetch.is_folder(folder):
+        parent = fetch.find_or_download("n-mnist", split, root, download=False)
+        folder = next(
+            (entry for entry in sorted(parent.iterdir()) if entry.name.lower() == name.lower()), parent / name
+        )
+        if not files.is_folder(folder):
             raise MissingSplitError(f"{folder.parent}: the {split} split is missing, no folder {name}")
         paths: list[Path] = []
         counts: list[int] = []
         for digit in range(N_CLASSES):
-            found = _recordings(folder / str(digit))
-            paths += found
-            counts.append(len(found))
+            recordings = _recordings(folder / str(digit))
+            paths += recordings
+            counts.append(len(recordings))
         self.split = split
         self.source = str(folder)
         self.paths = tuple(paths)
@@ -282,7 +322,7 @@ class NMNIST:
         `stabilise` applies `remove_saccade_motion` first; `dtype` is float32 or float64.
         """
         chosen = self._checked_indices(indices)
-        n_steps = checks.positive_integer("n_steps", n_steps)
+        n_steps = _checked_steps(n_steps)
         x = np.empty((n_steps, len(chosen), N_POLARITIES, SIDE, SIDE), checks.float_dtype("dtype", dtype))
         for place, index in enumerate(chosen):
             events = self.events(index)
@@ -305,14 +345,14 @@ class NMNIST:
         """
         chosen = self._checked_indices(indices)
         size = checks.positive_integer("batch_size", batch_size)
-        steps = checks.positive_integer("n_steps", n_steps)
+        steps = _checked_steps(n_steps)
         width = checks.positive_integer("bin_width_us", bin_width_us)
         kind = checks.float_dtype("dtype", dtype)
         parts = (chosen[start : start + size] for start in range(0, len(chosen), size))
         return (self.batch(part, steps, width, stabilise=stabilise, dtype=kind) for part in parts)
 
     def _checked_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        chosen = np.asarray(indices)
+        chosen = checks.rectangular_array("indices", indices)
         if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or chosen.size == 0:
             raise ValueError(f"indices must be a list of integers, got {chosen.dtype} with shape {chosen.shape}")
         if chosen.min() < 0 or chosen.max() >= len(self):
@@ -322,9 +362,10 @@ class NMNIST:
 
 def _recordings(folder: Path) -> list[Path]:
     """Return the recordings of a class folder by name, without hidden files such as the ._* that macOS adds."""
-    if not fetch.is_folder(folder):
+    if not files.is_folder(folder):
         raise MissingSplitError(f"{folder.parent}: the class folder {folder.name} is missing")
-    found = sorted(path for path in folder.glob(RECORDING_PATTERN) if not path.name.startswith("."))
+    entries = (path for path in folder.iterdir() if not path.name.startswith("."))
+    found = sorted(path for path in entries if path.suffix.lower() == RECORDING_SUFFIX)
     if not found:
-        raise DataError(f"{folder}: the class folder is empty, no {RECORDING_PATTERN} file in it")
+        raise DataError(f"{folder}: the class folder is empty, no *{RECORDING_SUFFIX} file in it")
     return found

@@ -317,7 +317,7 @@ def _train_on_dask(plan: Plan, seeds: Sequence[int], address: str) -> int:
     shared = replace(
         plan,
         runs=plan.runs.resolve(),
-        data=None if plan.data is None else plan.data.resolve(),
+        data=None if plan.data is None else Path(os.path.realpath(os.path.expanduser(plan.data))),
         resume=True,  # a cluster starts a task again whose worker died; its run then goes on
     )
     with distributed.Client(address, timeout=CONNECT_S, set_as_default=False) as client:
