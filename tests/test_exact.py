@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tsslbp_ref import exact, jit
-from tsslbp_ref.exact import kernels
+from tsslbp_ref.exact import closed_forms, discrete, kernels, simulation
 from tsslbp_ref.gradcheck import exact_checks
 from tsslbp_ref.gradcheck.exact_checks import difference_gradients, gradient_error, random_network, smooth_network
 
@@ -207,11 +207,11 @@ def test_a_grazing_spike_has_no_gradient_but_a_time():
 
 
 def test_a_membrane_at_the_threshold_fires_if_it_goes_on_to_rise():
-    first_crossing = kernels.first_crossing
+    first_crossing = closed_forms.first_crossing
     assert first_crossing(1.0, 1.0, 1.5, 10.0, 3.0, 1.0)[0] == 0.0
-    assert first_crossing(1.0, 1.0, 1.0, 10.0, 3.0, 1.0)[0] == kernels.NO_CROSSING
-    assert first_crossing(1.0, 1.0, 0.5, 10.0, 3.0, 1.0)[0] == kernels.NO_CROSSING
-    assert first_crossing(0.0, 1.0, 1.5, 10.0, 3.0, 1.0)[0] == kernels.NO_CROSSING
+    assert first_crossing(1.0, 1.0, 1.0, 10.0, 3.0, 1.0)[0] == closed_forms.NO_CROSSING
+    assert first_crossing(1.0, 1.0, 0.5, 10.0, 3.0, 1.0)[0] == closed_forms.NO_CROSSING
+    assert first_crossing(0.0, 1.0, 1.5, 10.0, 3.0, 1.0)[0] == closed_forms.NO_CROSSING
 
 
 @pytest.mark.parametrize("tau_s", [10.0, 10.0 * (1 + 1e-15), 10.0 * (1 - 1e-12), 10.0 * (1 + 1e-7), 9.0, 1e-3, 1e4])
@@ -223,7 +223,7 @@ def test_overlap_of_exponentials_equals_quadrature(tau_s):
     for start, stop in itertools.pairwise(edges):
         x = 0.5 * (start + stop) + 0.5 * (stop - start) * nodes
         total += 0.5 * (stop - start) * np.sum(node_weights * np.exp(-(t - x) / tau_m - x / tau_s))
-    np.testing.assert_allclose(kernels.exponential_overlap(t, tau_m, tau_s), total, rtol=1e-13)
+    np.testing.assert_allclose(closed_forms.exponential_overlap(t, tau_m, tau_s), total, rtol=1e-13)
 
 
 # ---------------------------------------------------------------- conventions
@@ -284,9 +284,10 @@ def test_a_membrane_still_rising_at_the_end_counts_as_a_peak():
 
 
 def test_the_docstring_examples_are_true():
-    outcome = doctest.testmod(exact)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0
+    for module in (simulation, discrete):
+        outcome = doctest.testmod(module)
+        assert outcome.attempted > 0
+        assert outcome.failed == 0
 
 
 # ---------------------------------------------------------------- the discrete network

@@ -20,6 +20,9 @@ VALID = {
 }
 
 
+FIRST = exact.FirstSpike(0, 2.0, 10.0, 0.0)
+
+
 def single(**changes):
     """Simulate one neuron with one input, some arguments replaced."""
     return exact.simulate(**(VALID | changes))
@@ -53,6 +56,29 @@ def single(**changes):
         ({"duration": -1.0}, "duration must be greater than 0"),
         ({"duration": math.inf}, "duration must be finite"),
         ({"max_events": 0}, "max_events must be at least 1"),
+        ({"tau_m": [10.0, 10.0]}, "tau_m must be a number or hold one entry a layer, 1, got 2"),
+        ({"tau_m": [[10.0, 10.0]]}, r"tau_m\[0\] must hold one number a neuron, 1, got 2"),
+        ({"tau_m": [-2.0]}, r"tau_m\[0\] must be greater than 0, got -2"),
+        ({"tau_m": [[0.0]]}, r"tau_m\[0\] must be greater than 0, got 0"),
+        ({"threshold": [[math.nan]]}, r"threshold\[0\] must be finite"),
+        ({"threshold": [None]}, "desired_spikes needs outputs that fire"),
+        ({"tau_s": [[3.0]]}, "tau_s must be a number or one number a layer of weights, not one a neuron"),
+        ({"tau_s": np.full((1, 1), 3.0)}, "more than one peak between events"),
+        ({"tau_s": [3.0, 3.0]}, "tau_s must be a number or hold one a layer of weights, 1, got 2"),
+        ({"tau_s": [0.0]}, r"tau_s\[0\] must be greater than 0"),
+        ({"delays": []}, "delays must hold one array a layer of weights, 1, got 0"),
+        ({"delays": [[[-0.5]]]}, r"delays\[0\] must be at least 0, got -0.5"),
+        ({"delays": [[[0.5, 1.0]]]}, r"delays\[0\] must have the shape of weights\[0\], \(1, 1\), got \(1, 2\)"),
+        ({"delays": [[[math.inf]]]}, r"delays\[0\] must be finite"),
+        ({"tau_loss": 0.0}, "tau_loss must be greater than 0"),
+        ({"tau_loss": 3.0, "desired_spikes": None}, "tau_loss belongs to desired_spikes"),
+        ({"loss": exact.Peak(0)}, "desired_spikes .with tau_loss. or loss, not both"),
+        ({"loss": exact.Peak(0), "desired_spikes": None}, "Peak needs a readout that never fires"),
+        ({"loss": FIRST, "desired_spikes": None, "threshold": [None]}, "FirstSpike needs outputs that fire"),
+        ({"loss": exact.FirstSpike(1, 2.0, 10.0, 0.0), "desired_spikes": None}, "label must be one of the 1 outputs"),
+        ({"loss": exact.Peak(3), "desired_spikes": None, "threshold": [None]}, "label must be one of .* got 3"),
+        ({"loss": exact.VanRossum([], 3.0), "desired_spikes": None}, "desired must hold 1 spike trains"),
+        ({"loss": exact.VanRossum([[31.0]], 3.0), "desired_spikes": None}, r"desired\[0\] must lie in"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -69,6 +95,11 @@ def test_bad_values(changes, message):
         ({"input_spikes": [["a"]]}, r"input_spikes\[0\] must hold real numbers"),
         ({"tau_m": "ten"}, "tau_m must be a real number"),
         ({"max_events": 1.5}, "max_events must be an integer"),
+        ({"threshold": None}, "threshold must be a real number, got None"),
+        ({"tau_m": [None]}, r"tau_m\[0\] must be a real number, got None"),
+        ({"tau_m": [["a"]]}, r"tau_m\[0\] must hold real numbers"),
+        ({"loss": "peak", "desired_spikes": None}, "loss must be a VanRossum, FirstSpike or Peak, got str"),
+        ({"delays": 1.0}, "delays must be a sequence"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -89,3 +120,24 @@ def test_the_number_of_spikes_is_bounded():
     assert 1 < len(single(weights=layers).spike_times[1][0]) < counts
     with pytest.raises(ValueError, match="reached in layer 1"):
         single(weights=layers, max_events=counts + 1)
+
+
+def test_a_threshold_near_zero_is_named_where_the_spikes_have_no_bound():
+    with pytest.raises(ValueError, match=r"least threshold 1e-09\).* without bound as V goes to 0"):
+        single(threshold=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: exact.Peak(-1), ValueError, "label must be at least 0, got -1"),
+        (lambda: exact.Peak(0.5), TypeError, "label must be an integer"),
+        (lambda: exact.FirstSpike(0, 0.0, 10.0, 0.1), ValueError, "tau0 must be greater than 0"),
+        (lambda: exact.FirstSpike(0, 2.0, -1.0, 0.1), ValueError, "tau1 must be greater than 0"),
+        (lambda: exact.FirstSpike(0, 2.0, 10.0, -0.1), ValueError, "alpha must be at least 0"),
+        (lambda: exact.VanRossum([[1.0]], 0.0), ValueError, "tau must be greater than 0"),
+    ],
+)
+def test_bad_losses(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

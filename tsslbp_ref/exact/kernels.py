@@ -1,10 +1,11 @@
-"""Closed forms between events, first crossings and the adjoint: the compiled part of the continuous-time model.
+"""Sweeps over the events of a layer in continuous time: spikes forward, the adjoint backward.
 
-Between two events (a spike that arrives, or the neuron's own reset) the weighted input of a neuron decays with tau_s
-and its membrane is a sum of two exponentials. Every function here is one such closed form, or a sweep over events that
-calls them. `tsslbp_ref.exact` checks the arguments and is what users call. The equations are derived in
-``docs/derivations/exact-gradient.md``; its section numbers are given below. Times are in ms (any unit of time will do,
-as long as it is the same everywhere).
+The compiled part of the model. `tsslbp_ref.exact` checks the arguments and is what users call. The equations are
+derived in ``docs/derivations/exact-gradient.md``; its section numbers are given below. Times are in ms.
+
+The spikes that arrive at a layer of `out` neurons are three arrays of shape (rows, events), each row in order of time:
+their times, their source neurons, and their positions when neuron follows neuron. One row serves all neurons, unless
+the delays of two neurons differ; then there is one row a neuron.
 """
 
 from __future__ import annotations
@@ -14,115 +15,17 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from tsslbp_ref.exact.closed_forms import first_crossing, membrane, overlap_moments
 from tsslbp_ref.jit import compiled
 
 FloatArray = npt.NDArray[np.float64]
 IntegerArray = npt.NDArray[np.int64]
 
 COMPLETE, TOO_MANY_SPIKES, NOT_FINITE = 0, 1, 2
-NO_CROSSING = -1.0
-# Bisection alone halves the bracket down to double precision in 53 steps; Newton's steps come on top.
-MAX_ROOT_STEPS = 200
-ROOT_TOLERANCE = 2.0 * np.finfo(np.float64).eps
 FIRST_CAPACITY = 256
-
-
-# ---------------------------------------------------------------- closed forms between events (section 2)
-
-
-@compiled
-def exponential_overlap(t: float, tau_m: float, tau_s: float) -> float:
-    """Integral over x in [0, t] of exp(-(t-x)/tau_m) exp(-x/tau_s).
-
-    = (exp(-t/tau_m) - exp(-t/tau_s)) / (1/tau_s - 1/tau_m). The slower exponential is taken out and the difference goes
-    through expm1, so nothing cancels or overflows: equal and nearly equal time constants need no limit formula of their
-    own, except at a difference of exactly zero.
-    """
-    difference = abs(tau_m - tau_s) / tau_m / tau_s
-    slower = max(tau_m, tau_s)
-    if difference == 0.0:
-        return t * math.exp(-t / slower)
-    return -math.exp(-t / slower) * math.expm1(-difference * t) / difference
-
-
-@compiled
-def membrane(t: float, u: float, I: float, tau_m: float, tau_s: float) -> float:
-    """u(t) = u exp(-t/tau_m) + (I/tau_m) overlap(t),  u and I being membrane and weighted input at time 0."""
-    return u * math.exp(-t / tau_m) + I / tau_m * exponential_overlap(t, tau_m, tau_s)
-
-
-@compiled
-def peak_time(u: float, I: float, tau_m: float, tau_s: float) -> float:
-    """t* = -log(1 + r (u/I - 1)) / (1/tau_s - 1/tau_m),  r = 1 - tau_s/tau_m: where the membrane stops rising.
-
-    Asks for I > u and I > 0 (rising now, and the only case that can reach a positive threshold). Returns infinity where
-    the membrane rises for ever, towards 0 from below.
-    """
-    difference = (tau_m - tau_s) / tau_m / tau_s
-    distance = 1.0 - u / I
-    if difference == 0.0:
-        return tau_s * distance
-    argument = -difference * tau_s * distance
-    if argument <= -1.0:
-        return math.inf
-    return -math.log1p(argument) / difference
-
-
-@compiled
-def root_on_rise(end: float, u: float, I: float, tau_m: float, tau_s: float, threshold: float) -> float:
-    """First t in (0, end] with u(t) = threshold, where u rises on all of [0, end] and u(0) < threshold < u(end).
-
-    Newton's method inside a bracket. A step that leaves the bracket, or that is not below half of the step before the
-    last, is replaced by a bisection, so the number of steps is bounded even next to a peak, where the slope vanishes.
-    """
-    low, high = 0.0, end
-    t = 0.5 * end
-    step, previous_step = end, end
-    for _ in range(MAX_ROOT_STEPS):
-        excess = membrane(t, u, I, tau_m, tau_s) - threshold
-        slope = (I * math.exp(-t / tau_s) - excess - threshold) / tau_m
-        if excess > 0.0:
-            high = t
-        else:
-            low = t
-        newton = t - excess / slope if slope > 0.0 else high
-        previous_step, last_step = step, previous_step
-        if not low < newton < high or abs(newton - t) > 0.5 * last_step:
-            newton = 0.5 * (low + high)
-        step = abs(newton - t)
-        t = newton
-        if step <= ROOT_TOLERANCE * end or high - low <= ROOT_TOLERANCE * end:
-            break
-    return t
-
-
-@compiled
-def first_crossing(
-    end: float,
-    u: float,
-    I: float,
-    tau_m: float,
-    tau_s: float,
-    threshold: float,
-) -> tuple[float, float]:
-    """Return (first t in [0, end) at which u rises above the threshold, or NO_CROSSING; inner peak, or -infinity).
-
-    At a crossing I exceeds u = threshold, and I only decays, so I > threshold at the start is necessary. From a rising
-    start there is one peak at most; the crossing lies before the peak or, where the peak comes later, before the end.
-    A membrane that touches the threshold without rising above it does not fire.
-    """
-    if end <= 0.0 or I <= 0.0 or u >= I:
-        return NO_CROSSING, -math.inf
-    if u >= threshold:
-        return 0.0, -math.inf
-    top_time = peak_time(u, I, tau_m, tau_s)
-    has_peak = top_time < end
-    if not has_peak:
-        top_time = end
-    top = membrane(top_time, u, I, tau_m, tau_s)
-    if top > threshold:
-        return root_on_rise(top_time, u, I, tau_m, tau_s, threshold), -math.inf
-    return NO_CROSSING, top if has_peak else -math.inf
+TIME, SLOPE, ARRIVED = 0, 1, 2  # columns of a spike
+HEIGHT, PEAK_TIME, PEAK_ARRIVED, PEAK_SLOPE = 0, 1, 2, 3  # columns of a peak
+START, ARRIVAL, SPIKE, PEAK = 0, 1, 2, 3  # kinds of events
 
 
 # ---------------------------------------------------------------- forward: the spikes of one layer (section 2)
@@ -141,6 +44,22 @@ def with_room(found: FloatArray, count: int) -> FloatArray:
 
 
 @compiled
+def arrivals_before(times: FloatArray, duration: float) -> int:
+    """Return how many of the sorted times lie before `duration`: what arrives later has no effect."""
+    count = 0
+    while count < times.size and times[count] < duration:
+        count += 1
+    return count
+
+
+@compiled
+def higher_peak(peak: FloatArray, height: float, time: float, arrived: int, slope: float) -> None:
+    """Write a peak into `peak` (HEIGHT, PEAK_TIME, PEAK_ARRIVED, PEAK_SLOPE) if it is the highest so far."""
+    if height > peak[HEIGHT]:
+        peak[HEIGHT], peak[PEAK_TIME], peak[PEAK_ARRIVED], peak[PEAK_SLOPE] = height, time, arrived, slope
+
+
+@compiled
 def neuron_spikes(
     weights: FloatArray,
     event_times: FloatArray,
@@ -152,44 +71,51 @@ def neuron_spikes(
     found: FloatArray,
     count: int,
     limit: int,
-) -> tuple[FloatArray, int, float, int]:
-    """Append the spikes of one neuron to `found` and return (found, count, highest subthreshold peak, status).
+    peak: FloatArray,
+) -> tuple[FloatArray, int, int]:
+    """Append the spikes of one neuron to `found`, write its highest peak, and return (found, count, status).
 
     A row of `found` is (time, slope (I - threshold)/tau_m just before the reset, number of input spikes that had
-    arrived). The neuron starts at rest, u = I = 0; rest counts as a peak of height 0.
+    arrived). `peak` is the highest local maximum of the membrane that did not fire: height, time, number of input
+    spikes that had arrived, slope. The slope is 0 but where a membrane that rises meets an inhibitory spike: then the
+    peak is at that arrival, and the slope is the one before it. The neuron starts at rest, u = I = 0; rest is a peak of
+    height 0 at time 0. An infinite threshold is a readout that never fires.
     """
-    t, u, I, highest = 0.0, 0.0, 0.0, 0.0
-    n_events = event_times.size
+    t, u, I = 0.0, 0.0, 0.0
+    peak[:] = 0.0
+    n_events = arrivals_before(event_times, duration)
     arrived = 0
     while arrived <= n_events:
         end = event_times[arrived] if arrived < n_events else duration
-        wait, peak = first_crossing(end - t, u, I, tau_m, tau_s, threshold)
+        wait, top_time, top = first_crossing(end - t, u, I, tau_m, tau_s, threshold)
         if wait >= 0.0:
             if count >= limit:
-                return found, count, highest, TOO_MANY_SPIKES
+                return found, count, TOO_MANY_SPIKES
             # The sum of t and (end - t) can round to just after the end.
             t = min(t + wait, end)
             I *= math.exp(-wait / tau_s)
             u = 0.0
             found = with_room(found, count)
-            found[count, 0], found[count, 1], found[count, 2] = t, (I - threshold) / tau_m, arrived
+            found[count, TIME], found[count, SLOPE], found[count, ARRIVED] = t, (I - threshold) / tau_m, arrived
             count += 1
             continue
+        higher_peak(peak, top, t + top_time, arrived, 0.0)
         u = membrane(end - t, u, I, tau_m, tau_s)
         I *= math.exp(-(end - t) / tau_s)
-        was_rising = u < I
+        slope_before = (I - u) / tau_m
         t = end
         if arrived < n_events:
             I += weights[event_sources[arrived]] / tau_s
         if not (math.isfinite(u) and math.isfinite(I / tau_m)):
-            return found, count, highest, NOT_FINITE
+            return found, count, NOT_FINITE
         # A peak that touches the threshold may come out one rounding above it; it did not fire, so it is at most there.
         u = min(u, threshold)
-        highest = max(highest, peak)
-        if was_rising and (arrived == n_events or u >= I):
-            highest = max(highest, u)
+        if slope_before > 0.0 and arrived == n_events:
+            higher_peak(peak, u, t, arrived, 0.0)
+        elif slope_before > 0.0 and u >= I:
+            higher_peak(peak, u, t, arrived, slope_before)
         arrived += 1
-    return found, count, highest, COMPLETE
+    return found, count, COMPLETE
 
 
 @compiled
@@ -198,70 +124,42 @@ def layer_spikes(
     event_times: FloatArray,
     event_sources: IntegerArray,
     duration: float,
-    tau_m: float,
+    tau_m: FloatArray,
     tau_s: float,
-    threshold: float,
+    threshold: FloatArray,
     limit: int,
-) -> tuple[FloatArray, IntegerArray, float, int]:
-    """Return (rows of `neuron_spikes`, first row of each neuron (out + 1,), highest subthreshold peak, status).
+) -> tuple[FloatArray, IntegerArray, FloatArray, int]:
+    """Return (rows of `neuron_spikes`, first row of each neuron (out + 1,), highest peaks (out, 4), status).
 
-    The array of rows has more rows than spikes; the last entry of the first rows is the number of spikes.
+    tau_m and threshold: (out,). The array of rows has more rows than spikes; the last entry of the first rows is the
+    number of spikes.
     """
     found = np.empty((FIRST_CAPACITY, 3))
     offsets = np.zeros(weights.shape[0] + 1, dtype=np.int64)
-    count, highest = 0, 0.0
+    peaks = np.zeros((weights.shape[0], 4))
+    count = 0
     for i in range(weights.shape[0]):
-        found, count, peak, status = neuron_spikes(
-            weights[i], event_times, event_sources, duration, tau_m, tau_s, threshold, found, count, limit
+        row = i if event_times.shape[0] > 1 else 0
+        found, count, status = neuron_spikes(
+            weights[i],
+            event_times[row],
+            event_sources[row],
+            duration,
+            tau_m[i],
+            tau_s,
+            threshold[i],
+            found,
+            count,
+            limit,
+            peaks[i],
         )
         if status != COMPLETE:
-            return found, offsets, highest, status
+            return found, offsets, peaks, status
         offsets[i + 1] = count
-        highest = max(highest, peak)
-    return found, offsets, highest, COMPLETE
+    return found, offsets, peaks, COMPLETE
 
 
-# ---------------------------------------------------------------- loss (section 3)
-
-
-@compiled
-def neuron_loss(times: FloatArray, signs: FloatArray, duration: float, tau_s: float) -> tuple[float, FloatArray]:
-    """L = 1/2 integral of e^2 over [0, duration], and dL/dt of every event, for one output neuron.
-
-    e = sum over events of sign exp(-(t - t_event)/tau_s)/tau_s after t_event; sign +1 marks a spike, -1 a desired one.
-    Between events e decays, so the integral of e^2 is e^2 (tau_s/2) (1 - exp(-2 t/tau_s)).
-    dL/dt_event = (sign/tau_s) [P_a/tau_s - (e- + e+)/2]. Events at the same time are one jump: e- and e+ are the
-    values before and after all of it, which makes the derivative the mean of the two one-sided ones.
-    """
-    n = times.size
-    before, after = np.zeros(n), np.zeros(n)
-    loss, e = 0.0, 0.0
-    first = 0
-    while first < n:
-        stop = first
-        jump = 0.0
-        while stop < n and times[stop] == times[first]:
-            jump += signs[stop] / tau_s
-            stop += 1
-        before[first:stop] = e
-        e += jump
-        after[first:stop] = e
-        wait = (times[stop] if stop < n else duration) - times[first]
-        loss -= 0.25 * tau_s * e * e * math.expm1(-2.0 * wait / tau_s)
-        e *= math.exp(-wait / tau_s)
-        first = stop
-    derivatives = np.zeros(n)
-    P_a, t = 0.0, duration
-    for k in range(n - 1, -1, -1):
-        wait = t - times[k]
-        # P_a(t) = integral over the rest of exp(-(x-t)/tau_s) e(x); e decays at the same rate.
-        P_a = P_a * math.exp(-wait / tau_s) - 0.5 * tau_s * after[k] * math.expm1(-2.0 * wait / tau_s)
-        derivatives[k] = signs[k] / tau_s * (P_a / tau_s - 0.5 * (before[k] + after[k]))
-        t = times[k]
-    return loss, derivatives
-
-
-# ---------------------------------------------------------------- backward: the adjoint (sections 4 and 5)
+# ---------------------------------------------------------------- backward: the adjoint (sections 4, 5 and 7)
 
 
 @compiled
@@ -271,10 +169,66 @@ def adjoint_before_spike(P_u: float, dL_dt: float, slope: float, threshold: floa
 
 
 @compiled
-def adjoint_backward(t: float, P_u: float, R: float, tau_m: float, tau_s: float) -> tuple[float, float]:
-    """P_u(-t) = P_u exp(-t/tau_m),   R(-t) = R exp(-t/tau_s) + P_u overlap(t): a time t earlier, no event between."""
-    earlier_R = R * math.exp(-t / tau_s) + P_u * exponential_overlap(t, tau_m, tau_s)
-    return P_u * math.exp(-t / tau_m), earlier_R
+def adjoint_backward(
+    t: float, u: float, I: float, P_u: float, R: float, S: float, tau_m: float, tau_s: float
+) -> tuple[float, float, float, float]:
+    """Return (P_u, R, S, share of dL/dtau_m) a time t earlier, no event between; u and I are those of that time.
+
+    P_u(-t) = P_u exp(-t/tau_m),   R(-t) = R exp(-t/tau_s) + P_u K,   S(-t) = (S + t R) exp(-t/tau_s) + P_u K_s
+    dL/dtau_m = -(1/tau_m) integral of P_u u' = -(P_u/tau_m^2) (I K - u t exp(-t/tau_m) - I K_m/tau_m) on the stretch.
+    """
+    K, K_m, K_s = overlap_moments(t, tau_m, tau_s)
+    decay_m, decay_s = math.exp(-t / tau_m), math.exp(-t / tau_s)
+    dL_dtau_m = -P_u / tau_m**2 * (I * K - u * t * decay_m - I * K_m / tau_m)
+    return P_u * decay_m, R * decay_s + P_u * K, (S + t * R) * decay_s + P_u * K_s, dL_dtau_m
+
+
+@compiled
+def neuron_events(
+    weights: FloatArray,
+    event_times: FloatArray,
+    event_sources: IntegerArray,
+    spikes: FloatArray,
+    peak: FloatArray,
+    duration: float,
+    tau_m: float,
+    tau_s: float,
+) -> tuple[IntegerArray, FloatArray]:
+    """Return kind and number (events, 2), and time, u and I just after (events, 3), of a neuron's events in order.
+
+    The events are the start, the arrivals, the own spikes (rows of `neuron_spikes`), and the peak. The number of
+    arrived spikes, not the time, orders a spike or a peak and an arrival that coincide.
+    """
+    n_arrivals = arrivals_before(event_times, duration)
+    kinds = np.zeros((n_arrivals + spikes.shape[0] + 2, 2), dtype=np.int64)
+    states = np.zeros((kinds.shape[0], 3))
+    t, u, I = 0.0, 0.0, 0.0
+    event, spike, arrived, before_peak = 1, 0, 0, True
+    while event < kinds.shape[0]:
+        at_spike = spike < spikes.shape[0] and spikes[spike, ARRIVED] == arrived
+        # A spike of the same stretch comes before a peak of it: after the peak the membrane only falls.
+        at_peak = before_peak and not at_spike and peak[PEAK_ARRIVED] == arrived
+        kind, number = ARRIVAL, arrived
+        if at_spike:
+            kind, number, time = SPIKE, spike, spikes[spike, TIME]
+        elif at_peak:
+            kind, number, time = PEAK, 0, peak[PEAK_TIME]
+        else:
+            time = event_times[arrived]
+        u = 0.0 if at_spike else membrane(time - t, u, I, tau_m, tau_s)
+        I *= math.exp(-(time - t) / tau_s)
+        if at_spike:
+            spike += 1
+        elif at_peak:
+            before_peak = False
+        else:
+            I += weights[event_sources[arrived]] / tau_s
+            arrived += 1
+        t = time
+        kinds[event, 0], kinds[event, 1] = kind, number
+        states[event, 0], states[event, 1], states[event, 2] = t, u, I
+        event += 1
+    return kinds, states
 
 
 @compiled
@@ -282,38 +236,62 @@ def layer_adjoint(
     weights: FloatArray,
     event_times: FloatArray,
     event_sources: IntegerArray,
+    event_positions: IntegerArray,
     spikes: FloatArray,
     offsets: IntegerArray,
+    peaks: FloatArray,
     dL_dt: FloatArray,
+    dL_dpeak: FloatArray,
     duration: float,
-    tau_m: float,
+    tau_m: FloatArray,
     tau_s: float,
-    threshold: float,
-) -> tuple[FloatArray, FloatArray]:
-    """Return (dL/dW (out, in), dL/dt of every input spike (events,)) from dL/dt of this layer's spikes, `dL_dt`.
+    threshold: FloatArray,
+    smallest_slope: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, float]:
+    """Return dL/dW, dL/ddelay (out, in), dL/dt of every input spike, dL/dtau_m, dL/dthreshold (out,) and dL/dtau_s.
 
-    With R(t) = integral over x in [t, duration] of exp(-(x-t)/tau_s) P_u(x), which is continuous at the own spikes:
+    `dL_dt` holds dL/dt of this layer's spikes and `dL_dpeak` (out,) dL/d(highest membrane), for neurons that are
+    silent. A slope below `smallest_slope` (out,) counts as that: such a spike grazes the threshold. With
+        R(t) = integral over x in [t, duration] of exp(-(x-t)/tau_s) P_u(x),
+        S(t) = integral over x in [t, duration] of (x-t) exp(-(x-t)/tau_s) P_u(x),
+    which are continuous at the own spikes, and D_ij = W_ij (R_i/tau_s - P_u,i) / (tau_m tau_s) at an arrival of j:
         dL/dW_ij   = sum over spikes f of j      R_i(t_f) / (tau_m tau_s)
-        dL/dt_f    = sum over neurons i          W_ij (R_i(t_f)/tau_s - P_u,i(t_f)) / (tau_m tau_s)
+        dL/ddelay_ij = sum over spikes f of j    D_ij,                  dL/dt_f = sum over neurons i  D_ij
+        dL/dtau_s  = sum over all arrivals       W_ij (S_i/tau_s - R_i) / (tau_m tau_s^2)
+        dL/dV_i    = - sum over own spikes       P_u,i-
+    A peak adds dL/d(peak) to P_u. Where it is at an arrival, that arrival comes after it in time, and its own time
+    moves the height: D gets u'- dL/d(peak).
     """
-    gradient = np.zeros_like(weights)
-    event_gradient = np.zeros(event_times.size)
-    scale = 1.0 / (tau_m * tau_s)
+    gradient, dL_ddelay = np.zeros_like(weights), np.zeros_like(weights)
+    event_gradient = np.zeros(event_times.shape[1])
+    dL_dtau_m, dL_dV, dL_dtau_s = np.zeros(weights.shape[0]), np.zeros(weights.shape[0]), 0.0
     for i in range(weights.shape[0]):
-        t, P_u, R = duration, 0.0, 0.0
-        m = offsets[i + 1] - 1
-        for arrived in range(event_times.size, -1, -1):
-            # The count of arrived spikes, not the time, orders a spike and an input that coincide.
-            while m >= offsets[i] and spikes[m, 2] == arrived:
-                P_u, R = adjoint_backward(t - spikes[m, 0], P_u, R, tau_m, tau_s)
-                P_u = adjoint_before_spike(P_u, dL_dt[m], spikes[m, 1], threshold, tau_m)
-                t = spikes[m, 0]
-                m -= 1
-            if arrived > 0:
-                k = arrived - 1
-                P_u, R = adjoint_backward(t - event_times[k], P_u, R, tau_m, tau_s)
-                t = event_times[k]
-                j = event_sources[k]
+        row = i if event_times.shape[0] > 1 else 0
+        own = spikes[offsets[i] : offsets[i + 1]]
+        kinds, states = neuron_events(
+            weights[i], event_times[row], event_sources[row], own, peaks[i], duration, tau_m[i], tau_s
+        )
+        scale = 1.0 / (tau_m[i] * tau_s)
+        t, P_u, R, S = duration, 0.0, 0.0, 0.0
+        for event in range(kinds.shape[0] - 1, -1, -1):
+            kind, number = kinds[event]
+            time, u, I = states[event]
+            P_u, R, S, share = adjoint_backward(t - time, u, I, P_u, R, S, tau_m[i], tau_s)
+            dL_dtau_m[i] += share
+            t = time
+            if kind == SPIKE:
+                slope = max(own[number, SLOPE], smallest_slope[i])
+                P_u = adjoint_before_spike(P_u, dL_dt[offsets[i] + number], slope, threshold[i], tau_m[i])
+                dL_dV[i] -= P_u
+            elif kind == PEAK:
+                P_u += dL_dpeak[i]
+            elif kind == ARRIVAL:
+                j = event_sources[row, number]
+                D = weights[i, j] * (R / tau_s - P_u) * scale
+                if number == peaks[i, PEAK_ARRIVED]:
+                    D += peaks[i, PEAK_SLOPE] * dL_dpeak[i]
                 gradient[i, j] += R * scale
-                event_gradient[k] += weights[i, j] * (R / tau_s - P_u) * scale
-    return gradient, event_gradient
+                dL_ddelay[i, j] += D
+                event_gradient[event_positions[row, number]] += D
+                dL_dtau_s += weights[i, j] * (S / tau_s - R) * scale / tau_s
+    return gradient, dL_ddelay, event_gradient, dL_dtau_m, dL_dV, dL_dtau_s

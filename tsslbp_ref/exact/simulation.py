@@ -3,27 +3,28 @@ r"""The real gradient: networks in continuous time, with exact spike times, to h
 The model (the paper's section "Spiking neuron model", before it is put on a time grid; R = 1):
 
 .. math::
-    \tau_m \dot u_i = -u_i + \sum_j w_{ij} a_j, \qquad \tau_s \dot a_j = -a_j + \sum_f \delta(t - t_j^f)
+    \tau_m \dot u_i = -u_i + \sum_j w_{ij} a_j(t - d_{ij}), \qquad \tau_s \dot a_j = -a_j + \sum_f \delta(t - t_j^f)
 
-A neuron fires when u rises above the threshold; u is then set to 0. There is no refractory time and no delay. All
-starts at rest. The loss is the van Rossum distance of the output layer,
-
-.. math:: L = \tfrac12 \int_0^T \sum_i (a_i - d_i)^2 \, dt,
-
-with d the PSC of the desired spikes. Nothing is stepped: between events everything is a sum of two exponentials, spike
-times are bracketed roots, and loss and gradient are sums of closed forms. The adjoint equations are our own derivation,
-``docs/derivations/exact-gradient.md``; the compiled loops are in `tsslbp_ref.exact.kernels`.
+A neuron fires when u rises above the threshold V; u is then set to 0. There is no refractory time. All starts at rest.
+tau_m and V may differ from neuron to neuron, tau_s from layer to layer, the delays d from synapse to synapse; a last
+threshold of None makes a readout that never fires. The losses are in `tsslbp_ref.exact.losses`. Nothing is stepped:
+between events everything is a sum of two exponentials, spike times are bracketed roots, and loss and gradients are sums
+of closed forms. The adjoint equations are our own derivation, ``docs/derivations/exact-gradient.md``; the compiled
+loops are in `tsslbp_ref.exact.kernels`.
 
 Conventions, where the model leaves something open:
 
 - A membrane that touches the threshold and does not rise above it does not fire. One that is at the threshold when an
   input arrives fires then if it goes on to rise.
 - Spikes of one neuron at equal times are separate spikes, and count as often as they are listed.
-- A desired or input spike at time 0 or `duration` is allowed; at `duration` it has no effect.
+- A desired or input spike at time 0 or `duration` is allowed. A spike that arrives at `duration` or later
+  has no effect.
+- A network, a layer or an output that falls silent is no error: the spike times are empty arrays, no derivative passes
+  a silent neuron, and the losses say what a silent output costs.
 - Where an output spike coincides with a desired one, the loss has a kink; the gradient is the mean of the two one-sided
   derivatives. Where a spike coincides with an input spike of its own layer, it is one of the one-sided derivatives.
   ``smallest_event_gap`` is 0 in both cases.
-- The gradient says nothing of spikes that a larger change of a weight would create or delete;
+- The gradient says nothing of spikes that a larger change would create or delete;
   ``smallest_crossing_slope`` and ``smallest_peak_margin`` say how near that is.
 """
 
@@ -31,24 +32,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
 from tsslbp_ref.exact import arguments, kernels
-from tsslbp_ref.exact.arguments import Model, SpikeTrains
+from tsslbp_ref.exact.arguments import Constant, Model, SpikeTrains
 from tsslbp_ref.exact.kernels import FloatArray, IntegerArray
-from tsslbp_ref.model.parameters import NeuronParameters
+from tsslbp_ref.exact.losses import FirstSpike, Loss, LossDerivatives, Peak, VanRossum, van_rossum
 
 DEFAULT_MAX_EVENTS = 100_000
 # The height of a peak above the threshold is known to about machine epsilon, and the slope of a crossing is the square
 # root of that height (times a constant of order 1): below this share of threshold / tau_m a slope is rounding error.
 GRAZING_SLOPE = math.sqrt(np.finfo(np.float64).eps)
-# How far duration / dt may be from a whole number, relative.
-WHOLE_STEPS_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,32 @@ class ExactResult:
     spike_times : list of list of ndarray
         ``spike_times[layer][neuron]``, sorted; layer 0 is the first computed layer, not the input.
     loss : float
-        The van Rossum loss.
+        The loss; nan if none was asked for.
     gradients : list of ndarray
         dL/dW of each layer, (out, in); empty if `simulate` was asked for spikes and loss only.
     smallest_crossing_slope : float
         Least du/dt just before a spike, per ms; infinity without a spike. Near 0 a spike is about to vanish.
     smallest_peak_margin : float
-        Threshold minus the highest peak of any membrane that did not become a spike (a membrane still rising at the end
-        counts, and so does rest). Near 0 a spike is about to appear.
+        The least distance from the threshold to the highest peak of a membrane that did not become a spike (a membrane
+        still rising at the end counts, and so does rest). Near 0 a spike is about to appear. Infinity if no neuron has
+        a threshold.
     smallest_event_gap : float
-        Least time between a spike and an input spike of its layer, or an output spike and a desired spike of the same
-        neuron; infinity if there is no such pair. The derivative of the loss changes where it passes 0.
+        Least time between a spike and an input spike that arrives at the same neuron, or, with the van Rossum loss, an
+        output spike and a desired spike of the same neuron; infinity if there is no such pair. The derivative of the
+        loss changes where it passes 0.
+    highest_membrane : list of ndarray
+        Per layer (n,), max u over [0, T]; the threshold for a neuron that fired.
+    gradients_by : dict
+        The other derivatives of the loss, all at fixed weights W (a spike's current jumps by W/tau_s); empty where
+        `gradients` is.
+
+        - "tau_m", "threshold", "tau_s": in the shape in which the constant was given. What shares a number is summed: a
+          float for a number, (L,) for a vector, a list of arrays for one number a neuron. A readout without threshold
+          has None.
+        - "delays": one (out, in) array a layer, also where no delays were given, which is at delay 0.
+        - "input_times", "output_times": one array a neuron of the input, of the output layer.
+        - "tau_loss": by the van Rossum loss's own time constant, which is not part of "tau_s" even where `tau_loss` was
+          left out. Only with that loss.
     """
 
     spike_times: list[list[FloatArray]]
@@ -79,36 +93,12 @@ class ExactResult:
     smallest_crossing_slope: float
     smallest_peak_margin: float
     smallest_event_gap: float
+    highest_membrane: list[FloatArray] = field(default_factory=list)
+    gradients_by: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class DiscreteEquivalent:
-    """A continuous network on a time grid, as the discrete model wants it.
-
-    Attributes
-    ----------
-    neuron : NeuronParameters
-        Time constants in steps, tau / dt; the threshold is unchanged.
-    weights : list of ndarray
-        W_d = W_c / tau_m, with tau_m in ms; (out, in).
-    input_raster, target_raster : ndarray
-        (n_steps, neurons): NUMBER of spikes in each step. Two spikes of one neuron in one step give 2.
-    loss_factor : float
-        L_c = loss_factor L_d in the limit of small dt; 1 / dt.
-    gradient_factor : float
-        dL_c/dW_c = gradient_factor dL_d/dW_d in the limit of small dt; 1 / (dt tau_m).
-    """
-
-    neuron: NeuronParameters
-    weights: list[FloatArray]
-    input_raster: FloatArray
-    target_raster: FloatArray
-    loss_factor: float
-    gradient_factor: float
-
-
-class _Events(NamedTuple):
-    """Spikes of one layer in order of time; `positions` says where each stands when neuron follows neuron."""
+class _Arrivals(NamedTuple):
+    """The spikes that arrive at a layer, (rows, events), as `kernels` has them."""
 
     times: FloatArray
     sources: IntegerArray
@@ -116,32 +106,49 @@ class _Events(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """One simulated layer: what it received, and rows of (time, slope, inputs arrived), neuron after neuron."""
+    """One simulated layer: what it received, its spikes (rows of `kernels.neuron_spikes`) and its highest peaks."""
 
-    events: _Events
+    arrivals: _Arrivals
     spikes: FloatArray
     offsets: IntegerArray
-    highest_peak: float
+    peaks: FloatArray
 
     def spike_times(self) -> list[FloatArray]:
         return [
             self.spikes[first:stop, 0].copy() for first, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True)
         ]
 
+    def highest_membrane(self, threshold: FloatArray) -> FloatArray:
+        return np.where(np.diff(self.offsets) > 0, threshold, self.peaks[:, kernels.HEIGHT])
+
+
+class _LayerGradients(NamedTuple):
+    """What `kernels.layer_adjoint` returns."""
+
+    weights: FloatArray
+    delays: FloatArray
+    event_times: FloatArray
+    tau_m: FloatArray
+    threshold: FloatArray
+    tau_s: float
+
 
 def simulate(
     weights: Sequence[npt.ArrayLike],
     input_spikes: SpikeTrains,
-    tau_m: float,
-    tau_s: float,
-    threshold: float,
+    tau_m: Constant,
+    tau_s: Constant,
+    threshold: Constant,
     duration: float,
-    desired_spikes: SpikeTrains,
+    desired_spikes: SpikeTrains | None = None,
     *,
+    delays: Sequence[npt.ArrayLike] | None = None,
+    tau_loss: float | None = None,
+    loss: Loss | None = None,
     max_events: int = DEFAULT_MAX_EVENTS,
     with_gradients: bool = True,
 ) -> ExactResult:
-    r"""Simulate a feed-forward network exactly and return spike times, loss, and the loss's gradient.
+    r"""Simulate a feed-forward network exactly and return spike times, loss, and the loss's gradient by everything.
 
     Parameters
     ----------
@@ -149,14 +156,26 @@ def simulate(
         One (out, in) array per layer.
     input_spikes : sequence of array_like
         Per input neuron, its spike times in ms, sorted, in [0, duration]; may be empty.
-    tau_m, tau_s : float
-        Time constants of membrane and synapse in ms, positive; either may be the larger, and they may be equal.
-    threshold : float
-        Positive; rest is 0.
+    tau_m : float, or one entry a layer
+        Time constant of the membrane in ms, positive: a number for all neurons, or a sequence with one entry a layer,
+        each a number or an array with one number a neuron.
+    tau_s : float, or one number a layer of weights
+        Time constant of the synapse in ms, positive, smaller or larger than tau_m or equal to it. Entry k is that of
+        the PSC which FEEDS layer k of the weights: that of the input first, then those of the layers 1 to L-1. See
+        `emitted_tau_s`.
+    threshold : float, or one entry a layer
+        As tau_m; rest is 0. The last entry may be None: then the output layer is a readout that never fires.
     duration : float
         T, in ms.
-    desired_spikes : sequence of array_like
-        Per neuron of the last layer, its desired spike times, sorted, in [0, duration].
+    desired_spikes : sequence of array_like, optional
+        Per neuron of the last layer, its desired spike times, sorted, in [0, duration]. Short for
+        ``loss=VanRossum(desired_spikes, tau_loss)``.
+    delays : sequence of array_like, optional
+        One array a layer, shaped as its weights, in ms, at least 0: a spike of j arrives at i that much later.
+    tau_loss : float, optional
+        Time constant of the PSCs that the van Rossum loss compares, in ms; the last tau_s if not given.
+    loss : VanRossum, FirstSpike or Peak, optional
+        Without `loss` and `desired_spikes` only spikes are computed, and the loss is nan.
     max_events : int, optional
         Bound on the number of spikes that all layers may fire together.
     with_gradients : bool, optional
@@ -182,21 +201,35 @@ def simulate(
     >>> result = simulate([[[11.0]]], [[1.0, 4.0]], 10.0, 3.0, 1.0, 30.0, [[5.0]])
     >>> [round(float(t), 6) for t in result.spike_times[0][0]]
     [5.262694]
+    >>> round(result.gradients_by["tau_m"], 6)
+    0.02153
     """
-    model = arguments.checked_model(weights, input_spikes, desired_spikes, tau_m, tau_s, threshold, duration)
+    model = arguments.checked_model(weights, tau_m, tau_s, threshold, duration, delays)
+    trains = arguments.checked_trains("input_spikes", input_spikes, model.duration, model.weights[0].shape[1])
+    chosen = _chosen_loss(loss, desired_spikes, tau_loss, model)
     max_events = checks.positive_integer("max_events", max_events)
-    layers = _simulate_layers(model, max_events)
-    output_spikes = layers[-1].spike_times()
-    loss, time_derivatives = _loss(output_spikes, model.desired_spikes, model.tau_s, model.duration)
-    gradients = _gradients(model, layers, np.concatenate(time_derivatives)) if with_gradients else []
-    slopes = [float(layer.spikes[:, 1].min()) for layer in layers if len(layer.spikes)]
+    layers = _simulate_layers(model, trains, max_events)
+    spike_times = [layer.spike_times() for layer in layers]
+    highest = [layer.highest_membrane(V) for layer, V in zip(layers, model.threshold.values, strict=True)]
+    slopes = [float(layer.spikes[:, kernels.SLOPE].min()) for layer in layers if len(layer.spikes)]
+    margins = [V - layer.peaks[:, kernels.HEIGHT] for layer, V in zip(layers, model.threshold.values, strict=True)]
+    gradients: list[FloatArray] = []
+    gradients_by: dict[str, Any] = {}
+    value = math.nan
+    if chosen is not None:
+        derivatives = chosen.value_and_derivatives(spike_times[-1], highest[-1], model.duration)
+        value = derivatives.value
+        if with_gradients:
+            gradients, gradients_by = _gradients(model, layers, trains, derivatives)
     return ExactResult(
-        spike_times=[layer.spike_times() for layer in layers],
-        loss=loss,
+        spike_times=spike_times,
+        loss=value,
         gradients=gradients,
         smallest_crossing_slope=min(slopes, default=math.inf),
-        smallest_peak_margin=model.threshold - max(layer.highest_peak for layer in layers),
-        smallest_event_gap=_smallest_event_gap(layers, output_spikes, model.desired_spikes),
+        smallest_peak_margin=min(float(margin.min()) for margin in margins),
+        smallest_event_gap=_smallest_event_gap(layers, chosen),
+        highest_membrane=highest,
+        gradients_by=gradients_by,
     )
 
 
@@ -212,7 +245,7 @@ def van_rossum_loss(spike_times: SpikeTrains, desired_spikes: SpikeTrains, tau_s
     duration : float
         T, positive.
     """
-    return _loss(*arguments.checked_pair(spike_times, desired_spikes, tau_s, duration))[0]
+    return van_rossum(*arguments.checked_pair(spike_times, desired_spikes, tau_s, duration)).value
 
 
 def van_rossum_time_derivatives(
@@ -223,131 +256,134 @@ def van_rossum_time_derivatives(
     Arguments as for `van_rossum_loss`; one array per neuron, in the order of its spike times. Own derivation. At a
     coincidence with a desired spike it is the mean of the two one-sided derivatives.
     """
-    return _loss(*arguments.checked_pair(spike_times, desired_spikes, tau_s, duration))[1]
-
-
-def discrete_equivalent(
-    weights: Sequence[npt.ArrayLike],
-    input_spikes: SpikeTrains,
-    desired_spikes: SpikeTrains,
-    tau_m: float,
-    tau_s: float,
-    threshold: float,
-    duration: float,
-    dt: float,
-) -> DiscreteEquivalent:
-    """Put a continuous network on a grid of step dt: theta = dt/tau, a_d = dt a_c, W_d = W_c/tau_m, step floor(t_f/dt).
-
-    Parameters
-    ----------
-    weights, input_spikes, desired_spikes, tau_m, tau_s, threshold, duration
-        As for `simulate`.
-    dt : float
-        Step in ms, at most the smaller time constant; `duration` must be a whole number of steps.
-
-    Notes
-    -----
-    Two spikes of a neuron in one step are counted, as 2 in the raster: their PSCs add. The discrete neurons themselves
-    fire once in a step at most. A spike at `duration` falls behind the last step and is left out; in continuous time it
-    has no effect either. Own derivation, ``docs/derivations/exact-gradient.md`` section 6.
-    """
-    model = arguments.checked_model(weights, input_spikes, desired_spikes, tau_m, tau_s, threshold, duration)
-    dt = checks.real_number("dt", dt, above=0.0)
-    if dt > min(model.tau_m, model.tau_s):
-        raise ValueError(f"dt must be at most the smaller time constant, {min(model.tau_m, model.tau_s):g}, got {dt:g}")
-    n_steps = round(model.duration / dt)
-    if n_steps < 1 or abs(model.duration / dt - n_steps) > WHOLE_STEPS_TOLERANCE * n_steps:
-        raise ValueError(f"duration must be a whole number of steps dt, got duration {model.duration:g}, dt {dt:g}")
-    return DiscreteEquivalent(
-        neuron=NeuronParameters(tau_m=model.tau_m / dt, tau_s=model.tau_s / dt, threshold=model.threshold),
-        weights=[w / model.tau_m for w in model.weights],
-        input_raster=_raster(model.input_spikes, dt, n_steps, model.duration),
-        target_raster=_raster(model.desired_spikes, dt, n_steps, model.duration),
-        loss_factor=1.0 / dt,
-        gradient_factor=1.0 / (dt * model.tau_m),
-    )
+    return van_rossum(*arguments.checked_pair(spike_times, desired_spikes, tau_s, duration)).by_time
 
 
 # ---------------------------------------------------------------- simulation and gradient, layer by layer
 
 
-def _merged(trains: list[FloatArray]) -> _Events:
-    """Put the spikes of all neurons in order of time; at equal times the lower neuron comes first."""
+def _chosen_loss(
+    loss: Loss | None, desired_spikes: SpikeTrains | None, tau_loss: float | None, model: Model
+) -> Loss | None:
+    """Return the loss that `simulate` was asked for, fitting the network; None if it was asked for spikes only."""
+    if loss is not None and (desired_spikes is not None or tau_loss is not None):
+        raise ValueError("give desired_spikes (with tau_loss) or loss, not both: they are short for VanRossum")
+    if desired_spikes is not None:
+        if not model.fires:
+            raise ValueError("desired_spikes needs outputs that fire, and the last threshold is None")
+        arguments.checked_trains("desired_spikes", desired_spikes, model.duration, model.weights[-1].shape[0])
+        tau = float(model.tau_s[-1]) if tau_loss is None else checks.real_number("tau_loss", tau_loss, above=0.0)
+        return VanRossum(desired_spikes, tau)
+    if tau_loss is not None:
+        raise ValueError("tau_loss belongs to desired_spikes, and none were given")
+    if loss is None:
+        return None
+    if not isinstance(loss, (VanRossum, FirstSpike, Peak)):
+        raise TypeError(f"loss must be a VanRossum, FirstSpike or Peak, got {type(loss).__name__}")
+    loss.check(model.weights[-1].shape[0], model.duration, fires=model.fires)
+    return loss
+
+
+def _arrivals(trains: list[FloatArray], delays: FloatArray | None) -> _Arrivals:
+    """Put the spikes of all neurons in the order in which they arrive; at equal times the lower neuron comes first.
+
+    One row serves all neurons of the layer if they see the same delays.
+    """
     times = np.concatenate(trains)
     sources = np.repeat(np.arange(len(trains), dtype=np.int64), [train.size for train in trains])
-    order = np.argsort(times, kind="stable").astype(np.int64)
-    return _Events(times[order], sources[order], order)
+    at = times[None] if delays is None else times + (delays if np.any(delays != delays[0]) else delays[:1])[:, sources]
+    order = np.argsort(at, axis=1, kind="stable").astype(np.int64)
+    return _Arrivals(np.take_along_axis(at, order, axis=1), sources[order], order)
 
 
-def _simulate_layers(model: Model, max_events: int) -> list[_Layer]:
-    """Simulate layer after layer: without delay or feedback, a layer's input is known once the layer below is."""
+def _simulate_layers(model: Model, trains: list[FloatArray], max_events: int) -> list[_Layer]:
+    """Simulate layer after layer: without feedback, a layer's input is known once the layer below is."""
     layers: list[_Layer] = []
-    trains, budget = model.input_spikes, max_events
-    constants = (model.duration, model.tau_m, model.tau_s, model.threshold)
+    budget = max_events
     for number, w in enumerate(model.weights):
-        events = _merged(trains)
-        found, offsets, highest, status = kernels.layer_spikes(w, events.times, events.sources, *constants, budget)
+        tau_m, tau_s, threshold = model.tau_m.values[number], model.tau_s[number], model.threshold.values[number]
+        arrivals = _arrivals(trains, model.delays[number])
+        found, offsets, peaks, status = kernels.layer_spikes(
+            w, arrivals.times, arrivals.sources, model.duration, tau_m, tau_s, threshold, budget
+        )
         if status == kernels.TOO_MANY_SPIKES:
-            raise ValueError(f"the network fires more than max_events = {max_events} spikes, reached in layer {number}")
+            raise ValueError(
+                f"the network fires more than max_events = {max_events} spikes, reached in layer {number} (least "
+                f"threshold {threshold.min():g}): a neuron fires every tau_m V/I ms or so, without bound as V goes to 0"
+            )
         if status == kernels.NOT_FINITE:
             raise ValueError(
                 f"a membrane of layer {number} overflowed: weights[{number}] too large for tau_m and tau_s"
             )
-        layers.append(_Layer(events, found[: offsets[-1]].copy(), offsets, highest))
+        layers.append(_Layer(arrivals, found[: offsets[-1]].copy(), offsets, peaks))
         trains = layers[-1].spike_times()
         budget -= int(offsets[-1])
     return layers
 
 
-def _gradients(model: Model, layers: list[_Layer], dL_dt: FloatArray) -> list[FloatArray]:
-    """Walk from the last layer to the first; dL_dt belongs to the last layer's spikes, neuron after neuron."""
-    constants = (model.duration, model.tau_m, model.tau_s, model.threshold)
-    gradients: list[FloatArray] = []
+def _gradients(
+    model: Model, layers: list[_Layer], trains: list[FloatArray], derivatives: LossDerivatives
+) -> tuple[list[FloatArray], dict[str, Any]]:
+    """Walk from the last layer to the first and return dL/dW, and the derivatives by everything else."""
+    by_layer: list[_LayerGradients] = []
+    dL_dt, dL_dpeak = np.concatenate(derivatives.by_time), derivatives.by_peak
     for number in range(len(layers) - 1, -1, -1):
-        events, spikes, offsets, _ = layers[number]
-        _refuse_grazing(number, layers[number], GRAZING_SLOPE * model.threshold / model.tau_m)
-        gradient, event_derivatives = kernels.layer_adjoint(
-            model.weights[number], events.times, events.sources, spikes, offsets, dL_dt, *constants
+        layer, tau_m, threshold = layers[number], model.tau_m.values[number], model.threshold.values[number]
+        smallest = GRAZING_SLOPE * threshold / tau_m
+        _refuse_grazing(number, layer, smallest)
+        found = kernels.layer_adjoint(
+            model.weights[number],
+            *layer.arrivals,
+            *layer[1:],
+            dL_dt,
+            dL_dpeak,
+            model.duration,
+            tau_m,
+            model.tau_s[number],
+            threshold,
+            smallest,
         )
-        gradients.insert(0, gradient)
-        dL_dt = np.empty(events.times.size)
-        dL_dt[events.positions] = event_derivatives
-    return gradients
+        by_layer.insert(0, _LayerGradients(*found))
+        dL_dt = by_layer[0].event_times
+        dL_dpeak = np.zeros(model.weights[number].shape[1])
+    by_tau_s = np.array([layer.tau_s for layer in by_layer])
+    gradients_by = {
+        "tau_m": model.tau_m.shaped([layer.tau_m for layer in by_layer]),
+        "threshold": model.threshold.shaped([layer.threshold for layer in by_layer]),
+        "tau_s": float(by_tau_s.sum()) if model.one_tau_s else by_tau_s,
+        "delays": [layer.delays for layer in by_layer],
+        "input_times": np.split(dL_dt, np.cumsum([train.size for train in trains])[:-1]),
+        "output_times": derivatives.by_time,
+    }
+    if not math.isnan(derivatives.by_tau):
+        gradients_by["tau_loss"] = derivatives.by_tau
+    return [layer.weights for layer in by_layer], gradients_by
 
 
-def _refuse_grazing(number: int, layer: _Layer, smallest: float) -> None:
+def _refuse_grazing(number: int, layer: _Layer, smallest: FloatArray) -> None:
     """Raise ``ValueError`` if a spike's slope is zero to rounding: its time has no derivative."""
-    grazing = np.flatnonzero(~(layer.spikes[:, 1] > smallest))
+    neurons = np.repeat(np.arange(smallest.size), np.diff(layer.offsets))
+    grazing = np.flatnonzero(~(layer.spikes[:, kernels.SLOPE] > smallest[neurons]))
     if grazing.size:
         time, slope, _ = layer.spikes[grazing[0]]
-        neuron = int(np.searchsorted(layer.offsets, grazing[0], side="right")) - 1
         raise ValueError(
-            f"neuron {neuron} of layer {number} grazes the threshold at {time:.6g} ms (slope {slope:.3g} per ms): the "
-            "gradient does not exist; with_gradients=False gives spikes and loss"
+            f"neuron {neurons[grazing[0]]} of layer {number} grazes the threshold at {time:.6g} ms (slope {slope:.3g} "
+            "per ms): the gradient does not exist; with_gradients=False gives spikes and loss"
         )
 
 
-def _loss(
-    spike_times: list[FloatArray], desired_spikes: list[FloatArray], tau_s: float, duration: float
-) -> tuple[float, list[FloatArray]]:
-    """Return the loss and, per neuron, dL/dt of its spikes."""
-    total, derivatives = 0.0, []
-    for actual, desired in zip(spike_times, desired_spikes, strict=True):
-        times = np.concatenate([actual, desired])
-        signs = np.repeat([1.0, -1.0], [actual.size, desired.size])
-        order = np.argsort(times, kind="stable")
-        loss, in_order = kernels.neuron_loss(times[order], signs[order], duration, tau_s)
-        total += loss
-        derivatives.append(in_order[signs[order] > 0])
-    return float(total), derivatives
-
-
-def _smallest_event_gap(
-    layers: list[_Layer], output_spikes: list[FloatArray], desired_spikes: list[FloatArray]
-) -> float:
+def _smallest_event_gap(layers: list[_Layer], loss: Loss | None) -> float:
     """See `ExactResult.smallest_event_gap`."""
-    gaps = [_smallest_distance(layer.spikes[:, 0], layer.events.times) for layer in layers]
-    gaps += [_smallest_distance(*pair) for pair in zip(output_spikes, desired_spikes, strict=True)]
+    gaps = [math.inf]
+    for layer in layers:
+        rows = layer.arrivals.times
+        if len(rows) == 1:
+            gaps.append(_smallest_distance(layer.spikes[:, kernels.TIME], rows[0]))
+        else:
+            gaps += [_smallest_distance(*pair) for pair in zip(layer.spike_times(), rows, strict=True)]
+    if isinstance(loss, VanRossum):
+        desired = [np.asarray(times, dtype=np.float64) for times in loss.desired]
+        gaps += [_smallest_distance(*pair) for pair in zip(layers[-1].spike_times(), desired, strict=True)]
     return min(gaps)
 
 
@@ -359,13 +395,3 @@ def _smallest_distance(times: FloatArray, others: FloatArray) -> float:
     nearest_before = others[np.maximum(after - 1, 0)]
     nearest_after = others[np.minimum(after, others.size - 1)]
     return float(np.minimum(np.abs(times - nearest_before), np.abs(times - nearest_after)).min())
-
-
-def _raster(trains: list[FloatArray], dt: float, n_steps: int, duration: float) -> FloatArray:
-    """Count the spikes in each step: (n_steps, neurons)."""
-    raster = np.zeros((n_steps, len(trains)))
-    for neuron, times in enumerate(trains):
-        # The quotient of a time just below the duration can round up to n_steps.
-        steps = np.minimum(np.floor(times[times < duration] / dt).astype(np.int64), n_steps - 1)
-        np.add.at(raster[:, neuron], steps, 1.0)
-    return raster
