@@ -26,6 +26,7 @@ from wrong_versions import (
     count_without_dead_zone,
     delta_shifted,
     dense_gradient_shifted,
+    entry_scaled,
     events_shifted,
     fed,
     fed_late,
@@ -48,6 +49,7 @@ from wrong_versions import (
     rolled,
     rule_with,
     run_fed_late,
+    scaled,
     second_layer_scaled,
     spike_not_scaled,
     static_gradient_without_gain,
@@ -124,7 +126,20 @@ CONSISTENT_ROWS = ("term-psc-in-time-consistent", "phi-consistent", "tangent-con
 DENSE_RELEASED = ("tangent-released-dense-[123]-static", "tangent-released-dense-[123]-spikes")
 CLIP_ROWS = ("tangent-released-dense-3-spikes", "tangent-no-warmup-dense-3-spikes", "tangent-released-conv-*")
 KERNELS = ("srm-eta", "srm-membrane")
-EXACT_ROWS = ("exact-differences-*", "exact-cases-gradients")
+EXACT_ROWS = (
+    *("exact-differences-*", "exact-cases-gradients", "exact-constants-weights"),
+    *("exact-identity-scale", "exact-identity-stretch"),
+)
+EXACT_BY = {
+    "tau_m": ("exact-constants-tau-m", "exact-identity-stretch"),
+    "threshold": ("exact-constants-threshold", "exact-identity-scale"),
+    "tau_s": ("exact-constants-tau-s", "exact-identity-stretch"),
+    "delays": ("exact-constants-delays", "exact-identity-stretch"),
+    "input_times": ("exact-constants-input-times", "exact-identity-stretch", "exact-identity-shift"),
+    "output_times": ("exact-identity-stretch", "exact-identity-shift"),
+    "tau_loss": ("exact-constants-tau-loss",),
+}
+EXACT_LATE = ("exact-cases-times", "exact-constants-times")
 STATIC_ROWS = ("tangent-*-dense-1-static", "sweep-static-chain-rule")
 POOLED_ROWS = ("sweep-pooled-chain-rule", "tangent-released-conv-static")
 WHOLE_ROWS = ("sweep-whole-step-*", "tangent-*-dense-[23]-static", "tangent-*-words", "tangent-*-paper-loss")
@@ -231,7 +246,14 @@ PLANTS = (
     Plant("sums x 1.001", fast_fourier, "filter_gradient", first_scaled, FREQUENCY_ROWS[2:]),
     # Continuous time.
     Plant("gradient x 1.001", exact, "simulate", result_with(gradients=gradients_scaled), EXACT_ROWS),
-    Plant("spikes late", exact, "simulate", result_with(spike_times=times_shifted), ("exact-cases-times",)),
+    Plant("spikes late", exact, "simulate", result_with(spike_times=times_shifted), EXACT_LATE),
+    Plant(
+        "loss x 1.001", exact, "simulate", result_with(loss=scaled), ("exact-constants-loss", "exact-cases-gradients")
+    ),
+    *(
+        Plant(f"by {key} x 1.001", exact, "simulate", result_with(gradients_by=entry_scaled(key)), rows)
+        for key, rows in EXACT_BY.items()
+    ),
     # Layers.
     Plant(
         "factor 1.001",

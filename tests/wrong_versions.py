@@ -316,6 +316,24 @@ def gradients_scaled(gradients: Any) -> Any:
     return gradients and [FACTOR * gradients[0], *gradients[1:]]
 
 
+def scaled(value: float) -> float:
+    """A number x 1.001."""
+    return FACTOR * value
+
+
+def entry_scaled(key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Derivatives by name, those under one name x 1.001: a number, an array, or a list of arrays and None."""
+
+    def change(gradients_by: dict[str, Any]) -> dict[str, Any]:
+        if key not in gradients_by:
+            return gradients_by
+        right = gradients_by[key]
+        wrong = [x if x is None else FACTOR * x for x in right] if isinstance(right, list) else FACTOR * right
+        return {**gradients_by, key: wrong}
+
+    return change
+
+
 def times_shifted(spike_times: Any) -> Any:
     """All spikes 1e-9 ms late."""
     return [[train + 1e-9 for train in layer] for layer in spike_times]

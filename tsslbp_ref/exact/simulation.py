@@ -202,7 +202,7 @@ def simulate(
     >>> [round(float(t), 6) for t in result.spike_times[0][0]]
     [5.262694]
     >>> round(result.gradients_by["tau_m"], 6)
-    0.02153
+    0.018124
     """
     model = arguments.checked_model(weights, tau_m, tau_s, threshold, duration, delays)
     trains = arguments.checked_trains("input_spikes", input_spikes, model.duration, model.weights[0].shape[1])

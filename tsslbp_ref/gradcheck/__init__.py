@@ -8,7 +8,7 @@ Six kinds of row, by the beginning of the name:
 - ``phi-``, ``tangent-``: the rule and the whole backward pass against the frozen-event tangent network, see `tangent`.
 - ``sweep-``: the fast O(T) code against the literal loops.
 - ``adjoint-``: the dot-product test of each linear map.
-- ``exact-``: the simulator of continuous time and its adjoint, against differences and 45-digit cases.
+- ``exact-``: the simulator of continuous time and its adjoint, against differences, golden cases and identities.
 
 The checks look every function up when they run, so a wrong derivative planted in a module shows. One limit of that: the
 compiled loops of `fast` hold the terms that they were compiled with.
