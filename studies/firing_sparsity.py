@@ -66,7 +66,7 @@ def nonzero_pairs(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
     Raises
     ------
     ValueError
-        If the rule is a consistent one, or a time constant is 1.
+        If the rule is a consistent one or a state of 2020, or a time constant is 1.
 
     Notes
     -----
@@ -74,6 +74,8 @@ def nonzero_pairs(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
     """
     checks.one_of("rule.inter", rule.inter, ("released", "literal", "surrogate"))
     checks.one_of("rule.intra", rule.intra, (True, False))
+    checks.one_of("rule.silent", rule.silent, ("leak",))
+    checks.one_of("rule.warmup", rule.warmup, (True, False))
     checks.real_number("neuron.tau_m", neuron.tau_m, above=1.0)
     checks.real_number("neuron.tau_s", neuron.tau_s, above=1.0)
     T = len(trace.u)

@@ -60,7 +60,7 @@ def rules_and_clips() -> dict[tuple[str, str], GradientRule]:
     With a warm-up the literal rule is, for a small step, little but warm-up: its own part carries the factor
     theta_s = dt / tau_s. So it is there without a warm-up, too.
     """
-    named = named_rules()
+    named = {name: rule for name, rule in named_rules().items() if not rule.needs_firing_rate}
     named["literal-no-warmup"] = replace(named["literal"], warmup=False)
     pairs = ((name, rule, clip) for name, rule in named.items() for clip in CLIPS)
     return {

@@ -50,11 +50,23 @@ def test_a_time_constant_below_one_step(field, value):
         ("surrogate_width", -0.2),
         ("surrogate_argument_clip", math.inf),
         ("warmup_gate", -1.0),
+        ("warmup", "layers"),
+        ("warmup_rate", -0.1),
+        ("silent", "leaks"),
     ],
 )
 def test_gradient_rule(field, value):
     with pytest.raises((ValueError, TypeError), match=field):
         tr.GradientRule(**{field: value})
+
+
+@pytest.mark.parametrize("rate", [None, -0.1, 1.5, math.nan, "0.2"])
+def test_a_firing_rate(rate):
+    rule = tr.rule_by_name("june-2020")
+    assert rule.needs_firing_rate
+    for coefficients in (rule.coefficients, lambda neuron, rate: sweeps.coefficients(neuron, rule, np.float64, rate)):
+        with pytest.raises((ValueError, TypeError), match="firing_rate"):
+            coefficients(NEURON, rate)
 
 
 def test_a_rule_without_a_clip():

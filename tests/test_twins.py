@@ -10,7 +10,7 @@ import tsslbp_ref as tr
 from tsslbp_ref import jit
 from tsslbp_ref.engine import fast_static, fast_terms
 from tsslbp_ref.model import reference, sweeps
-from tsslbp_ref.model.parameters import INTER_RULES, INTRA_RULES, GradientRule, NeuronParameters
+from tsslbp_ref.model.parameters import INTER_RULES, INTRA_RULES, SILENT_STEPS, WARMUPS, GradientRule, NeuronParameters
 
 TOLERANCE = 1e-12
 
@@ -21,7 +21,9 @@ rules = st.builds(
     GradientRule,
     inter=st.sampled_from(INTER_RULES),
     intra=st.sampled_from(INTRA_RULES),
-    warmup=st.booleans(),
+    warmup=st.sampled_from(WARMUPS),
+    warmup_rate=st.sampled_from([0.0, 0.25, 1.0]),
+    silent=st.sampled_from(SILENT_STEPS),
     inverse_rise_clip=st.sampled_from([2.0, 8.0, 1e6]),
     surrogate_width=st.floats(0.05, 1.0),
     warmup_gate=st.floats(0.0, 1.0),
@@ -29,7 +31,7 @@ rules = st.builds(
 shapes = st.tuples(st.integers(1, 14), st.integers(1, 3), st.integers(1, 6))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(neuron=neurons, rule=rules, shape=shapes, seed=st.integers(0, 2**32 - 1))
 def test_forward_and_backward(neuron, rule, shape, seed):
     rng = np.random.default_rng(seed)
@@ -87,8 +89,9 @@ def test_no_psc_depends_on_a_later_membrane():
     neuron = NeuronParameters()
     trace = tr.lif_forward(rng.normal(0.5, 0.7, (8, 1, 4)), neuron)
     assert trace.s.sum() > 8
-    for inter in ("released", "literal", "surrogate"):
-        phi = tr.reference.dependency_matrix(trace, neuron, GradientRule(inter=inter))
+    rules = [GradientRule(inter=inter) for inter in ("released", "literal", "onset", "surrogate")]
+    for rule in (*rules, GradientRule(intra="one-hop")):
+        phi = tr.reference.dependency_matrix(trace, neuron, rule)
         k, m = np.triu_indices(8, 1)
         assert not phi[k, m].any()
 

@@ -98,12 +98,12 @@ def summed_softmax(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def rule_with(**changes: Any) -> Wrong:
     """The numbers of another rule than the fast loops are asked for."""
-    return lambda right: lambda neuron, rule, dtype: right(neuron, dataclasses.replace(rule, **changes), dtype)
+    return lambda right: lambda neuron, rule, *args: right(neuron, dataclasses.replace(rule, **changes), *args)
 
 
 def coefficients_with(**changes: float) -> Wrong:
     """A rule resolved to wrong numbers, for the literal and the fast loops alike."""
-    return lambda right: lambda self, neuron: right(self, neuron)._replace(**changes)
+    return lambda right: lambda self, *args: right(self, *args)._replace(**changes)
 
 
 def rolled(axis: int) -> Wrong:
@@ -278,7 +278,7 @@ def always_released(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def wrong_gate(right: Callable[..., Any]) -> Callable[..., Any]:
     """The warm-up below theta_s in the place of theta_s / 4, for every rule."""
-    return lambda self, neuron: neuron.theta_s
+    return lambda self, neuron, rate: neuron.theta_s
 
 
 def input_scaled(right: Callable[..., Any]) -> Callable[..., Any]:

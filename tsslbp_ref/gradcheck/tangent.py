@@ -25,6 +25,12 @@ The other rules change one line each:
   s~ = s0 - theta_s psi0 x + m0 q0 dI.
 - "surrogate": m0 = 1 everywhere.
 - no intra-neuron dependency: c = 0.
+- warm-up by layer: m0 = 1 everywhere or nowhere.
+- "leak": c[t] = (1 - theta_m)(1 - s0[t]). No gradient at silent steps, and "reset": dI[t] enters x only where s0 = 1.
+- "onset": psi0 x enters a~, not s~: a later spike has a larger PSC, as in "literal", and lacks its onset's impulse.
+  So s~ = s0 - theta_s psi0 x + m0 q0 dI, and a~[t] gains theta_s (1 + theta_s) psi0[t] x[t] beside the filter.
+- "one-hop": c[t] = (1 - theta_m)(1 - s0[t]), and with A[t] for what psi0 x adds to a~[t], the PSC of a spike p gains
+  theta_m u0[j] (1 - theta_m)^(p-j-1) A[j], j the spike before. See docs/derivations/september-2020.md.
 - "consistent" reset: c[t] = (1 - theta_m)(1 - s0[t]) + I0[t] psi0[t].
 - "consistent" inter-neuron dependency: the rule reads lambda[t] = psi0[t] (G[t-1] - G[t+1]) / 2 + c[t] lambda[t+1].
   So x[t] must enter s~[t-1] with +psi0[t]/2 and s~[t+1] with -psi0[t]/2:
@@ -79,9 +85,13 @@ class FrozenNeurons:
         Slope of the firing time, s / du, clipped as the rule says.
     c : array
         What x hands on to the next step.
+    e : array
+        1 where a change of the weighted input enters x.
     m, q : array
         1 where the warm-up stands in, and its slope.
-    theta_s : float
+    hop : array
+        What a spike's own PSC hands on to the neuron's next spike, s u theta_m; 0 but for "one-hop".
+    theta_m, theta_s : float
     inter : str
         As in `GradientRule`.
     """
@@ -90,8 +100,11 @@ class FrozenNeurons:
     I: Array
     psi: Array
     c: Array
+    e: Array
     m: Array
     q: Array
+    hop: Array
+    theta_m: float
     theta_s: float
     inter: str
 
@@ -104,34 +117,72 @@ class FrozenNeurons:
         I = u - (1.0 - 1.0 / neuron.tau_m) * v_before
         du = np.where(s == 1.0, u - v_before, 1.0)
         psi = s * np.minimum(1.0 / du, rule.inverse_rise_clip)
-        through_reset = I * psi if rule.intra == "consistent" else u / neuron.tau_m * psi
-        c = (1.0 - 1.0 / neuron.tau_m) * (1.0 - s) + through_reset
         argument = np.clip((u - V) / rule.surrogate_width, -rule.surrogate_argument_clip, rule.surrogate_argument_clip)
         q = special.expit(argument) * special.expit(-argument) / rule.surrogate_width
-        if rule.inter == "surrogate":
-            m = np.ones_like(u)
-        else:
-            m = np.where(trace.a < rule.warmup_gate / neuron.tau_s, 1.0, 0.0) * float(rule.warmup)
-        return cls(s, I, psi, np.zeros_like(c) if rule.intra is False else c, m, q, 1.0 / neuron.tau_s, rule.inter)
+        m = _warm(s, trace.a, neuron, rule)
+        silent_enter = rule.silent == "leak" and rule.intra != "reset"
+        return cls(
+            s,
+            I,
+            psi,
+            c=_handed_on(s, u, I, psi, neuron, rule),
+            e=(1.0 - m) * (np.ones_like(s) if silent_enter else s),
+            m=m,
+            q=q,
+            hop=s * u / neuron.tau_m * float(rule.intra == "one-hop"),
+            theta_m=1.0 / neuron.tau_m,
+            theta_s=1.0 / neuron.tau_s,
+            inter=rule.inter,
+        )
 
     def psc(self, I: Array) -> Array:
         """a~ from I~, by the equations at the head of this file."""
         dI = I - self.I
-        x = (1.0 - self.m) * dI
+        x = self.e * dI
         for t in range(1, len(x)):
             x[t] += self.c[t - 1] * x[t - 1]
-        moved = self.psi * x
-        s = self.s + self.m * self.q * dI
-        before: Array | float = 0.0
+        a = self._moved(self.psi * x)
+        return filtered(self.s + self.m * self.q * dI, self.theta_s) + a + self._hopped(a)
+
+    def _moved(self, height: Array) -> Array:
+        """What the PSC gains where the spikes move by -height."""
         if self.inter == "literal":
-            s -= self.theta_s * moved
-        elif self.inter == "consistent":
-            s[:-1] += moved[1:] / 2.0
-            s[1:] -= moved[:-1] / 2.0
-            before = self.theta_s * moved[0] / 2.0
-        else:
-            s += moved
-        return filtered(s, self.theta_s, before)
+            return filtered(-self.theta_s * height, self.theta_s)
+        if self.inter == "onset":
+            return filtered(-self.theta_s * height, self.theta_s) + self.theta_s * (1.0 + self.theta_s) * height
+        if self.inter == "consistent":
+            shifted = np.zeros_like(height)
+            shifted[:-1] += height[1:] / 2.0
+            shifted[1:] -= height[:-1] / 2.0
+            return filtered(shifted, self.theta_s, self.theta_s * height[0] / 2.0)
+        return filtered(height, self.theta_s)
+
+    def _hopped(self, a: Array) -> Array:
+        """What the PSC a at each spike adds at the next one."""
+        found, y = np.zeros_like(a), np.zeros_like(a[0])
+        for t in range(len(a)):
+            found[t] = self.s[t] * y
+            y = self.hop[t] * a[t] + (1.0 - self.s[t]) * (1.0 - self.theta_m) * y
+        return found
+
+
+def _warm(s: Array, a: Array, neuron: NeuronParameters, rule: GradientRule) -> Array:
+    """m: 1 where the warm-up stands in."""
+    if rule.inter == "surrogate":
+        return np.ones_like(a)
+    if rule.warmup == "layer":
+        return np.full_like(a, np.sum(s) / s.size <= rule.warmup_rate)
+    return np.where(a < rule.warmup_gate / neuron.tau_s, 1.0, 0.0) * float(rule.warmup)
+
+
+def _handed_on(s: Array, u: Array, I: Array, psi: Array, neuron: NeuronParameters, rule: GradientRule) -> Array:
+    """c: what x hands on to the next step, through the leak of a silent step and through the reset of a spike."""
+    if rule.intra is False:
+        return np.zeros_like(u)
+    through_leak = (1.0 - 1.0 / neuron.tau_m) * (1.0 - s)
+    if rule.intra in ("one-hop", "leak"):
+        return through_leak
+    return through_leak + (I if rule.intra == "consistent" else u / neuron.tau_m) * psi
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tsslbp_ref import checks
 
-INTER_RULES = ("released", "literal", "surrogate", "consistent")
-INTRA_RULES = (True, False, "consistent")
+INTER_RULES = ("released", "literal", "onset", "surrogate", "consistent")
+INTRA_RULES = (True, False, "consistent", "one-hop", "leak", "reset")
+WARMUPS = (True, "layer", False)
+SILENT_STEPS = ("leak", "none")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class RuleCoefficients(NamedTuple):
     reset_by_u: float  # r_u
     reset_by_I: float  # r_I
     chain: float  # 1 where later spikes of the same neuron count, 0 where they do not
+    hop_by_u: float  # r_u of a reset that leads to dL/da at the next spike and no further
+    silent: float  # 1 where a silent step has the next spike's delta, leaked back; 0 where it has none
     inverse_rise_clip: float
     warmup_gate: float  # the surrogate replaces the gradient where a < warmup_gate
     surrogate_width: float
@@ -90,22 +94,32 @@ class GradientRule:
     ----------
     inter : {"released", "literal", "surrogate", "consistent"}
         How the firing time moves the PSC (B5b). "released": minus the PSC kernel. "literal": the derivative of the
-        kernel, taken at its word. "consistent": the centred difference of the PSC under a shift of the spike by one
-        step. "surrogate": the warm-up formula at every step, in the place of both dependencies; `intra` and `warmup`
-        then have no effect.
-    intra : {True, False, "consistent"}
+        kernel, taken at its word. "onset": the same with the impulse of the kernel's onset in the spike's own step,
+        -1/tau_s. "consistent": the centred difference of the PSC under a shift of the spike by one step. "surrogate":
+        the warm-up formula at every step, in the place of both dependencies; `intra`, `silent` and `warmup` then have
+        no effect.
+    intra : {True, False, "consistent", "one-hop", "leak", "reset"}
         Whether a spike's effect on the same neuron's next spike counts (B6), and if so with the paper's reset
-        derivative (True) or with the jump of the membrane's slope ("consistent").
-    warmup : bool
-        Whether the surrogate replaces the gradient where the PSC is below `warmup_gate` (B8).
+        derivative (True) or with the jump of the membrane's slope ("consistent"). "one-hop": September 2020's term,
+        from a spike to dL/da at the next one and no further; docs/derivations/september-2020.md says what it is.
+        The chain's two halves: "leak" has no reset factor, "reset" is True with `silent="none"`.
+    warmup : {True, "layer", False}
+        Where the surrogate replaces the gradient (B8). True: where the PSC is below `warmup_gate`. "layer": in a whole
+        layer and mini-batch whose firing rate is at most `warmup_rate`. False: nowhere.
     inverse_rise_clip : float
-        Upper bound of 1/du; 8 in the released code, not in the paper. ``math.inf`` turns it off.
+        Upper bound of 1/du; 8 in the released code, 10 in its earlier states, not in the paper. ``math.inf`` turns it
+        off. The earlier states bound 1/du from below too, which changes nothing: at a spike du is positive.
     surrogate_width : float
         Width of the warm-up sigmoid, in units of the membrane; 0.2 in the released code.
     surrogate_argument_clip : float
         The sigmoid's argument is clipped to +- this; 8 in the released code.
     warmup_gate : float
         In units of theta_s: 1/4 in the released code, that is a[t] < theta_s / 4.
+    warmup_rate : float
+        Spikes per neuron and step, 0.1 in the states of 2020; of `warmup="layer"` only.
+    silent : {"leak", "none"}
+        What a silent step has where `intra` keeps a chain: the next spike's delta, leaked back, or nothing. With "none"
+        the chain goes on through silent steps from spike to spike.
 
     Raises
     ------
@@ -115,28 +129,54 @@ class GradientRule:
     Notes
     -----
     Source: the paper's sections "Inter-neuron backpropagation" and "Intra-neuron backpropagation"; the constants are
-    the released code's. "consistent" is this project's, derived in docs/derivations/consistent-rule.md.
+    the released code's, commit ffaac71. "onset", "one-hop", `warmup="layer"` and `silent="none"` are those of earlier
+    commits, see `named_rules`. "consistent" is this project's, derived in docs/derivations/consistent-rule.md.
     """
 
     inter: str = "released"
     intra: bool | str = True
-    warmup: bool = True
+    warmup: bool | str = True
     inverse_rise_clip: float = 8.0
     surrogate_width: float = 0.2
     surrogate_argument_clip: float = 8.0
     warmup_gate: float = 0.25
+    warmup_rate: float = 0.1
+    silent: str = "leak"
 
     def __post_init__(self) -> None:
         checks.one_of("inter", self.inter, INTER_RULES)
         checks.one_of("intra", self.intra, INTRA_RULES)
-        checks.one_of("warmup", self.warmup, (True, False))
+        checks.one_of("warmup", self.warmup, WARMUPS)
+        checks.one_of("silent", self.silent, SILENT_STEPS)
         checks.real_number("inverse_rise_clip", self.inverse_rise_clip, above=0.0, or_infinite=True)
         checks.real_number("surrogate_width", self.surrogate_width, above=0.0)
         checks.real_number("surrogate_argument_clip", self.surrogate_argument_clip, above=0.0)
         checks.real_number("warmup_gate", self.warmup_gate, minimum=0.0)
+        checks.real_number("warmup_rate", self.warmup_rate, minimum=0.0)
 
-    def coefficients(self, neuron: NeuronParameters) -> RuleCoefficients:
-        """Resolve the rule for a kind of neuron: every choice becomes a number, so that the loops have no branches."""
+    @property
+    def needs_firing_rate(self) -> bool:
+        """Whether the rule asks how often a whole layer fired in the mini-batch before it can say what delta is."""
+        return self.warmup == "layer" and self.inter != "surrogate"
+
+    def coefficients(self, neuron: NeuronParameters, firing_rate: float | None = None) -> RuleCoefficients:
+        """Resolve the rule for a kind of neuron: every choice becomes a number, so that the loops have no branches.
+
+        Parameters
+        ----------
+        neuron : NeuronParameters
+        firing_rate : float, optional
+            Mean of s over batch, neurons and steps of the layer; has to be given where `needs_firing_rate` says so.
+
+        Returns
+        -------
+        RuleCoefficients
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the rule needs a firing rate and has none, or it is no number in 0 .. 1.
+        """
         inter_before, inter_now, inter_after = self._inter_weights(neuron)
         return RuleCoefficients(
             theta_m=neuron.theta_m,
@@ -145,11 +185,13 @@ class GradientRule:
             inter_before=inter_before,
             inter_now=inter_now,
             inter_after=inter_after,
-            reset_by_u=neuron.theta_m if self.intra is True else 0.0,
+            reset_by_u=neuron.theta_m if self.intra in (True, "reset") else 0.0,
             reset_by_I=1.0 if self.intra == "consistent" else 0.0,
             chain=0.0 if self.intra is False else 1.0,
+            hop_by_u=neuron.theta_m if self.intra == "one-hop" else 0.0,
+            silent=0.0 if self.silent == "none" or self.intra == "reset" else 1.0,
             inverse_rise_clip=float(self.inverse_rise_clip),
-            warmup_gate=self._gate(neuron),
+            warmup_gate=self._gate(neuron, firing_rate),
             surrogate_width=float(self.surrogate_width),
             surrogate_argument_clip=float(self.surrogate_argument_clip),
         )
@@ -159,19 +201,34 @@ class GradientRule:
             return 0.0, neuron.theta_s, 0.0
         if self.inter == "consistent":  # (eps[lag - 1] - eps[lag + 1]) / 2, the onset's own jump included
             return 0.5, 0.0, -0.5
+        if self.inter == "onset":  # + eps / tau_s after the spike's step, -1 / tau_s in it: eps[0] is theta_s
+            return 1.0 - neuron.theta_s**2, -1.0, 0.0
         return 0.0, -1.0, 0.0  # the released code: minus the literal derivative, times tau_s
 
-    def _gate(self, neuron: NeuronParameters) -> float:
+    def _gate(self, neuron: NeuronParameters, firing_rate: float | None) -> float:
         if self.inter == "surrogate":
             return math.inf
+        if self.warmup == "layer":
+            return math.inf if self._checked_rate(firing_rate) <= self.warmup_rate else -math.inf
         return self.warmup_gate * neuron.theta_s if self.warmup else -math.inf
+
+    def _checked_rate(self, firing_rate: float | None) -> float:
+        if firing_rate is None:
+            raise ValueError('firing_rate must be given: warmup="layer" asks for the mean of s over the layer')
+        rate = checks.real_number("firing_rate", firing_rate, minimum=0.0)
+        if rate > 1.0:
+            raise ValueError(f"firing_rate must be at most 1, got {rate:g}")
+        return rate
 
 
 def named_rules() -> dict[str, GradientRule]:
     """The rules that the studies and the command line know by name.
 
-    "consistent" drops the clip and the warm-up: both are tied to the step and would keep it from converging.
+    "released" is the last commit of the authors' code, ffaac71 (March 2021). Its earlier states are "june-2020"
+    (d0a06b7, as submitted), "september-2020" (6e40449) and "november-2020" (f9ab4b4). "consistent" drops the clip and
+    the warm-up: both are tied to the step and would keep it from converging.
     """
+    june = GradientRule(intra=False, warmup="layer", inverse_rise_clip=10.0, silent="none")
     return {
         "released": GradientRule(),
         "no-intra": GradientRule(intra=False),
@@ -179,6 +236,9 @@ def named_rules() -> dict[str, GradientRule]:
         "literal": GradientRule(inter="literal"),
         "surrogate": GradientRule(inter="surrogate"),
         "consistent": GradientRule(inter="consistent", intra="consistent", warmup=False, inverse_rise_clip=math.inf),
+        "june-2020": june,
+        "september-2020": replace(june, intra="one-hop"),
+        "november-2020": replace(june, intra="one-hop", inter="onset"),
     }
 
 

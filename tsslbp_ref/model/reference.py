@@ -95,7 +95,9 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def dependency_matrix(trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> npt.NDArray[Any]:
+def dependency_matrix(
+    trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
+) -> npt.NDArray[Any]:
     """phi[k, m] = da[t_k]/du[t_m] of every neuron by the cases of B4 - B8.
 
     Parameters
@@ -104,6 +106,8 @@ def dependency_matrix(trace: Trace, neuron: NeuronParameters, rule: GradientRule
         The forward pass, from `lif_forward`.
     neuron : NeuronParameters
     rule : GradientRule
+    firing_rate : float, optional
+        Mean of s over the whole mini-batch, which a rule with `warmup="layer"` asks for; if not given, the trace's own.
 
     Returns
     -------
@@ -115,12 +119,12 @@ def dependency_matrix(trace: Trace, neuron: NeuronParameters, rule: GradientRule
     ValueError, TypeError
         If an argument is not of its kind, or the trace is not that of such neurons.
     """
-    inter, intra = dependency_parts(trace, neuron, rule)
+    inter, intra = dependency_parts(trace, neuron, rule, firing_rate)
     return inter + intra
 
 
 def dependency_parts(
-    trace: Trace, neuron: NeuronParameters, rule: GradientRule
+    trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """phi1 and phi2 apart (B5, B6), each (T, T, B, N); the surrogate of B8 counts as inter-neuron.
 
@@ -131,7 +135,7 @@ def dependency_parts(
     """
     trace = checked_trace(trace, neuron, rule)
     T, B, N = trace.u.shape
-    coefficients = rule.coefficients(neuron)
+    coefficients = rule.coefficients(neuron, trace.firing_rate if firing_rate is None else firing_rate)
     inter = np.zeros((T, T, B, N), dtype=trace.u.dtype)
     intra = np.zeros_like(inter)
     for b in range(B):
@@ -154,11 +158,14 @@ def _dependency_of_neuron(
         for t_k in range(T):
             if s[t_m] == 1.0:
                 phi1[t_k, t_m] = _inter_neuron(t_k, t_m, u, s, c)
+                phi2[t_k, t_m] = _one_hop(t_k, t_m, u, s, c)
             if t_p is not None and c.chain:  # phi(t_k, t_p) is 0 by itself where t_k comes before t_p
                 phi = phi1[t_k, t_p] + phi2[t_k, t_p]
-                phi2[t_k, t_m] = phi * _next_spike_by_membrane(t_p, t_m, u, s, c)
-    for t_m in range(T):
-        if a[t_m] < c.warmup_gate:  # only now: the chain above runs on the unreplaced dependencies
+                phi2[t_k, t_m] += phi * _next_spike_by_membrane(t_p, t_m, u, s, c)
+    for t_m in range(T):  # only now: the chain above runs on the unreplaced dependencies
+        if s[t_m] == 0.0 and not c.silent:
+            phi2[:, t_m] = 0.0
+        if a[t_m] < c.warmup_gate:
             phi2[:, t_m] = 0.0
             for t_k in range(T):
                 phi1[t_k, t_m] = _warmup(t_k, t_m, u, c)
@@ -195,6 +202,18 @@ def _next_spike_by_membrane(t_p: int, t_m: int, u: npt.NDArray[Any], s: list[flo
     return reset_by_firing_time * terms.leak(t_p - t_m - 1, c.theta_m) * _firing_time_by_membrane(t_m, u, s, c)
 
 
+def _one_hop(t_k: int, t_m: int, u: npt.NDArray[Any], s: list[float], c: RuleCoefficients) -> float:
+    """phi1(t_j, t_m) theta_m u[t_j] (1-theta_m)^(k-j-1) at a spike t_k, t_j the spike before it.
+
+    The intra-neuron term of September 2020: the PSC kernel leads from t_m to t_j, and the reset at t_j to dL/da[t_k].
+    """
+    t_j = next((t for t in reversed(range(t_k)) if s[t] == 1.0), None)
+    if t_j is None or s[t_k] == 0.0:
+        return 0.0
+    reset = -terms.reset_by_firing_time(u[t_j], 0.0, c.hop_by_u, 0.0) * terms.leak(t_k - t_j - 1, c.theta_m)
+    return _inter_neuron(t_j, t_m, u, s, c) * reset
+
+
 def _warmup(t_k: int, t_m: int, u: npt.NDArray[Any], c: RuleCoefficients) -> float:
     """phi_w(t_k, t_m) = eps[k-m] ds/du[t_m]    (B8)."""
     slope = terms.surrogate_spike_by_membrane(u[t_m], c.threshold, c.surrogate_width, c.surrogate_argument_clip)
@@ -206,7 +225,9 @@ def _warmup(t_k: int, t_m: int, u: npt.NDArray[Any], c: RuleCoefficients) -> flo
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> npt.NDArray[Any]:
+def tsslbp_backward(
+    g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
+) -> npt.NDArray[Any]:
     """delta[t_m] = sum_k phi(t_k, t_m) g[t_k]    (B2), as the double sum over t_m and t_k.
 
     Parameters
@@ -217,6 +238,8 @@ def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, ru
         The forward pass, from `lif_forward`.
     neuron : NeuronParameters
     rule : GradientRule
+    firing_rate : float, optional
+        Mean of s over the whole mini-batch, which a rule with `warmup="layer"` asks for; if not given, the trace's own.
 
     Returns
     -------
@@ -231,7 +254,7 @@ def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, ru
     """
     trace = checked_trace(trace, neuron, rule)
     g = checked_psc_gradient(g, trace)
-    phi = dependency_matrix(trace, neuron, rule)
+    phi = dependency_matrix(trace, neuron, rule, firing_rate)
     T, B, N = g.shape
     delta = np.zeros_like(g)
     for b in range(B):

@@ -168,19 +168,24 @@ def lif_step(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def tsslbp_backward(g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> npt.NDArray[Any]:
+def tsslbp_backward(
+    g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
+) -> npt.NDArray[Any]:
     """delta[t] from g in one sweep from T-1 to 0    (B2 with the case table B7 summed up).
 
     With G[t] = sum_{k >= t} eps[k-t] g[k] and chain = delta of the neuron's next spike, leaked back to t+1:
         fired:  delta = dt/du (w_{-1} G[t+1] + w_0 G[t] + w_{+1} G[t-1]) + dt/du dreset/dt chain
         silent: delta = (1 - theta_m) chain
-    and G ds/du (B8) in its place where a[t] is below the gate; the chain goes on with the unreplaced value.
+    and G ds/du (B8) in its place where a[t] is below the gate, and 0 at silent steps of a rule that gives them none;
+    the chain goes on with the unreplaced value. With `intra="one-hop"` the G of fired steps is that of
+    g[t] + s[t] theta_m u[t] n[t], with n[t] = g of the neuron's next spike, leaked back to t+1.
 
     Parameters, result and errors are those of `reference.tsslbp_backward`.
     """
     trace = checked_trace(trace, neuron, rule)
     delta = np.array(checked_psc_gradient(g, trace), order="C")
-    tsslbp_backward_in_place(delta, trace, coefficients(neuron, rule, delta.dtype))
+    rate = trace.firing_rate if rule.needs_firing_rate and firing_rate is None else firing_rate
+    tsslbp_backward_in_place(delta, trace, coefficients(neuron, rule, delta.dtype, rate))
     return delta
 
 
@@ -198,9 +203,11 @@ def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, c: RuleCoefficie
     backward_sweep(flat(g), flat(trace.u), flat(trace.a), c)
 
 
-def coefficients(neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[Any]) -> RuleCoefficients:
+def coefficients(
+    neuron: NeuronParameters, rule: GradientRule, dtype: np.dtype[Any], firing_rate: float | None = None
+) -> RuleCoefficients:
     """The rule's numbers in the precision of the arrays, with the surrogate's argument where `exponential` is good."""
-    c = rule.coefficients(neuron)
+    c = rule.coefficients(neuron, firing_rate)
     c = c._replace(surrogate_argument_clip=min(c.surrogate_argument_clip, LARGEST_ARGUMENT))
     return RuleCoefficients(*(dtype.type(number) for number in c))
 
@@ -240,12 +247,50 @@ def backward_block(
     for t in range(T - 1, -1, -1):
         filter_step(G[t + 2], g[t, block], c.theta_s, G[t + 1])
     filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
+    if c.hop_by_u > 0.0:
+        _chain_rule(_with_hops(g[:, block], u[:, block], c), u, block, c, zeros, delta, place)
+    else:
+        _chain_rule(G, u, block, c, zeros, delta, place)
+    if c.silent == 0.0:  # only now: the chain above runs on the unreplaced values
+        for t in range(T):
+            _silence_step(u[t, block], c.threshold, delta[t, place])
+    for t in range(T):  # only now, for the same reason
+        _warmup_step(u[t, block], a[t, block], c, G[t + 1], delta[t, place])
+
+
+@compiled
+def _with_hops(g: npt.NDArray[Any], u: npt.NDArray[Any], c: RuleCoefficients) -> npt.NDArray[Any]:
+    """G of g[t] + s[t] theta_m u[t] n[t]; n[t] is g at the neuron's next spike, leaked back to t+1, else 0."""
+    T, M = u.shape
+    one_step, zero = terms.leak(1, c.theta_m), u.dtype.type(0)
+    G, n, gradient = np.zeros((T + 2, M), u.dtype), np.zeros(M, u.dtype), np.zeros(M, u.dtype)
+    for t in range(T - 1, -1, -1):
+        for i in range(M):
+            fired = terms.spike(u[t, i], c.threshold) > 0
+            hop = -n[i] * terms.reset_by_firing_time(u[t, i], zero, c.hop_by_u, zero)
+            gradient[i] = g[t, i] + (hop if fired else zero)
+            n[i] = g[t, i] if fired else one_step * n[i]
+        filter_step(G[t + 2], gradient, c.theta_s, G[t + 1])
+    filter_step(G[1], np.zeros(M, u.dtype), c.theta_s, G[0])
+    return G
+
+
+@compiled
+def _chain_rule(
+    G: npt.NDArray[Any],
+    u: npt.NDArray[Any],
+    block: slice,
+    c: RuleCoefficients,
+    zeros: npt.NDArray[Any],
+    delta: npt.NDArray[Any],
+    place: slice,
+) -> None:
+    """B5 and B6 for a block of neurons; G[-1] to G[T] lie a row down."""
+    T = len(u)
     for t in range(T - 1, -1, -1):
         u_before = u[t - 1, block] if t > 0 else zeros
         delta_after = delta[t + 1, place] if t < T - 1 else zeros
         _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, place])
-    for t in range(T):  # only now: the chain above runs on the unreplaced values
-        _warmup_step(u[t, block], a[t, block], c, G[t + 1], delta[t, place])
 
 
 @compiled
@@ -274,6 +319,13 @@ def _chain_rule_step(
         loss_by_time += chain * terms.reset_by_firing_time(u[i], I, c.reset_by_u, c.reset_by_I)
         fired = loss_by_time * terms.firing_time_by_membrane(terms.membrane_rise(u[i], v_previous), c.inverse_rise_clip)
         delta[i] = fired if terms.spike(u[i], c.threshold) > 0 else chain * one_step
+
+
+@compiled
+def _silence_step(u: npt.NDArray[Any], threshold: float, delta: npt.NDArray[Any]) -> None:
+    """Delta[t] becomes 0 where the neuron is silent, for a block of neurons."""
+    for i in range(len(u)):
+        delta[i] = delta[i] if terms.spike(u[i], threshold) > 0 else delta.dtype.type(0)
 
 
 @compiled

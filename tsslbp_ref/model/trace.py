@@ -41,6 +41,11 @@ class Trace:
         spikes = terms.spike(self.u, self.threshold)  # type: ignore[arg-type] # a whole array at once
         return np.asarray(spikes, dtype=self.u.dtype)
 
+    @property
+    def firing_rate(self) -> float:
+        """Mean of s over batch, neurons and steps."""
+        return float(np.mean(self.s, dtype=np.float64))
+
 
 def checked_weighted_input(I: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     """Return the weighted input I as a finite (T, B, N) float array."""
