@@ -247,23 +247,28 @@ def backward_block(
     for t in range(T - 1, -1, -1):
         filter_step(G[t + 2], g[t, block], c.theta_s, G[t + 1])
     filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
+    plain = G
     if c.hop_by_u > 0.0:
-        _chain_rule(_with_hops(g[:, block], u[:, block], c), u, block, c, zeros, delta, place)
-    else:
-        _chain_rule(G, u, block, c, zeros, delta, place)
+        plain = G.copy()
+        _put_hops(g[:, block], u[:, block], c, G)
+    for t in range(T - 1, -1, -1):
+        u_before = u[t - 1, block] if t > 0 else zeros
+        delta_after = delta[t + 1, place] if t < T - 1 else zeros
+        _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, place])
     if c.silent == 0.0:  # only now: the chain above runs on the unreplaced values
         for t in range(T):
             _silence_step(u[t, block], c.threshold, delta[t, place])
+    warmup = (c.threshold, c.surrogate_width, c.surrogate_argument_clip, c.warmup_gate)  # a call costs by the number
     for t in range(T):  # only now, for the same reason
-        _warmup_step(u[t, block], a[t, block], c, G[t + 1], delta[t, place])
+        _warmup_step(u[t, block], a[t, block], warmup, plain[t + 1], delta[t, place])
 
 
 @compiled
-def _with_hops(g: npt.NDArray[Any], u: npt.NDArray[Any], c: RuleCoefficients) -> npt.NDArray[Any]:
-    """G of g[t] + s[t] theta_m u[t] n[t]; n[t] is g at the neuron's next spike, leaked back to t+1, else 0."""
+def _put_hops(g: npt.NDArray[Any], u: npt.NDArray[Any], c: RuleCoefficients, G: npt.NDArray[Any]) -> None:
+    """G becomes that of g[t] + s[t] theta_m u[t] n[t]; n[t] is g at the next spike, leaked back to t+1, else 0."""
     T, M = u.shape
     one_step, zero = terms.leak(1, c.theta_m), u.dtype.type(0)
-    G, n, gradient = np.zeros((T + 2, M), u.dtype), np.zeros(M, u.dtype), np.zeros(M, u.dtype)
+    n, gradient = np.zeros(M, u.dtype), np.zeros(M, u.dtype)
     for t in range(T - 1, -1, -1):
         for i in range(M):
             fired = terms.spike(u[t, i], c.threshold) > 0
@@ -271,26 +276,8 @@ def _with_hops(g: npt.NDArray[Any], u: npt.NDArray[Any], c: RuleCoefficients) ->
             gradient[i] = g[t, i] + (hop if fired else zero)
             n[i] = g[t, i] if fired else one_step * n[i]
         filter_step(G[t + 2], gradient, c.theta_s, G[t + 1])
-    filter_step(G[1], np.zeros(M, u.dtype), c.theta_s, G[0])
-    return G
-
-
-@compiled
-def _chain_rule(
-    G: npt.NDArray[Any],
-    u: npt.NDArray[Any],
-    block: slice,
-    c: RuleCoefficients,
-    zeros: npt.NDArray[Any],
-    delta: npt.NDArray[Any],
-    place: slice,
-) -> None:
-    """B5 and B6 for a block of neurons; G[-1] to G[T] lie a row down."""
-    T = len(u)
-    for t in range(T - 1, -1, -1):
-        u_before = u[t - 1, block] if t > 0 else zeros
-        delta_after = delta[t + 1, place] if t < T - 1 else zeros
-        _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, place])
+    gradient[:] = zero
+    filter_step(G[1], gradient, c.theta_s, G[0])
 
 
 @compiled
@@ -332,7 +319,7 @@ def _silence_step(u: npt.NDArray[Any], threshold: float, delta: npt.NDArray[Any]
 def _warmup_step(
     u: npt.NDArray[Any],
     a: npt.NDArray[Any],
-    c: RuleCoefficients,
+    constants: tuple[float, float, float, float],
     G: npt.NDArray[Any],
     delta: npt.NDArray[Any],
 ) -> None:
@@ -340,8 +327,7 @@ def _warmup_step(
 
     Every delta is written, changed or not: processors of AMD take long to write a part of a vector.
     """
+    threshold, width, argument_clip, gate = constants
     for i in range(len(u)):
-        replaced = G[i] * terms.surrogate_spike_by_membrane(
-            u[i], c.threshold, c.surrogate_width, c.surrogate_argument_clip, exponential
-        )
-        delta[i] = replaced if a[i] < c.warmup_gate else delta[i]
+        slope = terms.surrogate_spike_by_membrane(u[i], threshold, width, argument_clip, exponential)
+        delta[i] = G[i] * slope if a[i] < gate else delta[i]
