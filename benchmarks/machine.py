@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from tsslbp_ref.engine.workers import available_cores
+from tsslbp_ref.engine.threads import available_cores
 
 PACKAGES = ("numpy", "scipy", "numba", "torch", "snntorch", "spikingjelly", "norse")
 

@@ -12,7 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from figures import measured, style
-from tsslbp_ref.engine.signals import SPARSE_DENSITY
+from tsslbp_ref.engine.inputs import SPARSE_DENSITY
 
 TITLE = "Cost is linear in time steps, and follows the spikes where they are rare"
 TABLE = measured.RESULTS / "scaling.json"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 import tsslbp_ref as tr
 from figures import measured, style
-from tsslbp_ref.engine.fast_words import SHARE_A_STEP
+from tsslbp_ref.engine.spike_patterns import SHARE_A_STEP
 
 TITLE = (
     "In five steps the 400 neurons of a layer spell few words:\n"

@@ -74,9 +74,8 @@ class ReluNetwork:
         if len(layers) != len(network.layers) or any(len(layer.output_shape) != 1 for layer in layers):
             raise ValueError(f"network must be fully connected, got {network.layers}")
         self.layers = cast("list[WeightedLayer]", layers)
-        self.neuron = network.neuron
+        self.neuron = network.neurons[-1]
         self.weights = network.weights
-        self.workers = network.workers
 
     def activations(self, x: Array) -> list[Array]:
         """Outputs of all layers for pictures x (B, C, H, W); the last one is not rectified."""

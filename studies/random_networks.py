@@ -151,7 +151,7 @@ def discrete_run(network: RandomNetwork, dt: float, rule: GradientRule) -> Discr
         dtype="float64",
         n_threads=1,
     )
-    loss, gradients, _, shards = discrete.training_pass(
+    loss, gradients, _, flows = discrete.training_pass(
         equal.input_raster[:, None], equal.target_raster[:, None], "spike-train"
     )
-    return DiscreteRun(equal.loss_factor * loss, [equal.gradient_factor * dW for dW in gradients], shards[0])
+    return DiscreteRun(equal.loss_factor * loss, [equal.gradient_factor * dW for dW in gradients], flows)

@@ -110,7 +110,7 @@ def measure(
     n_steps = checks.positive_integer("n_steps", n_steps)
     rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
     network = row.network(seed, n_threads=n_threads)
-    optimiser = AdamW(network.weights, row.learning_rate, workers=network.workers)
+    optimiser = AdamW(network.weights, row.learning_rate)
 
     def step(x: Array, y: Array) -> None:
         gradients = network.training_step(x, y, row.loss, settings=row.loss_settings, rng=rng)[1]

@@ -117,25 +117,14 @@ def pass_test_data(run: TrainedRun, data_dir: Path | None = None, most: int | No
         for start in range(0, len(y), PIECE_SIZE):
             part = slice(start, int(min(start + PIECE_SIZE, len(y), start + left)))
             # A training pass keeps the traces, which a test pass does not hand out; what comes back in it is not used.
-            _, _, a, shards = run.network.training_pass(
+            _, _, a, flows = run.network.training_pass(
                 x[part] if is_static else x[:, part], y[part], run.row.loss, settings=run.row.loss_settings
             )
             predicted = a.sum(axis=0).argmax(axis=1)
-            yield from _pieces(y[part], predicted, shards)
+            yield Piece(y[part], predicted, flows)
             left -= len(y[part])
             if left <= 0:
                 return
-
-
-def _pieces(
-    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], shards: Sequence[list[LayerFlow]]
-) -> Iterator[Piece]:
-    """A piece a shard: a pass cuts samples into several where their traces would take too much memory."""
-    start = 0
-    for flows in shards:
-        shard = slice(start, start + flows[0].trace.u.shape[1])
-        yield Piece(labels[shard], predicted[shard], flows)
-        start = shard.stop
 
 
 def merge_rows(path: Path, header: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

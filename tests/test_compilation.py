@@ -56,9 +56,7 @@ def test_a_second_process_compiles_nothing(loop, tmp_path):
     assert codes(tmp_path) == kept
 
 
-@pytest.mark.parametrize(
-    "rest", [b"ctsslbp_ref.jit\nNoSuchClass\n.", b"cno_such_module\nName\n.", b"", b"torn"]
-)
+@pytest.mark.parametrize("rest", [b"ctsslbp_ref.jit\nNoSuchClass\n.", b"cno_such_module\nName\n.", b"", b"torn"])
 def test_an_index_that_cannot_be_read_is_made_anew(loop, tmp_path, rest):
     """An older source may have had classes of arguments that this one has not."""
     assert loop()(1.5) == 3.0

@@ -1,4 +1,9 @@
-"""How a loop is compiled: without the interpreter lock, in its arrays' precision, on disk till a source changes."""
+"""How a loop is compiled: without the interpreter lock, in its arrays' precision, machine code kept on disk.
+
+Compiled loops take the scalar functions of `model.terms` from here (``from tsslbp_ref.jit import terms``), inlined and
+in the precision of their arguments. This file alone imports Numba. Three parts of it are Numba's private matters: the
+files of machine code (`_CodeFiles`), float32 literals (`compiled_term`) and BLAS with strides (`gemm`).
+"""
 
 from __future__ import annotations
 
@@ -7,38 +12,40 @@ import hashlib
 import os
 import pickle
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any
 
 import numba
 import numpy as np
-from numba.core import cgutils, types
+import scipy.linalg.cython_blas  # noqa: F401 - compiled products call it: loaded now, so that its threads can be limited
+from numba.core import types
+from numba.core.caching import FunctionCache
 from numba.core.typing import signature
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 from numba.np import numpy_support
-from numba.np.linalg import ensure_blas, get_blas_kind
+
+from tsslbp_ref.model import terms
+
+ensure_blas: Any = None
+with suppress(ImportError):  # in another Numba; `gemm` then falls back to NumPy's product
+    from numba.np.linalg import ensure_blas, get_blas_kind
+
+__all__ = ["compiled", "compiled_contracted", "compiled_term", "exponential", "exponential_single", "gemm", "terms"]
 
 COMPILED = ("jit.py", "model/*.py", "engine/*.py", "exact/*.py")  # the sources of compiled loops
+NAME_DIGITS = 16  # of a digest in the name of a file of machine code
+DIGEST_BYTES = 32  # of SHA-256
+STALE_S = 600.0  # a file of an older source may still be another process's for so long
+LARGEST_ARGUMENT = 64.0  # of the surrogate's exp: exp(-64) is nothing beside any other delta
 
 
-def _source_digest() -> str:
-    """A fingerprint of the package's sources: a compiled loop holds the functions of other files that it calls."""
-    text = b"".join(path.read_bytes() for path in sorted(p for f in COMPILED for p in Path(__file__).parent.glob(f)))
-    return hashlib.sha256(text).hexdigest()
-
-
-DIGITS_OF_A_NAME = 16  # of machine code on disk
-FLAG_BYTES = 8  # of an int64
-LONG_S = 600.0  # in which a process that compiles at the same time has named its code in the index
-_SOURCE_DIGEST = _source_digest()
-
-
-def compiled_contracted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`compiled`, and products may be added in one instruction, which rounds once where two round twice."""
-    return _compiled(function, fastmath={"contract"})
+# ---------------------------------------------------------------------------------------------------------------------
+# Compiling, and machine code on disk
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,53 +53,102 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function)
 
 
+def compiled_contracted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`compiled`, and a product and a sum may be one instruction, which rounds once where two round twice."""
+    return _compiled(function, fastmath={"contract"})
+
+
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile with Numba's options.
 
-    Numba notices an edit of the file that holds the loop, not of the files whose functions it calls, so its stamp is
-    replaced by a digest of the package. Where neither the package's folder nor the user's cache can be written, Numba
-    raises ``RuntimeError``, and the function is compiled anew in every process.
+    Where neither the package's folder nor the user's cache can be written, Numba raises ``RuntimeError``, and the loop
+    is compiled anew in every process. Where Numba's cache is no longer what `_Cache` extends, Numba's own is used: it
+    notices no edit of other files, and a damaged file ends the process.
     """
-    try:
-        dispatcher = numba.njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True, **options)(function)
-    cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if cache_file is not None:
-        cache_file._source_stamp = _SOURCE_DIGEST
-        cache_file.save = MethodType(_save_apart, cache_file)
-        cache_file._load_index = MethodType(_readable_index, cache_file)
+    dispatcher = numba.njit(nogil=True, **options)(function)
+    if dispatcher is function:  # NUMBA_DISABLE_JIT
+        return function
+    with suppress(RuntimeError):
+        try:
+            dispatcher._cache = _Cache(function)
+        except AttributeError:
+            dispatcher.enable_caching()
     return dispatcher
 
 
-def _readable_index(cache_file: Any) -> Any:
-    """What the index names; nothing where it is of an older source, and holds a class that is not there any more.
+def _source_digest() -> str:
+    """Fingerprint of the sources and of Numba: a compiled loop holds the functions of other files that it calls."""
+    paths = sorted(path for pattern in COMPILED for path in Path(__file__).parent.glob(pattern))
+    text = b"".join(path.read_bytes() for path in paths)
+    return hashlib.sha256(numba.__version__.encode() + text).hexdigest()[:NAME_DIGITS]
 
-    Numba reads an index whole before it compares the stamp.
+
+_SOURCE_DIGEST = _source_digest()
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of a function, its files in the hands of `_CodeFiles`; a full or read-only disk is no error."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = _CodeFiles(Path(self._cache_path), self._impl.filename_base, _SOURCE_DIGEST)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(sig, data)
+
+
+class _CodeFiles:
+    """Machine code of one function, a file a signature, in the place of Numba's index and data files.
+
+    Numba stamps its index with the time of the file that holds the loop, and so misses an edit of a file that the loop
+    calls; two processes that compile at once can be handed each other's code; and an empty or damaged file ends every
+    later process. Here the name holds a digest of the package's sources and one of the signature, and the content
+    begins with a digest of name and code: what does not match is compiled anew.
     """
-    try:
-        return type(cache_file)._load_index(cache_file)
-    except (AttributeError, ImportError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError):
-        return {}
 
+    def __init__(self, folder: Path, base: str, stamp: str) -> None:
+        self.folder, self.base, self.stamp = folder, base, stamp
 
-def _save_apart(cache_file: Any, key: Any, data: Any) -> None:
-    """Keep machine code under a name that no other code has, and name it in the index only once it is there.
+    def load(self, key: Any) -> Any:
+        """Return the code of a signature, None if there is none or it is damaged."""
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        digest, code = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        return pickle.loads(code) if digest == self._digest(path, code) else None
 
-    Numba counts its files, and writes the index first. Where two processes compile at the same time, one may then be
-    handed the other's code, for other arguments or of an older source.
-    """
-    base = cache_file._index_name.removesuffix(".nbi")
-    digest = hashlib.sha256(f"{cache_file._source_stamp} {key!r}".encode()).hexdigest()
-    name = f"{base}.{digest[:DIGITS_OF_A_NAME]}.nbc"
-    cache_file._save_data(name, data)
-    overloads = cache_file._load_index()
-    if not overloads:  # nothing of this source yet: what has been there for long is of an older one
-        for path in Path(cache_file._cache_path).glob(f"{glob.escape(base)}.*.nbc"):
+    def save(self, key: Any, data: Any) -> None:
+        """Write the code of a signature, whole or not at all, and remove what an older source has left."""
+        path, code = self._path(key), pickle.dumps(data)
+        passing = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:NAME_DIGITS]}")
+        try:
+            passing.write_bytes(self._digest(path, code) + code)
+            os.replace(passing, path)
+        finally:
+            passing.unlink(missing_ok=True)
+        for other in self.folder.glob(f"{glob.escape(self.base)}.*.nbc"):
             with suppress(OSError):
-                if path.stat().st_mtime < time.time() - LONG_S:
-                    path.unlink()
-    cache_file._save_index({**overloads, key: name})
+                if self.stamp not in other.name and other.stat().st_mtime < time.time() - STALE_S:
+                    other.unlink()
+
+    def flush(self) -> None:
+        """Forget nothing: Numba asks for it when a function is recompiled."""
+
+    def _path(self, key: Any) -> Path:
+        return (
+            self.folder / f"{self.base}.{self.stamp}.{hashlib.sha256(repr(key).encode()).hexdigest()[:NAME_DIGITS]}.nbc"
+        )
+
+    def _digest(self, path: Path, code: bytes) -> bytes:
+        return hashlib.sha256(path.name.encode() + code).digest()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scalar terms in the precision of the arrays
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def compiled_term(function: Callable[..., Any], single: Callable[..., Any] | None = None, **options: Any) -> None:
@@ -122,167 +178,116 @@ def compiled_term(function: Callable[..., Any], single: Callable[..., Any] | Non
     overload(function, jit_options=options, strict=False)(choose)  # type: ignore[arg-type]
 
 
-def add_product(A: Any, B: Any, C: Any) -> None:
-    """C += A B for contiguous matrices of one dtype, of which A and B may come as transposed views.
+def exponential(x: float) -> float:
+    """exp(x) = (exp(x / 64))^64, the inner one by its Taylor series to degree 11.
 
-    ``np.dot`` can only overwrite, and a sum of many small products would have to be written and read twice.
+    Sums and products only, so that the compiler can work on several neurons at once; the library's exp takes them one
+    by one. For |x| <= 16 the series is exact to 1e-16, and six squarings make of an error 64; up to `LARGEST_ARGUMENT`
+    the result, which is next to nothing there, is good to seven digits, and beyond that it is of no use.
     """
-    C += A @ B
+    r = x * (1.0 / 64.0)
+    series = 1.0 / 3628800.0 + r * (1.0 / 39916800.0)
+    series = 1.0 / 362880.0 + r * series
+    series = 1.0 / 40320.0 + r * series
+    series = 1.0 / 5040.0 + r * series
+    return _short_series(r, series)
 
 
-@overload(add_product)
-def _add_product(A: Any, B: Any, C: Any) -> Callable[..., None] | None:
-    """Call the BLAS that ``np.dot`` calls, through the same entry of Numba's, with beta = 1.
+def exponential_single(x: float) -> float:
+    """`exponential` for float32, to degree 7: exact to 1e-9 for |x| <= 16, and to two digits at `LARGEST_ARGUMENT`."""
+    r = x * (1.0 / 64.0)
+    return _short_series(r, 1.0 / 5040.0)
 
-    BLAS counts columns first and reads a matrix by rows as its transposed, so it is asked for C^T += B^T A^T.
+
+def _short_series(r: float, series: float) -> float:
+    """(1 + r + ... + r^6 / 720 + r^7 series)^64: the last terms of `exponential`, and its squarings."""
+    series = 1.0 / 720.0 + r * series
+    series = 1.0 / 120.0 + r * series
+    series = 1.0 / 24.0 + r * series
+    series = 1.0 / 6.0 + r * series
+    series = 0.5 + r * series
+    series = 1.0 + r * series
+    series = 1.0 + r * series
+    for _ in range(6):
+        series *= series
+    return series
+
+
+_TERMS: tuple[Callable[..., float], ...] = (
+    terms.membrane,
+    terms.spike,
+    terms.membrane_after_reset,
+    terms.psc,
+    terms.membrane_rise,
+    terms.weighted_input,
+    terms.leak,
+    terms.psc_by_firing_time,
+    terms.reset_by_firing_time,
+    terms.moving_average,
+)
+_DIVIDING_TERMS = (terms.firing_time_by_membrane, terms.surrogate_spike_by_membrane, terms.adamw_weight)
+for _term in _TERMS:
+    compiled_term(_term)
+for _term in _DIVIDING_TERMS:
+    # Python's way to divide would leave the loop to look for a zero. No bit has to agree with the literal loops here:
+    # a division by what does not change in the loop becomes a product, and products and sums become one instruction.
+    compiled_term(_term, error_model="numpy", fastmath={"arcp", "contract"})
+compiled_term(_short_series, fastmath={"contract"})
+compiled_term(exponential, single=exponential_single, fastmath={"contract"})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Products of matrices
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def gemm(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumulate: bool) -> None:
+    """C = A B, or C += A B to accumulate, A or B transposed on request.
+
+    The matrices have one dtype, and each row is contiguous; shapes are not checked. ``np.dot``, compiled, overwrites C
+    only, and copies a matrix whose rows do not follow one another.
     """
-    if not {A.layout, B.layout} <= {"C", "F"} or C.layout != "C" or len({A.dtype, B.dtype, C.dtype}) > 1:
-        return None  # the compiler then says that there is no such product
-    ensure_blas()
-    gemm: Any = types.ExternalFunction("numba_xxgemm", _gemm_signature(types.CPointer(A.dtype)))
-    by_rows, by_columns = ord("n"), ord("t")
-    order_A, order_B = (by_rows if matrix.layout == "C" else by_columns for matrix in (A, B))
-    kind, one = ord(get_blas_kind(A.dtype)), np.ones(1, numpy_support.as_dtype(A.dtype))
-
-    def multiply(A: Any, B: Any, C: Any) -> None:
-        (n_rows, n_inner), n_columns = A.shape, B.shape[1]
-        if B.shape[0] != n_inner or C.shape != (n_rows, n_columns):
-            raise ValueError("the shapes of A, B and C do not fit C += A B")
-        run_A = n_inner if order_A == by_rows else n_rows
-        run_B = n_columns if order_B == by_rows else n_inner
-        sizes = (n_columns, n_rows, n_inner)
-        operands = (one.ctypes, B.ctypes, run_B, A.ctypes, run_A, one.ctypes, C.ctypes, n_columns)
-        gemm(kind, order_B, order_A, *sizes, *operands)
-
-    return multiply
+    product = (A.T if transpose_A else A) @ (B.T if transpose_B else B)
+    C[:] = C + product if accumulate else product
 
 
-def multiply(A: Any, B: Any, C: Any, turned_A: bool, turned_B: bool, adds: bool) -> None:
-    """C = A B, or C += A B if it adds, with A or B turned on request; matrices of one dtype whose rows are contiguous.
+@overload(gemm)
+def _gemm(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumulate: bool) -> Callable[..., None] | None:
+    """Call the BLAS that ``np.dot`` calls, through the same entry of Numba's; by ``np.dot`` itself where that is gone.
 
-    ``np.dot``, compiled, would copy a matrix whose rows do not follow one another. Shapes are not checked.
+    BLAS counts columns first and reads a matrix by rows as its transposed, so it is asked for C^T = B^T A^T.
     """
-    product = (A.T if turned_A else A) @ (B.T if turned_B else B)
-    C[:] = C + product if adds else product
-
-
-@overload(multiply)
-def _multiply(A: Any, B: Any, C: Any, turned_A: bool, turned_B: bool, adds: bool) -> Callable[..., None] | None:
-    """Call BLAS as `_add_product` does."""
     if len({A.dtype, B.dtype, C.dtype}) > 1 or {A.ndim, B.ndim, C.ndim} != {2}:
-        return None
+        return None  # the compiler then says that there is no such product
+    if ensure_blas is None:
+        return _gemm_by_dot
     ensure_blas()
-    gemm: Any = types.ExternalFunction("numba_xxgemm", _gemm_signature(types.CPointer(A.dtype)))
-    as_it_lies, turned = ord("n"), ord("t")
-    kind, numbers = ord(get_blas_kind(A.dtype)), np.arange(2).astype(numpy_support.as_dtype(A.dtype))
-    size = numbers.itemsize
-
-    def multiply(A: Any, B: Any, C: Any, turned_A: bool, turned_B: bool, adds: bool) -> None:
-        sizes = (C.shape[1], C.shape[0], A.shape[0] if turned_A else A.shape[1])
-        orders = (turned if turned_B else as_it_lies, turned if turned_A else as_it_lies)
-        # The stride of a single row may be any number, and BLAS asks for one that a row fits in.
-        run_A = max(A.strides[0] // size, A.shape[1], 1)
-        run_B = max(B.strides[0] // size, B.shape[1], 1)
-        run_C = max(C.strides[0] // size, C.shape[1], 1)
-        operands = (numbers[1:].ctypes, B.ctypes, run_B, A.ctypes, run_A)
-        scale = numbers[1:] if adds else numbers[:1]
-        gemm(kind, *orders, *sizes, *operands, scale.ctypes, C.ctypes, run_C)
-
-    return multiply
-
-
-def _gemm_signature(number: types.Type) -> Any:
-    """Kind, orders, sizes; alpha, first matrix and its run, second and its run, beta, result and its run."""
-    matrix = [number, types.intp]
+    number = types.CPointer(A.dtype)
+    matrix = [number, types.intp]  # and its stride
     arguments: list[Any] = [*[types.char] * 3, *[types.intp] * 3, number, *matrix, *matrix, number, *matrix]
-    return signature(types.intc, *arguments)
+    blas: Any = types.ExternalFunction("numba_xxgemm", signature(types.intc, *arguments))
+    as_is, transposed = ord("n"), ord("t")
+    kind, zero_and_one = ord(get_blas_kind(A.dtype)), np.arange(2).astype(numpy_support.as_dtype(A.dtype))
+    size = zero_and_one.itemsize
+
+    def gemm(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumulate: bool) -> None:
+        sizes = (C.shape[1], C.shape[0], A.shape[0] if transpose_A else A.shape[1])
+        orders = (transposed if transpose_B else as_is, transposed if transpose_A else as_is)
+        # The stride of a single row may be any number, and BLAS asks for one that a row fits in.
+        stride_A = max(A.strides[0] // size, A.shape[1], 1)
+        stride_B = max(B.strides[0] // size, B.shape[1], 1)
+        stride_C = max(C.strides[0] // size, C.shape[1], 1)
+        operands = (zero_and_one[1:].ctypes, B.ctypes, stride_B, A.ctypes, stride_A)
+        beta = zero_and_one[1:] if accumulate else zero_and_one[:1]
+        blas(kind, *orders, *sizes, *operands, beta.ctypes, C.ctypes, stride_C)
+
+    return gemm
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Flags by which compiled loops on several threads wait for one another
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def read_flag(flags: Any, i: int) -> int:
-    """flags[i] of an int64 vector as it is now; what another thread wrote before it set the flag can be read after."""
-    return int(flags[i])
-
-
-def set_flag(flags: Any, i: int, value: int) -> None:
-    """flags[i] = value, after all that this thread has written before."""
-    flags[i] = value
-
-
-def pause() -> None:
-    """Tell the processor that the loop around this waits, where there is an instruction for it."""
-
-
-def give_way() -> None:
-    """Let other threads have the core, if any wait for it, where the system has a call for it (POSIX)."""
-
-
-@overload(read_flag, strict=False)
-def _read_flag(flags: Any, i: int) -> Callable[..., int]:
-    return lambda flags, i: _load_acquire(flags, i)
-
-
-@overload(set_flag, strict=False)
-def _set_flag(flags: Any, i: int, value: int) -> Callable[..., None]:
-    return lambda flags, i, value: _store_release(flags, i, value)
-
-
-@overload(pause, strict=False)
-def _pause() -> Callable[..., None]:
-    return lambda: _pause_instruction()
-
-
-@overload(give_way, strict=False)
-def _give_way() -> Callable[..., None]:
-    if os.name != "posix":
-        return lambda: None
-    sched_yield: Any = types.ExternalFunction("sched_yield", signature(types.intc))
-
-    def give_way() -> None:
-        sched_yield()
-
-    return give_way
-
-
-def _load(typing_context: Any, flags: Any, i: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _flag_place(context, builder, signature, arguments)
-        return builder.load_atomic(place, ordering="acquire", align=FLAG_BYTES)
-
-    return types.int64(flags, types.intp), generate
-
-
-def _store(typing_context: Any, flags: Any, i: Any, value: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _flag_place(context, builder, signature, arguments)
-        builder.store_atomic(arguments[2], place, ordering="release", align=FLAG_BYTES)
-        return context.get_dummy_value()
-
-    return types.void(flags, types.intp, types.int64), generate
-
-
-def _wait(typing_context: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if builder.module.triple.startswith("x86_64"):
-            ir: Any = cgutils.ir  # llvmlite's
-            kind = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-def _flag_place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Where flags[i] lies."""
-    kind = signature.args[0]
-    array = context.make_array(kind)(context, builder, arguments[0])
-    return cgutils.get_item_pointer(context, builder, kind, array, [arguments[1]], wraparound=False)
-
-
-_load_acquire: Any = intrinsic(_load)
-_store_release: Any = intrinsic(_store)
-_pause_instruction: Any = intrinsic(_wait)
+def _gemm_by_dot(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumulate: bool) -> None:
+    left = np.ascontiguousarray(A.T) if transpose_A else np.ascontiguousarray(A)
+    right = np.ascontiguousarray(B.T) if transpose_B else np.ascontiguousarray(B)
+    product = np.dot(left, right)
+    if accumulate:
+        product += C
+    C[:] = product

@@ -19,7 +19,7 @@ def training_step(workload: Workload, contender: Contender) -> Step:
         NeuronParameters(workload.tau_m, workload.tau_s),
         n_threads=contender.threads,
     )
-    optimiser = AdamW(network.weights, workers=network.workers)
+    optimiser = AdamW(network.weights)
     x, y = workload.inputs()
 
     def step() -> float:

@@ -1,13 +1,15 @@
 """The registry of gradient checks: one row a derivative, each with its equation, its error and its tolerance.
 
-Six kinds of row, by the beginning of the name:
+Kinds of row, by the beginning of the name:
 
 - ``term-``, ``loss-``, ``layer-``: every factor of the chain rule against a finite difference of the smooth function
   that it is the derivative of. The equation says which.
 - ``srm-``: the neuron as a sum of kernels against the recursions.
 - ``phi-``, ``tangent-``: the rule and the whole backward pass against the frozen-event tangent network, see `tangent`.
-- ``sweep-``: the fast O(T) code against the literal loops.
+- ``sweep-``: the sweeps in O(T), and the layers, against the literal loops.
 - ``adjoint-``: the dot-product test of each linear map.
+- ``network-``: a whole step of a network, by literal loops, by the two plain loops and by the fast engine.
+- ``engine-``: each part of the fast engine against literal loops.
 - ``exact-``: the simulator of continuous time and its adjoint, against differences, golden cases and identities.
 
 The checks look every function up when they run, so a wrong derivative planted in a module shows. One limit of that: the
@@ -22,16 +24,16 @@ from collections.abc import Iterable
 from tsslbp_ref import checks
 from tsslbp_ref.gradcheck import (
     adjoint_checks,
+    engine_checks,
     exact_checks,
-    frequency_checks,
     kernel_checks,
     layer_checks,
     loss_checks,
+    network_checks,
     srm_checks,
     sweep_checks,
     tangent_checks,
     terms_checks,
-    whole_checks,
 )
 from tsslbp_ref.gradcheck.report import Check, Report, Row
 
@@ -43,10 +45,10 @@ FAMILIES = (
     layer_checks,
     tangent_checks,
     sweep_checks,
-    frequency_checks,
-    whole_checks,
     adjoint_checks,
+    network_checks,
     exact_checks,
+    engine_checks,
 )
 
 __all__ = ["Check", "Report", "Row", "registry", "run"]

@@ -7,10 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from tsslbp_ref.engine import fast_layers
 from tsslbp_ref.gradcheck.finite_differences import Array, largest
 from tsslbp_ref.gradcheck.report import Check
-from tsslbp_ref.gradcheck.sweep_checks import CONVOLUTIONS, SIGNALS, signal_case
+from tsslbp_ref.gradcheck.sweep_checks import CONVOLUTIONS
 from tsslbp_ref.model import layers, sweeps
 from tsslbp_ref.model.layers import Layer, WeightedLayer
 from tsslbp_ref.model.parameters import NeuronParameters
@@ -51,11 +50,6 @@ def all_checks() -> list[Check]:
     for name, dropout in DROPOUTS.items():
         rows.append(_row(name, "<m x, y> = <x, m y>", "layers.Dropout.adjoint", partial(_dropout, dropout)))
     rows.append(_row("psc-filter", "<eps * s, g> = <s, G>", "fast.psc_filter_adjoint", _psc_filter))
-    rows.append(_row("fold", "<unfold x, y> = <x, fold y>", "fast_layers.fold", _fold))
-    for kind, (_, where) in SIGNALS.items():
-        rows.append(
-            _row(f"signal-{kind}", "<I, d> = <W, dL/dW>", f"signals.{where}.weight_gradient", partial(_signal, kind))
-        )
     return rows
 
 
@@ -120,43 +114,4 @@ def _swapped_weight_gradient(layer: WeightedLayer, a: Array, delta: Array) -> Ar
 def _psc_filter() -> float:
     return dot_product_error(
         lambda s: sweeps.psc_filter(s, NEURON), lambda g: sweeps.psc_filter_adjoint(g, NEURON), (9, *LEADING)
-    )
-
-
-def _fold() -> float:
-    """Unfold and fold write into buffers, so each is wrapped to return one."""
-    return largest(
-        dot_product_error(*_fold_pair(layer), (*_rows_first(layer.input_shape), 2)) for layer in CONVOLUTIONS
-    )
-
-
-def _rows_first(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(C, H, W) as (H, C, W)."""
-    return shape[1], shape[0], shape[2]
-
-
-def _fold_pair(layer: layers.Conv2d) -> tuple[LinearMap, LinearMap]:
-    H, C, W = _rows_first(layer.input_shape)
-    unfolded = (H + 2 * layer.padding, C, layer.kernel_size, layer.output_shape[2])
-
-    def unfold(x: Array) -> Array:
-        rows = np.empty((*unfolded, x.shape[-1]))
-        fast_layers.unfold(x, layer.kernel_size, layer.padding, rows)
-        return rows
-
-    def fold(rows: Array) -> Array:
-        pictures = np.empty((H, C, W, rows.shape[-1]))
-        fast_layers.fold(rows, layer.kernel_size, layer.padding, pictures)
-        return pictures
-
-    return unfold, fold
-
-
-def _signal(kind: str) -> float:
-    """At a fixed signal, W -> I is linear, and dL/dW is its adjoint."""
-    signal, _, layer = signal_case(kind)
-    return dot_product_error(
-        lambda W: signal.weighted_input(layer, W),
-        lambda delta: signal.weight_gradient(layer, delta),
-        layer.weight_shape,
     )

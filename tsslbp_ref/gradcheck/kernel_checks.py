@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from tsslbp_ref.engine import signals
+from tsslbp_ref.engine import inputs
 from tsslbp_ref.gradcheck.finite_differences import Array, derivative, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.samples import IDENTITY, RISE, SMOOTH, over_neurons
@@ -55,7 +55,7 @@ def all_checks() -> list[Check]:
         Check(
             "term-static-gain",
             "c[t] = 1 - (1-theta_s)^(t+1), PSC of an input of 1 at every step",
-            "signals.static_gain",
+            "inputs.static_gain",
             IDENTITY,
             over_neurons(_static_gain),
         ),
@@ -144,7 +144,7 @@ def _psc_in_time_consistent(neuron: NeuronParameters) -> float:
 
 def _static_gain(neuron: NeuronParameters) -> float:
     closed_form = 1.0 - (1.0 - neuron.theta_s) ** np.arange(1, N_STEPS + 1)
-    return relative_error(signals.static_gain(N_STEPS, neuron, np.float64), closed_form)
+    return relative_error(inputs.static_gain(N_STEPS, neuron, np.dtype(np.float64)), closed_form)
 
 
 def _desired_trains(neuron: NeuronParameters) -> float:

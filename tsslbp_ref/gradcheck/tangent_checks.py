@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tsslbp_ref.engine.fast_words import FEWEST_NEURONS
+from tsslbp_ref.engine.spike_patterns import FEWEST_NEURONS
 from tsslbp_ref.gradcheck.finite_differences import Array, central_difference, gradient, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons, TangentNetwork, filtered
@@ -72,7 +72,7 @@ class Case:
         )
 
     def input(self) -> Array:
-        """Static pictures in 0 .. 1, or spike trains."""
+        """Static images in 0 .. 1, or spike trains."""
         rng = np.random.default_rng(self.seed)
         if self.feed == "static":
             return rng.random((self.batch, *self.input_shape))
@@ -80,7 +80,7 @@ class Case:
         return (rng.random((self.n_steps, self.batch, *self.input_shape)) < density).astype(np.float64)
 
     def input_psc(self) -> Array:
-        """The PSC of the input, (T, B, ...): a static picture is its own train at every step."""
+        """The PSC of the input, (T, B, ...): a static image is its own train at every step."""
         x = self.input()
         s = np.broadcast_to(x, (self.n_steps, *x.shape)) if self.feed == "static" else x
         return filtered(np.array(s), NEURON.theta_s)
@@ -111,7 +111,7 @@ def cases() -> dict[str, Case]:
     found["tangent-released-dense-3-sparse-spikes"] = Case(
         "5-4", (30,), feed="sparse spikes", weight_scale=8.0, seed=11
     )
-    found["tangent-released-dense-3-words"] = Case(f"5-{FEWEST_NEURONS}", (4,), seed=2)
+    found["tangent-released-dense-3-patterns"] = Case(f"5-{FEWEST_NEURONS}", (4,), seed=2)
     found["tangent-released-dense-3-paper-loss"] = _dense(3, loss="kernel-paper")
     found["tangent-released-dense-3-dropout"] = _dense(3, dropout=0.3)
     found["tangent-released-conv-static"] = CONV
@@ -152,7 +152,7 @@ def all_checks() -> list[Check]:
 
 
 def frozen(case: Case) -> tuple[float, list[list[Array]], TangentNetwork, Network]:
-    """Run a case as training does and again part by part: loss, both gradients, and the run's tangent network."""
+    """Run a case by the fast engine and by the plain one: loss, both gradients, and the run's tangent network."""
     network = case.network()
     arguments = (case.input(), case.labels(), case.loss)
 
@@ -160,18 +160,17 @@ def frozen(case: Case) -> tuple[float, list[list[Array]], TangentNetwork, Networ
         return np.random.default_rng(case.seed) if case.dropout else None
 
     value, gradients = network.loss_and_gradients(*arguments, rng=rng())
-    _, gradients_in_parts, _, flows = network.training_pass(*arguments, rng=rng())
-    (flow_of_layers,) = flows  # one thread, one shard
+    _, plain_gradients, _, flows = network.training_pass(*arguments, rng=rng())
     tangent = TangentNetwork(
         layers=network.layers,
         masks=_masks(case, network),
-        neurons=[FrozenNeurons.of(flow.trace, NEURON, case.rule) for flow in flow_of_layers],
+        neurons=[FrozenNeurons.of(flow.trace, NEURON, case.rule) for flow in flows],
         input_psc=case.input_psc(),
         y=case.labels(),
         neuron=NEURON,
         loss_name=case.loss,
     )
-    return value, [gradients, gradients_in_parts], tangent, network
+    return value, [gradients, plain_gradients], tangent, network
 
 
 def _masks(case: Case, network: Network) -> list[Array | None]:

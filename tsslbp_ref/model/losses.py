@@ -232,31 +232,87 @@ def checked_target(name: str, y: npt.ArrayLike, shape: tuple[int, ...], dtype: n
     return checks.labels("y", y, batch=shape[1], n_classes=shape[2])
 
 
-def shard_value_and_gradient(
-    name: str,
-    a: npt.NDArray[Any],
-    target: npt.NDArray[Any],
-    shard: slice,
-    neuron: NeuronParameters,
-    settings: LossSettings,
-) -> tuple[float, npt.NDArray[Any]]:
-    """A shard's part of the batch's loss and its gradient: the parts of all shards add up to the whole.
+@dataclass(frozen=True)
+class Loss:
+    """A loss with all that it needs beside output and target.
 
     Parameters
     ----------
-    name : str
-    a : (T, b, n_classes) array
-        Output PSC of the shard.
-    target : array
-        Of the whole batch, from `checked_target`.
-    shard : slice
-        Of the batch.
+    name : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
     neuron : NeuronParameters
-    settings : LossSettings
+        Of the output layer; its tau_s filters desired trains.
+    settings : LossSettings, optional
+        Targets of the count loss.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown, or neuron or settings are not of their kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tsslbp_ref import NeuronParameters
+    >>> loss = Loss("count", NeuronParameters())
+    >>> target = loss.target([1], (5, 1, 2), "float64")
+    >>> value, g = loss.value_and_gradient(np.zeros((5, 1, 2)), target)
+    >>> value, g[0]
+    (1.6, array([[ 0. , -0.8]]))
     """
-    by_sample = target[:, shard] if name == "spike-train" else target[shard]
-    value, g = LOSSES[name](a, by_sample, neuron, settings)
-    if name in BATCH_MEANS:
+
+    name: str
+    neuron: NeuronParameters
+    settings: LossSettings = RELEASED_SETTINGS
+
+    def __post_init__(self) -> None:
+        checks.one_of("loss", self.name, LOSSES)
+        checks.instance_of("neuron", self.neuron, NeuronParameters)
+        checks.instance_of("settings", self.settings, LossSettings)
+
+    @property
+    def is_van_rossum(self) -> bool:
+        """Whether the loss is L1 against a target PSC."""
+        return self.name in (*DESIRED_PSCS, "spike-train")
+
+    def target(self, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """What an output PSC of the given shape (T, B, n_classes) is compared with.
+
+        Returns
+        -------
+        array
+            The target PSC (T, B, n_classes) of a van Rossum loss; the labels (B,) of the others.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If y does not fit the shape, or a label is out of range.
+        """
+        checked = checked_target(self.name, y, shape, dtype)
+        if self.name == "spike-train":
+            return filtered_train(checked, self.neuron)
+        if self.is_van_rossum:
+            return target_psc(DESIRED_PSCS[self.name](shape[0], self.neuron), checked, shape, dtype)
+        return checked
+
+    def value_and_gradient(
+        self, a: npt.NDArray[Any], target: npt.NDArray[Any], shard: slice | None = None
+    ) -> tuple[float, npt.NDArray[Any]]:
+        """Loss and dL/da of a batch, or a shard's part of them; the parts of all shards add up to the whole.
+
+        Parameters
+        ----------
+        a : (T, b, n_classes) array
+            Output PSC of the batch, or of the shard.
+        target : array
+            Of the whole batch, from `target`.
+        shard : slice, optional
+            The samples of the batch that a holds; all if not given.
+        """
+        shard = slice(None) if shard is None else shard
+        if self.is_van_rossum:
+            return van_rossum(a, target[:, shard])
+        value, g = LOSSES[self.name](a, target[shard], self.neuron, self.settings)
+        if self.name not in BATCH_MEANS:
+            return value, g
         share = a.shape[1] / len(target)
         return value * share, g * a.dtype.type(share)
-    return value, g

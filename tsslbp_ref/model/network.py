@@ -1,34 +1,28 @@
-"""A feed-forward network of spiking layers: forward in space and time, and the gradients of all weights."""
+"""A feed-forward network of spiking layers: its layers, weights and constants, and what may be asked of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.engine import passes, signals
-from tsslbp_ref.engine.buffers import Arrays, NewArrays, Shelf
-from tsslbp_ref.engine.layer_runs import joined
-from tsslbp_ref.engine.passes import Plan
-from tsslbp_ref.engine.signals import Signal
-from tsslbp_ref.engine.steps import LayerFlow, Step
-from tsslbp_ref.engine.whole_steps import WholeStep, may_go_whole
-from tsslbp_ref.engine.workers import Workers
-from tsslbp_ref.model import losses
+from tsslbp_ref.model import backpropagation
+from tsslbp_ref.model.backpropagation import Engine, LayerFlow, Masks, MembraneError, PlainEngine, StepResult
 from tsslbp_ref.model.layers import POOL_GAIN, Conv2d, Dropout, Layer, fitting_layers
+from tsslbp_ref.model.losses import RELEASED_SETTINGS, Loss, LossSettings
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.model.spec import initial_weights, layers_from_spec, weighted
 
-Array = npt.NDArray[Any]
+__all__ = ["Engine", "LayerFlow", "MembraneError", "Network", "PlainEngine", "StepResult"]
 
-ARRAYS_A_LAYER = 3  # membrane, PSC and gradient
-SHARD_BYTES = 1 << 28  # of one shard's arrays: long runs stay in memory, short ones are not cut
+Array = npt.NDArray[Any]
 
 
 class Network:
@@ -44,12 +38,17 @@ class Network:
         One a layer that has weights, in order.
     n_steps : int
         Number of time steps T.
-    neuron : NeuronParameters
+    neuron : NeuronParameters or sequence of NeuronParameters
+        Of all layers, or one a layer that has weights. A layer's tau_s is that of the PSC which it emits.
     rule : GradientRule
     dtype : {"float32", "float64"}
         float32 to train, float64 to check.
+    input_tau_s : float, optional
+        Time constant of the input's PSC, in steps; the first layer's tau_s if not given.
     n_threads : int, optional
         Threads that share a mini-batch; all cores if not given. The same count gives the same bits.
+    engine : Engine, optional
+        What computes; the fast engine if not given. `PlainEngine` is the one to read.
 
     Attributes
     ----------
@@ -60,6 +59,18 @@ class Network:
     ------
     ValueError, TypeError
         If shapes do not fit or an argument is not of its kind.
+
+    Notes
+    -----
+    A network is a value: it can be copied, pickled and sent to another process. Threads and buffers belong to the
+    engine, which is made when first used and is not copied.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+    >>> net.forward(np.ones((2, 4))).shape
+    (5, 2, 3)
     """
 
     def __init__(
@@ -68,23 +79,22 @@ class Network:
         weights: Sequence[npt.ArrayLike],
         *,
         n_steps: int,
-        neuron: NeuronParameters,
+        neuron: NeuronParameters | Sequence[NeuronParameters],
         rule: GradientRule,
         dtype: str = "float32",
+        input_tau_s: float | None = None,
         n_threads: int | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.layers = fitting_layers(layers)
         self._weight_shapes = [layer.weight_shape for layer in weighted(self.layers)]
-        self._sample_numbers = sum(
-            math.prod(shape) for shape in (self.input_shape, *(x.output_shape for x in self.layers))
-        )
         self.n_steps = checks.positive_integer("n_steps", n_steps)
-        self.neuron = checks.instance_of("neuron", neuron, NeuronParameters)
+        self.neuron = neuron
+        self.input_tau_s = input_tau_s
         self.rule = checks.instance_of("rule", rule, GradientRule)
         self.dtype = checks.float_dtype("dtype", dtype)
-        self._constants = passes.Constants.of(self.neuron, self.rule, self.n_steps, self.dtype)
-        self.workers = Workers(n_threads)
-        self._shelf = Shelf()
+        self.n_threads = None if n_threads is None else checks.positive_integer("n_threads", n_threads)
+        self._engine = engine
         self.weights = list(checks.listed("weights", weights))
         self._checked_weights()
         self._check_finite_weights()
@@ -96,7 +106,7 @@ class Network:
         input_shape: Sequence[int],
         n_classes: int,
         n_steps: int,
-        neuron: NeuronParameters | None = None,
+        neuron: NeuronParameters | Sequence[NeuronParameters] | None = None,
         rule: GradientRule | None = None,
         seed: int = 0,
         dtype: str = "float32",
@@ -106,7 +116,9 @@ class Network:
         dropout_form: str = "unit",
         weight_scale: float | tuple[float, float] = 1.0,
         pool_gain: float = POOL_GAIN,
+        input_tau_s: float | None = None,
         n_threads: int | None = None,
+        engine: Engine | None = None,
     ) -> Network:
         """Build a network from the paper's way of naming one, with the released code's initial weights.
 
@@ -114,18 +126,12 @@ class Network:
         ----------
         spec, input_shape, n_classes, padding, dropout, dropout_form, pool_gain
             As for `layers_from_spec`.
-        n_steps : int
-            Number of time steps T.
-        neuron : NeuronParameters, optional
-        rule : GradientRule, optional
-            The released rule if not given.
+        n_steps, neuron, rule, dtype, input_tau_s, n_threads, engine
+            As for `Network`; the defaults of `NeuronParameters` and the released rule if not given.
         seed : int
             Of the initial weights.
-        dtype : {"float32", "float64"}
         weight_scale : float or (float, float)
             Factor of the initial weights, or one for convolutions and one for fully connected layers.
-        n_threads : int, optional
-            Threads that share a mini-batch; all cores if not given.
 
         Returns
         -------
@@ -151,10 +157,12 @@ class Network:
             layers,
             [initial_weights(layer, rng, conv if isinstance(layer, Conv2d) else dense) for layer in weighted(layers)],
             n_steps=n_steps,
-            neuron=checks.instance_or_default("neuron", neuron, NeuronParameters),
+            neuron=NeuronParameters() if neuron is None else neuron,
             rule=checks.instance_or_default("rule", rule, GradientRule),
             dtype=dtype,
+            input_tau_s=input_tau_s,
             n_threads=n_threads,
+            engine=engine,
         )
 
     @property
@@ -165,6 +173,60 @@ class Network:
     @weights.setter
     def weights(self, arrays: Sequence[npt.ArrayLike]) -> None:
         self._weights: list[Array] = checks.listed("weights", arrays)
+
+    @property
+    def neuron(self) -> NeuronParameters | tuple[NeuronParameters, ...]:
+        """The constants of all layers of neurons, or one a layer, as they were given."""
+        return self._neuron
+
+    @neuron.setter
+    def neuron(self, neuron: NeuronParameters | Sequence[NeuronParameters]) -> None:
+        if isinstance(neuron, NeuronParameters):
+            self._neuron: NeuronParameters | tuple[NeuronParameters, ...] = neuron
+            return
+        if not isinstance(neuron, (tuple, list)):
+            kind = type(neuron).__name__
+            raise TypeError(f"neuron must be a NeuronParameters, or a sequence of one a layer of neurons, got {kind}")
+        if len(neuron) != len(self._weight_shapes):
+            raise ValueError(
+                f"neuron must have one entry a layer of neurons, {len(self._weight_shapes)}, got {len(neuron)}"
+            )
+        self._neuron = tuple(checks.instance_of(f"neuron[{i}]", one, NeuronParameters) for i, one in enumerate(neuron))
+
+    @property
+    def neurons(self) -> tuple[NeuronParameters, ...]:
+        """The constants of each layer of neurons."""
+        if isinstance(self._neuron, NeuronParameters):
+            return (self._neuron,) * len(self._weight_shapes)
+        return self._neuron
+
+    @property
+    def input_tau_s(self) -> float:
+        """Time constant of the input's PSC, in steps."""
+        return self.neurons[0].tau_s if self._input_tau_s is None else self._input_tau_s
+
+    @input_tau_s.setter
+    def input_tau_s(self, tau_s: float | None) -> None:
+        self._input_tau_s = None if tau_s is None else checks.real_number("input_tau_s", tau_s, minimum=1.0)
+
+    @property
+    def input_synapse(self) -> NeuronParameters:
+        """Parameters whose tau_s is that of the input's PSC."""
+        return replace(self.neurons[0], tau_s=self.input_tau_s)
+
+    @property
+    def engine(self) -> Engine:
+        """What computes: made when first used."""
+        if self._engine is None:
+            from tsslbp_ref.engine import FastEngine  # the one place where the model knows of it
+
+            self._engine = FastEngine(self.n_threads)
+        return self._engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but a fast engine, whose threads and buffers belong to this object alone."""
+        engine = self._engine if isinstance(self._engine, PlainEngine) else None
+        return self.__dict__ | {"_engine": engine}
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -198,43 +260,12 @@ class Network:
             If x, or a weight, is not finite or not of the right shape.
         """
         x = self._checked_input(x)
-        shards = self._shards(self._batch(x))
-        a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
-        no_masks: list[Array | None] = [None] * len(self.layers)
-        plan = self._plan(x)
-
-        def pass_thread(first: int) -> None:
-            with self._shelf.borrow() as arrays:
-                for shard in shards[first :: self.workers.n_threads]:
-                    a[:, shard] = passes.output(self._forward(plan, self._part(x, shard), no_masks, arrays))
-
-        self.workers.map(pass_thread, range(min(self.workers.n_threads, len(shards))))
-        return a
+        with self._culprit_sought(x, self._no_masks):
+            return self.engine.output(self, x)
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Class of each sample: the output neuron with the largest sum_t a[t]. Arguments as for `forward`."""
         return self.forward(x).sum(axis=0).argmax(axis=1)
-
-    def _plan(self, x: Array, *, layer_by_layer: bool = False) -> Plan:
-        """What a pass of x needs; `layer_by_layer` where what every single layer lets through is asked for."""
-        groups = joined(self.layers, static=self._is_static(x) and not layer_by_layer)
-        origin = (self.neuron, self.rule, self.n_steps, self.weights[0].dtype)
-        if self._constants.origin != origin:  # worked out once, and where something has changed
-            self._constants = passes.Constants.of(*origin)
-        return Plan(self.layers, self.weights, self.neuron, self._constants.c, groups, self._constants.gain)
-
-    def _forward(self, plan: Plan, x: Array, masks: Sequence[Array | None], arrays: Arrays) -> list[Step]:
-        """Take one shard through all layers."""
-        signal, leading = self._input_signal(plan, x), (self.n_steps, self._batch(x))
-        if isinstance(signal, signals.SparseSpikeSignal):  # but not that of an input without events
-            checks.finite_array("weights[0]", self.weights[0])
-        with self._culprit_sought(x), np.errstate(over="ignore", invalid="ignore"):
-            return passes.forward(plan, masks, signal, leading, arrays)
-
-    def _input_signal(self, plan: Plan, x: Array) -> Signal:
-        if self._is_static(x):
-            return signals.StaticSignal(x, plan.gain)
-        return signals.spike_signal(x, self.neuron, self.dtype, self.layers[0])
 
     # -----------------------------------------------------------------------------------------------------------------
     # Backward
@@ -246,7 +277,7 @@ class Network:
         y: npt.ArrayLike,
         loss: str = "kernel",
         *,
-        settings: losses.LossSettings | None = None,
+        settings: LossSettings | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[float, list[Array]]:
         """Loss of a mini-batch and its gradient with respect to every weight array.
@@ -283,17 +314,23 @@ class Network:
         y: npt.ArrayLike,
         loss: str = "kernel",
         *,
-        settings: losses.LossSettings | None = None,
+        settings: LossSettings | None = None,
         rng: np.random.Generator | None = None,
         optimiser: AdamW | None = None,
-    ) -> tuple[float, list[Array], Array]:
+    ) -> StepResult:
         """`loss_and_gradients` with the output PSC (T, B, n_classes) as a third result.
 
-        With an optimiser, an `AdamW` of these weights, it is a whole training step: they are updated, as by its `step`.
+        With an optimiser, an `AdamW` of these weights, it is a whole training step: they are updated by its `step`.
+        An optimiser of other arrays is a ValueError.
         """
         if optimiser is not None:
-            checks.instance_of("optimiser", optimiser, AdamW)
-        return self._pass(x, y, loss, settings, rng, optimiser=optimiser)
+            self._check_optimiser(optimiser)
+        arguments = self._step_arguments(x, y, loss, settings, rng)
+        with self._culprit_sought(arguments[0], arguments[3]):
+            result = self.engine.gradients(self, *arguments)
+        if optimiser is not None:
+            self.engine.update(optimiser, result.gradients)
+        return result
 
     def training_pass(
         self,
@@ -301,10 +338,10 @@ class Network:
         y: npt.ArrayLike,
         loss: str = "kernel",
         *,
-        settings: losses.LossSettings | None = None,
+        settings: LossSettings | None = None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[float, list[Array], Array, list[list[LayerFlow]]]:
-        """`loss_and_gradients` with all it came by: also the output PSC, and shard by shard the flow of each layer.
+    ) -> tuple[float, list[Array], Array, list[LayerFlow]]:
+        """`loss_and_gradients` in two plain loops, with all they came by: the output PSC and the flow of each layer.
 
         Parameters, errors and the first two results are those of `loss_and_gradients`.
 
@@ -313,75 +350,24 @@ class Network:
         loss : float
         gradients : list of array
         a : (T, B, n_classes) array
-        flows : list over shards of list over layers of LayerFlow
+        flows : list of LayerFlow
+            Trace, g and delta of each layer of neurons.
         """
-        x = self._checked_input(x)
-        flows: list[list[LayerFlow]] = [[] for _ in self._shards(self._batch(x))]
-        return *self._pass(x, y, loss, settings, rng, flows=flows), flows
-
-    def _pass(
-        self,
-        given: npt.ArrayLike,
-        y: npt.ArrayLike,
-        loss: str,
-        settings: losses.LossSettings | None,
-        rng: np.random.Generator | None,
-        *,
-        flows: list[list[LayerFlow]] | None = None,
-        optimiser: AdamW | None = None,
-    ) -> tuple[float, list[Array], Array]:
-        """Forward, loss and backward, shard by shard; `flows`, if given, takes what every layer let through."""
-        whole = flows is None and self._goes_whole(given, loss)
-        x = self._checked_input(given, finite=not whole)
-        settings = losses.checked_settings(settings)
-        a = np.empty((self.n_steps, self._batch(x), self.n_classes), self.dtype)
-        target = losses.checked_target(loss, y, a.shape, a.dtype)
-        masks = self._dropout_masks(self._batch(x), rng)
-        shards, plan = self._shards(self._batch(x)), self._plan(x, layer_by_layer=flows is not None)
-        if whole:
-            step = WholeStep(plan, x, self._constants.target_psc(loss, target, a), a, optimiser)
-            with self._culprit_sought(given):
-                return *step.run(shards, self.workers, self._shelf), a
-
-        def pass_shard(k: int, arrays: Arrays) -> tuple[float, list[Array]]:
-            shard = shards[k]
-            shard_masks = [None if mask is None else mask[shard] for mask in masks]
-            steps = self._forward(plan, self._part(x, shard), shard_masks, arrays)
-            a[:, shard] = output = passes.output(steps)
-            value, g = losses.shard_value_and_gradient(loss, output, target, shard, self.neuron, settings)
-            return value, passes.backward(plan, steps, g, arrays, None if flows is None else flows[k])
-
-        def pass_thread(first: int) -> tuple[float, list[Array]]:
-            """Every n-th shard: a thread adds up as it goes, and the same threads add up the same shards."""
-            with self._shelf.borrow() as kept:
-                arrays = kept if flows is None else NewArrays()
-                return passes.summed(pass_shard(k, arrays) for k in range(first, len(shards), self.workers.n_threads))
-
-        threads = range(min(self.workers.n_threads, len(shards)))
-        value, gradients = passes.summed(self.workers.map(pass_thread, threads))
-        if optimiser is not None:
-            optimiser.step(gradients)
-        return value, gradients, a
-
-    def _goes_whole(self, x: npt.ArrayLike, loss: str) -> bool:
-        """Whether a training step is one compiled call a shard, of which there is one a thread."""
-        if not (isinstance(x, np.ndarray) and x.size > 0 and self._is_static(x) and may_go_whole(self.layers, loss)):
-            return False
-        return len(self._shards(len(x))) <= self.workers.n_threads
-
-    def _shards(self, batch: int) -> list[slice]:
-        """One shard a thread, or more where u, a and g of all layers would take more than SHARD_BYTES."""
-        sample_bytes = ARRAYS_A_LAYER * self._sample_numbers * self.n_steps * self.dtype.itemsize
-        return self.workers.shards(batch, max(1, SHARD_BYTES // sample_bytes))
+        x, target, checked_loss, masks = self._step_arguments(x, y, loss, settings, rng)
+        with self._culprit_sought(x, masks):
+            records, a = backpropagation.forward(self, x, masks)
+        value, g = checked_loss.value_and_gradient(a, target)
+        gradients, flows = backpropagation.backward(self, records, g)
+        return value, gradients, a, flows
 
     def gradient_flow(
-        self, x: npt.ArrayLike, y: npt.ArrayLike, loss: str = "kernel", settings: losses.LossSettings | None = None
+        self, x: npt.ArrayLike, y: npt.ArrayLike, loss: str = "kernel", settings: LossSettings | None = None
     ) -> list[LayerFlow]:
         """Trace, g and delta of every layer of neurons, each (T, B, N), for the whole batch.
 
         Parameters and errors are those of `loss_and_gradients`.
         """
-        return passes.flows_of_batch(self.training_pass(x, y, loss, settings=settings)[3])
+        return self.training_pass(x, y, loss, settings=settings)[3]
 
     def _dropout_masks(self, batch: int, rng: np.random.Generator | None) -> list[Array | None]:
         """One mask a dropout layer for the whole batch, so that the number of shards changes nothing."""
@@ -396,19 +382,37 @@ class Network:
     # Arguments
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _is_static(self, x: Array) -> bool:
+    def is_static(self, x: Array) -> bool:
+        """Whether x (B, ...) is shown at every step, and has no axis of time."""
         return x.ndim == len(self.input_shape) + 1
 
-    def _batch(self, x: Array) -> int:
-        return x.shape[0] if self._is_static(x) else x.shape[1]
+    def batch_size(self, x: Array) -> int:
+        """Number of samples B."""
+        return x.shape[0] if self.is_static(x) else x.shape[1]
 
-    def _part(self, x: Array, shard: slice) -> Array:
-        return x[shard] if self._is_static(x) else x[:, shard]
+    @property
+    def _no_masks(self) -> list[Array | None]:
+        return [None] * len(self.layers)
 
-    def _checked_input(self, x: npt.ArrayLike, *, finite: bool = True) -> Array:
-        """Return x as an array, finite if asked: static in the network's dtype, integer spike trains as they are."""
+    def _step_arguments(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        loss: str,
+        settings: LossSettings | None,
+        rng: np.random.Generator | None,
+    ) -> tuple[Array, Array, Loss, list[Array | None]]:
+        """Input, target, loss and dropout masks, checked."""
+        x = self._checked_input(x)
+        checked = Loss(loss, self.neurons[-1], RELEASED_SETTINGS if settings is None else settings)
+        batch = self.batch_size(x)
+        target = checked.target(y, (self.n_steps, batch, self.n_classes), self.dtype)
+        return x, target, checked, self._dropout_masks(batch, rng)
+
+    def _checked_input(self, x: npt.ArrayLike) -> Array:
+        """Return x as a finite array: static in the network's dtype, integer spike trains as they are."""
         self._checked_weights()
-        return checks.pictures_or_trains("x", x, self.input_shape, self.n_steps, self.dtype, finite=finite)
+        return checks.pictures_or_trains("x", x, self.input_shape, self.n_steps, self.dtype)
 
     def _checked_weights(self) -> None:
         if len(self.weights) != len(self._weight_shapes):
@@ -420,15 +424,23 @@ class Network:
             checks.same_shape(f"weights[{index}]", checked, cast("tuple[int, ...]", shape), "its layer")
             self.weights[index] = checked
 
+    def _check_optimiser(self, optimiser: AdamW) -> None:
+        """Raise unless the optimiser updates this network's own arrays."""
+        checks.instance_of("optimiser", optimiser, AdamW)
+        same = len(optimiser.weights) == len(self.weights)
+        if not same or any(W is not own for W, own in zip(optimiser.weights, self.weights, strict=True)):
+            raise ValueError("optimiser must hold this network's weights, got other arrays: AdamW(net.weights)")
+
     @contextmanager
-    def _culprit_sought(self, x: npt.ArrayLike) -> Iterator[None]:
-        """An input or a weight that is not finite shows in a membrane, and is sought only then."""
-        try:
-            yield
-        except passes.MembraneError:
-            self._checked_input(x)
-            self._check_finite_weights()
-            raise
+    def _culprit_sought(self, x: Array, masks: Masks) -> Iterator[None]:
+        """Seek what made a membrane leave the finite numbers: a weight that is not finite, or else its place."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            try:
+                yield
+            except MembraneError:
+                self._check_finite_weights()
+                backpropagation.forward(self, x, masks)  # the plain loop names layer, step, sample and neuron
+                raise
 
     def _check_finite_weights(self) -> None:
         for index, W in enumerate(self.weights):

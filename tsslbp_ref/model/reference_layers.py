@@ -1,7 +1,7 @@
-"""The maps between layers as their definitions read: nested loops over pictures, channels, positions, kernel entries.
+"""The maps between layers as their definitions read: nested loops over images, channels, positions, kernel entries.
 
-Slow on purpose, as `reference` is for the neurons. `layers` does the same with unfolded products, compiled loops and
-broadcasting; the checks hold the two equal. Convolutions have stride 1 and zero padding.
+Slow on purpose, as `reference` is for the neurons. `layers` does the same with products of whole arrays; the checks
+hold the two equal. Convolutions have stride 1 and zero padding.
 """
 
 from __future__ import annotations
@@ -15,6 +15,88 @@ import numpy.typing as npt
 from tsslbp_ref import checks
 
 Array = npt.NDArray[Any]
+
+
+def dense_forward(x: npt.ArrayLike, W: npt.ArrayLike) -> Array:
+    """I[m, o] = sum_i W[o, i] a[m, i]    (F1).
+
+    Parameters
+    ----------
+    x : (M, n) array_like
+        PSCs.
+    W : (N, n) array_like
+
+    Returns
+    -------
+    (M, N) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not finite, or shapes do not fit.
+    """
+    x, W = checks.finite_array("x", x, ndim=2), checks.finite_array("W", W, ndim=2)
+    checks.same_shape("x", x, (len(x), W.shape[1]), "W")
+    I = np.zeros((len(x), len(W)), dtype=x.dtype)
+    for m, o in np.ndindex(*I.shape):
+        for i in range(W.shape[1]):
+            I[m, o] += W[o, i] * x[m, i]
+    return I
+
+
+def dense_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike) -> Array:
+    """g[m, i] = sum_o W[o, i] delta[m, o]: the adjoint in a    (B3).
+
+    Parameters
+    ----------
+    delta : (M, N) array_like
+        Gradient with respect to the weighted input.
+    W : (N, n) array_like
+
+    Returns
+    -------
+    (M, n) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not finite, or shapes do not fit.
+    """
+    delta, W = checks.finite_array("delta", delta, ndim=2), checks.finite_array("W", W, ndim=2)
+    checks.same_shape("delta", delta, (len(delta), len(W)), "W")
+    g = np.zeros((len(delta), W.shape[1]), dtype=delta.dtype)
+    for m, i in np.ndindex(*g.shape):
+        for o in range(len(W)):
+            g[m, i] += W[o, i] * delta[m, o]
+    return g
+
+
+def dense_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike) -> Array:
+    """dL/dW[o, i] = sum_m delta[m, o] a[m, i]    (B1).
+
+    Parameters
+    ----------
+    delta : (M, N) array_like
+        Gradient with respect to the weighted input.
+    x : (M, n) array_like
+        PSCs.
+
+    Returns
+    -------
+    (N, n) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not finite, or shapes do not fit.
+    """
+    delta, x = checks.finite_array("delta", delta, ndim=2), checks.finite_array("x", x, ndim=2)
+    checks.same_shape("x", x, (len(delta), x.shape[1]), "delta")
+    dW = np.zeros((delta.shape[1], x.shape[1]), dtype=delta.dtype)
+    for o, i in np.ndindex(*dW.shape):
+        for m in range(len(delta)):
+            dW[o, i] += delta[m, o] * x[m, i]
+    return dW
 
 
 def conv2d_forward(x: npt.ArrayLike, W: npt.ArrayLike, padding: int) -> Array:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref.engine.fast_terms import LARGEST_ARGUMENT, exponential, terms
-from tsslbp_ref.jit import compiled
+from tsslbp_ref.jit import LARGEST_ARGUMENT, compiled, exponential, terms
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.model.trace import (
     Trace,

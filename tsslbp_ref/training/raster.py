@@ -126,7 +126,7 @@ def learn(
         history.append(loss)
         report(update, loss)
     a = task.network.forward(task.inputs)
-    return [*history, value_and_gradient("spike-train", a, task.desired, task.network.neuron)[0]]
+    return [*history, value_and_gradient("spike-train", a, task.desired, task.network.neurons[-1])[0]]
 
 
 def output_spikes(task: RasterTask) -> Array:
@@ -135,7 +135,7 @@ def output_spikes(task: RasterTask) -> Array:
     Half a fresh PSC's height, theta_s / 2, parts the two cases.
     """
     a = task.network.forward(task.inputs)[:, 0]
-    theta_s = task.network.neuron.theta_s
+    theta_s = task.network.neurons[-1].theta_s
     before = np.concatenate([np.zeros_like(a[:1]), a[:-1]])
     return (a - (1.0 - theta_s) * before > theta_s / 2).astype(np.float64)
 

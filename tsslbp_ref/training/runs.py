@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.model.layers import Dropout, SumPool2d
 from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.training import checkpoints
 from tsslbp_ref.training.checkpoints import CheckpointError
 from tsslbp_ref.training.run_files import (
@@ -254,17 +256,24 @@ def _config(network: Network, task: Task, settings: TrainingSettings, title: str
     """All that decides a run's numbers, JSON-able."""
     config = {
         "title": title,
-        "neuron": dataclasses.asdict(network.neuron),
+        "neuron": _neuron(network),
         "rule": {k: str(v) for k, v in dataclasses.asdict(network.rule).items()},
         "layers": [f"{type(layer).__name__} {layer.input_shape} -> {layer.output_shape}" for layer in network.layers],
         "factors": _factors(network),
         "task": _noted(task),
         "n_steps": network.n_steps,
         "dtype": network.dtype.name,
-        "n_threads": network.workers.n_threads,
+        "n_threads": network.n_threads or available_cores(),
         "settings": dataclasses.asdict(settings),
     }
     return json.loads(json.dumps(config))
+
+
+def _neuron(network: Network) -> Any:
+    """The constants of the neurons, or a list of those of each layer."""
+    if isinstance(network.neuron, NeuronParameters):
+        return dataclasses.asdict(network.neuron)
+    return [dataclasses.asdict(neuron) for neuron in network.neurons] + [{"input_tau_s": network.input_tau_s}]
 
 
 def _noted(task: Task) -> dict[str, Any]:

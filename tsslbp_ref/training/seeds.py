@@ -19,7 +19,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from tsslbp_ref.engine.workers import available_cores
+from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.model.parameters import rule_by_name
 from tsslbp_ref.training.checkpoints import write_atomically
 from tsslbp_ref.training.experiments import experiment

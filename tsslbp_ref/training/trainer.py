@@ -98,7 +98,7 @@ class Trainer:
         self.task = task
         self.settings = settings
         self.show_progress = show_progress
-        self.optimiser = AdamW(network.weights, settings.learning_rate, workers=network.workers)
+        self.optimiser = AdamW(network.weights, settings.learning_rate)
         self.progress = Progress()
         self._n_updates_counted = 0
 

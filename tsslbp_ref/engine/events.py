@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.engine.buffers import aligned
+from tsslbp_ref.engine.threads import aligned
 from tsslbp_ref.jit import compiled, compiled_contracted
 from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.model.sweeps import copy_row, filter_step
@@ -107,8 +107,8 @@ def _find_sweep(
 ) -> int:
     """Fill the list and return its length, or a number above the limit once there is one.
 
-    Every entry of a piece that is not all 0 is written, and the next one over it if it was 0: one branch a piece is
-    cheaper than one an entry.
+    Every entry of a group of `LOOK` that is not all 0 is written, and the next one over it if it was 0: one branch a
+    group is cheaper than one an entry.
     """
     T, B, n = s.shape
     whole = n - n % LOOK
@@ -119,12 +119,12 @@ def _find_sweep(
             if count > limit:
                 return count
             row = s[t, b]
-            for piece in range(0, whole, LOOK):
+            for group in range(0, whole, LOOK):
                 some = False
-                for i in range(piece, piece + LOOK):
+                for i in range(group, group + LOOK):
                     some |= row[i] != 0
                 if some:
-                    for i in range(piece, piece + LOOK):
+                    for i in range(group, group + LOOK):
                         inputs[count], values[count] = i, row[i]
                         count += row[i] != 0
             for i in range(whole, n):
@@ -310,8 +310,8 @@ def sort_by_input(
 ) -> npt.NDArray[np.int64]:
     """Sort a block of rows' events by input, in order within an input, by counting.
 
-    Row numbers, counted from the block's first, go to the front of `rows` and values to that of `sorted_values`; input
-    i has the places first[i] to first[i + 1] - 1, where first is what is returned.
+    Row numbers, counted from the block's first, go to the front of `rows` and values to that of `sorted_values`. Those
+    of input i have the indices first[i] to first[i + 1] - 1, where first is what is returned.
     """
     first = np.zeros(n_inputs + 1, np.int64)
     for e in range(starts[0], starts[-1]):
@@ -321,7 +321,7 @@ def sort_by_input(
     free = first.copy()
     for r in range(len(starts) - 1):
         for e in range(starts[r], starts[r + 1]):
-            place = free[inputs[e]]
+            index = free[inputs[e]]
             free[inputs[e]] += 1
-            rows[place], sorted_values[place] = r, values[e]
+            rows[index], sorted_values[index] = r, values[e]
     return first

@@ -1,0 +1,199 @@
+"""A mini-batch in shards, one a thread, and the memory that a thread keeps from one mini-batch to the next.
+
+The compiled loops and BLAS both release the interpreter lock, so a thread takes a shard through the whole network. BLAS
+runs on one thread meanwhile: two thread pools on the same cores fight for them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
+
+from tsslbp_ref import checks
+
+Array = npt.NDArray[Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CACHE_LINE_BYTES = 64  # on x86 and most ARM processors
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Threads
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Threads:
+    """Threads that take shards in order.
+
+    Parameters
+    ----------
+    n_threads : int, optional
+        As many as there are cores if not given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If n_threads is not a positive integer.
+    """
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        self.n_threads = available_cores() if n_threads is None else checks.positive_integer("n_threads", n_threads)
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0  # that the pool belongs to
+
+    def shards(self, batch: int, largest: int | None = None) -> list[slice]:
+        """Cut a batch into runs of neighbours, as many as there are threads; the same cut for the same count.
+
+        Where a run would be longer than `largest`, every thread gets two, or three, and so on.
+        """
+        n_shards = min(self.n_threads, batch)
+        if largest is not None:
+            rounds = math.ceil(batch / (n_shards * largest))
+            n_shards = min(n_shards * rounds, batch)
+        edges = [batch * k // n_shards for k in range(n_shards + 1)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Call the function on every item, in threads, and return the results in the items' order.
+
+        The calling thread takes the first item itself: it is awake, and waking another takes as long as a small layer.
+        """
+        items = list(items)
+        with one_blas_thread():
+            if self.n_threads == 1 or len(items) < 2:
+                return [function(item) for item in items]
+            pool = self._own_pool()
+            futures = [pool.submit(function, item) for item in items[1:]]
+            try:
+                results = [function(items[0])]
+            finally:
+                for future in futures:
+                    future.exception()  # waits, also after an error: nobody writes on into arrays that the caller has
+            return results + [future.result() for future in futures]
+
+    def _own_pool(self) -> ThreadPoolExecutor:
+        """Return the pool of the running process: threads do not come along where a process is forked."""
+        if self._pool is None or self._process != os.getpid():
+            self._pool, self._process = ThreadPoolExecutor(self.n_threads - 1), os.getpid()
+        return self._pool
+
+
+class _BlasLimit:
+    """One BLAS thread for as long as anybody in this process asks for it; then as many as there were before.
+
+    The number of BLAS threads is the whole process's, so those who ask for one are counted. Unlike
+    `ThreadpoolController.limit`, this asks no library for all that it can tell, which a short step feels.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._holders: set[object] = set()
+        self._before: list[tuple[Any, int]] = []
+        self._libraries: list[Any] | None = None
+
+    def hold(self, holder: object) -> None:
+        """Limit BLAS, until every holder has released it."""
+        with self._lock:
+            if self._libraries is None:
+                self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+            if not self._holders:
+                self._before = [(library, n) for library in self._libraries if (n := library.num_threads) != 1]
+                for library, _ in self._before:
+                    library.set_num_threads(1)
+            self._holders.add(holder)
+
+    def release(self, holder: object) -> None:
+        """Give BLAS its threads back if this was the last holder."""
+        with self._lock:
+            self._holders.discard(holder)
+            if not self._holders:
+                for library, n_threads in self._before:
+                    library.set_num_threads(n_threads)
+                self._before = []
+
+
+_BLAS_LIMIT = _BlasLimit()  # of the process, as the number of BLAS threads is
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread until the end of the block."""
+    holder = object()
+    try:  # also around `hold`: an interrupt may come at any place
+        _BLAS_LIMIT.hold(holder)
+        yield
+    finally:
+        _BLAS_LIMIT.release(holder)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Memory
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """Return an array of any content that starts with a cache line, so that a sweep's vectors do not lie across two."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(n_bytes + CACHE_LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE_BYTES
+    return raw[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+class Buffers:
+    """The memory of a thread's last pass, as long as it is large enough.
+
+    A large array that is made anew comes in fresh memory pages, and the operating system's work on them can cost more
+    than the sweep that fills them.
+    """
+
+    def __init__(self) -> None:
+        self._flat: dict[Hashable, Array] = {}
+
+    def take(self, key: Hashable, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """Return an array of any content; a key is taken once in a pass."""
+        size = math.prod(shape)
+        flat = self._flat.get(key)
+        if flat is None or flat.size < size or flat.dtype != dtype:
+            self._flat.pop(key, None)  # the old one goes before the new one comes
+            self._flat[key] = flat = aligned((size,), dtype)
+        return flat[:size].reshape(shape)
+
+
+class BufferPool:
+    """Buffers that are borrowed for one pass: two passes at a time never write to the same memory."""
+
+    def __init__(self) -> None:
+        self._free: list[Buffers] = []
+
+    @contextmanager
+    def borrow(self) -> Iterator[Buffers]:
+        """Hand out buffers until the end of the block."""
+        try:
+            buffers = self._free.pop()
+        except IndexError:
+            buffers = Buffers()
+        try:
+            yield buffers
+        finally:
+            self._free.append(buffers)

@@ -1,0 +1,113 @@
+"""Rows that hold three ways through a network equal: literal loops, the two plain loops, and the fast engine.
+
+Each row runs a training step of one network by `reference_network.loss_and_gradients`, by `PlainEngine` and by the fast
+engine on one and on two threads; its error is the largest difference from the literal loops in loss, output and dL/dW.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tsslbp_ref.engine.spike_patterns import FEWEST_NEURONS
+from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
+from tsslbp_ref.gradcheck.report import Check
+from tsslbp_ref.model import reference_network
+from tsslbp_ref.model.layers import Dropout
+from tsslbp_ref.model.losses import LOSSES
+from tsslbp_ref.model.network import Engine, Network, PlainEngine
+from tsslbp_ref.model.parameters import NeuronParameters, named_rules
+
+TOLERANCE = 1e-12
+BATCH, N_CLASSES, N_STEPS, SEED = 3, 3, 6, 8  # of which every layer fires
+BY_LAYER = (NeuronParameters(5.0, 3.0, 1.0), NeuronParameters(4.0, 2.0, 0.8), NeuronParameters(8.0, 4.0, 1.1))
+
+DENSE: dict[str, Any] = {"spec": "6-5", "input_shape": (30,), "weight_scale": 4.0}
+CONV: dict[str, Any] = {"spec": "3C3-P2-4", "input_shape": (2, 5, 5), "weight_scale": (8.0, 3.0), "padding": 1}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "dense": DENSE,
+    "dense-deep": DENSE | {"spec": "6-5-5-4-4"},
+    "dense-wide": DENSE | {"spec": f"5-{FEWEST_NEURONS}"},  # whose spike patterns are followed
+    "dense-dropout": DENSE | {"dropout": 0.3},
+    "dense-by-layer": DENSE | {"neuron": BY_LAYER, "input_tau_s": 2.5},
+    "conv": CONV,
+    "conv-pool-first": CONV | {"spec": "P2-3C2-P2-4", "weight_scale": 5.0},
+    "conv-dropout": CONV | {"dropout": 0.3},
+    "conv-by-layer": CONV | {"neuron": BY_LAYER, "input_tau_s": 2.5},
+}
+INPUTS = ("static", "spikes", "sparse")
+SPARSE = 0.05
+
+
+def all_checks() -> list[Check]:
+    """Every network with every input, then one network with every loss and with every rule."""
+    rows = {
+        f"{name}-{fed}": partial(network_error, fed=fed, loss="kernel", **settings)
+        for name, settings in NETWORKS.items()
+        for fed in INPUTS
+    }
+    for kind, settings in (("dense", DENSE), ("conv", CONV)):
+        rows |= {f"{kind}-loss-{loss}": partial(network_error, fed="static", loss=loss, **settings) for loss in LOSSES}
+        for name, rule in named_rules().items():
+            rows[f"{kind}-rule-{name}"] = partial(network_error, fed="spikes", loss="kernel", rule=rule, **settings)
+    return [
+        Check(
+            f"network-{name}",
+            "L, a, dL/dW of a step (F1 - B3): literal loops, plain loops, fast engine",
+            "reference_network.loss_and_gradients",
+            TOLERANCE,
+            measure,
+        )
+        for name, measure in rows.items()
+    ]
+
+
+def network_error(fed: str, loss: str, **settings: Any) -> float:
+    """The largest error of plain loops and fast engine, relative to the largest entry of each literal array."""
+    errors = []
+    engines: tuple[tuple[Engine | None, int], ...] = ((PlainEngine(), 1), (None, 1), (None, 2))
+    wanted: tuple[float, list[Array], Array] | None = None
+    for engine, n_threads in engines:
+        net = Network.from_spec(
+            n_classes=N_CLASSES,
+            n_steps=N_STEPS,
+            seed=SEED,
+            dtype="float64",
+            engine=engine,
+            n_threads=n_threads,
+            **settings,
+        )
+        x, y = _input(fed, net), _target(loss)
+        if wanted is None:
+            wanted = reference_network.loss_and_gradients(net, x, y, loss, masks=_masks(net))
+        value, gradients, a = net.training_step(x, y, loss, rng=np.random.default_rng(SEED))
+        errors += [relative_error(value, wanted[0]), relative_error(a, wanted[2])]
+        errors += [relative_error(dW, expected) for dW, expected in zip(gradients, wanted[1], strict=True)]
+    return largest(errors)
+
+
+def _input(fed: str, net: Network) -> Array:
+    """Images, spike trains, or sparse spike trains of large inputs' density."""
+    rng = np.random.default_rng(SEED)
+    if fed == "static":
+        return rng.random((BATCH, *net.input_shape))
+    density = SPARSE if fed == "sparse" else 0.4
+    s = (rng.random((N_STEPS, BATCH, *net.input_shape)) < density).astype(np.float64)
+    s[0, 0].flat[0] = 1.0  # at least one spike
+    return 4.0 * s if fed == "sparse" else s  # of a height that makes neurons fire
+
+
+def _target(loss: str) -> Any:
+    """One class a sample, or desired trains."""
+    if loss == "spike-train":
+        shape = (N_STEPS, BATCH, N_CLASSES)
+        return (np.random.default_rng(SEED).random(shape) < 0.3).astype(np.float64)
+    return np.arange(BATCH) % N_CLASSES
+
+
+def _masks(net: Network) -> list[Array | None]:
+    """The dropout masks that a network draws from the same seed in the same order."""
+    rng = np.random.default_rng(SEED)
+    return [layer.draw_mask(BATCH, rng, np.float64) if isinstance(layer, Dropout) else None for layer in net.layers]

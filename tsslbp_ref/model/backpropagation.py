@@ -1,0 +1,207 @@
+"""Forward and backward of a network, as two short loops over its layers: F1, F3 - F6, then B1 - B3.
+
+`PlainEngine` is the method as one reads it in the paper, for a whole mini-batch, on one thread. `engine.FastEngine`
+gives the same numbers in less time; `reference.network_gradients` gives them by nested loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tsslbp_ref import checks
+from tsslbp_ref.model import sweeps
+from tsslbp_ref.model.layers import Layer, WeightedLayer
+from tsslbp_ref.model.losses import Loss
+from tsslbp_ref.model.optim import AdamW
+from tsslbp_ref.model.parameters import NeuronParameters
+from tsslbp_ref.model.trace import Trace
+
+if TYPE_CHECKING:
+    from tsslbp_ref.model.network import Network
+
+Array = npt.NDArray[Any]
+Masks = Sequence[Array | None]  # one a layer: the mask of a dropout layer, else None
+
+
+class StepResult(NamedTuple):
+    """Loss of a mini-batch, its gradients in the order of the weights, and the output PSC (T, B, n_classes)."""
+
+    loss: float
+    gradients: list[Array]
+    output: Array
+
+
+class Engine(Protocol):
+    """What takes a network's checked input to its output and its gradients."""
+
+    def output(self, net: Network, x: Array) -> Array:
+        """Return the output PSC (T, B, n_classes) of a test pass."""
+
+    def gradients(self, net: Network, x: Array, target: Array, loss: Loss, masks: Masks) -> StepResult:
+        """Return loss, gradients and output PSC of a mini-batch."""
+
+    def update(self, optimiser: AdamW, gradients: Sequence[Array]) -> None:
+        """Let the optimiser make its step."""
+
+
+class MembraneError(ValueError):
+    """A membrane left the finite numbers."""
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What one layer was fed and what it did.
+
+    Parameters
+    ----------
+    layer : Layer
+    parameter : array or None
+        Weights, or a dropout mask.
+    a_below : (T, B, ...) array
+        The PSC that the layer was fed.
+    neuron : NeuronParameters or None
+        None where the layer has no neurons.
+    trace : Trace or None
+        Of its neurons.
+    """
+
+    layer: Layer
+    parameter: Array | None
+    a_below: Array
+    neuron: NeuronParameters | None = None
+    trace: Trace | None = None
+
+
+@dataclass(frozen=True)
+class LayerFlow:
+    """What passed through one layer of neurons: forward its trace, backward g = dL/da and delta = dL/du."""
+
+    layer: WeightedLayer
+    trace: Trace
+    g: Array
+    delta: Array
+
+
+class PlainEngine:
+    """The method, layer by layer: two loops, and nothing that makes them fast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tsslbp_ref import Network
+    >>> net = Network.from_spec("5", (4,), n_classes=3, n_steps=5, engine=PlainEngine(), weight_scale=2.0)
+    >>> loss, gradients = net.loss_and_gradients(np.ones((2, 4)), [0, 1])
+    >>> [dW.shape for dW in gradients]
+    [(5, 4), (3, 5)]
+    """
+
+    def output(self, net: Network, x: Array) -> Array:
+        """Return the output PSC (T, B, n_classes) of a test pass."""
+        return forward(net, x, [None] * len(net.layers))[1]
+
+    def gradients(self, net: Network, x: Array, target: Array, loss: Loss, masks: Masks) -> StepResult:
+        """Return loss, gradients and output PSC of a mini-batch."""
+        records, a = forward(net, x, masks)
+        value, g = loss.value_and_gradient(a, target)
+        gradients, _ = backward(net, records, g)
+        return StepResult(value, gradients, a)
+
+    def update(self, optimiser: AdamW, gradients: Sequence[Array]) -> None:
+        """Let the optimiser make its step."""
+        optimiser.step(gradients)
+
+
+def forward(net: Network, x: Array, masks: Masks) -> tuple[list[LayerRecord], Array]:
+    """Take an input through all layers    (F1, F3 - F6).
+
+    Parameters
+    ----------
+    net : Network
+    x : (B, ...) or (T, B, ...) array
+        Static images, or spike trains.
+    masks : sequence of array or None
+        One a layer: the mask of a dropout layer, else None.
+
+    Returns
+    -------
+    records : list of LayerRecord
+    a : (T, B, n_classes) array
+        The output PSC.
+
+    Raises
+    ------
+    MembraneError
+        If a membrane leaves the finite numbers; the error names layer, step, sample and neuron.
+    """
+    records = []
+    neurons, weights = iter(net.neurons), iter(net.weights)
+    a = input_psc(net, x)
+    for number, (layer, mask) in enumerate(zip(net.layers, masks, strict=True)):
+        if layer.weight_shape is None:  # pooling, dropout: a map of PSCs, without neurons
+            records.append(LayerRecord(layer, mask, a))
+            a = layer.forward(a, mask)
+            continue
+        W, neuron = next(weights), next(neurons)
+        I = layer.forward(a, W)  # F1
+        trace = _neurons(number, I, neuron)  # F3 - F6
+        records.append(LayerRecord(layer, W, a, neuron, trace))
+        a = trace.a.reshape(I.shape)
+    return records, a
+
+
+def backward(net: Network, records: Sequence[LayerRecord], g: Array) -> tuple[list[Array], list[LayerFlow]]:
+    """Take dL/da of the output back through all layers    (B1 - B3).
+
+    Parameters
+    ----------
+    net : Network
+    records : list of LayerRecord
+        From `forward`.
+    g : (T, B, n_classes) array
+        dL/da of the output.
+
+    Returns
+    -------
+    gradients : list of array
+        dL/dW, from the first layer to the last.
+    flows : list of LayerFlow
+        Trace, g and delta of each layer of neurons.
+    """
+    gradients: list[Array] = []
+    flows: list[LayerFlow] = []
+    for record in reversed(records):
+        if record.trace is None or record.neuron is None:
+            g = record.layer.adjoint(g, record.parameter)
+            continue
+        layer, trace = cast(WeightedLayer, record.layer), record.trace
+        g = g.reshape(trace.u.shape)
+        delta = sweeps.tsslbp_backward(g, trace, record.neuron, net.rule)  # B2
+        delta_of_map = delta.reshape(*delta.shape[:2], *layer.output_shape)
+        gradients.insert(0, layer.weight_gradient(delta_of_map, record.a_below))  # B1
+        flows.insert(0, LayerFlow(layer, trace, g, delta))
+        g = layer.adjoint(delta_of_map, record.parameter)  # B3
+    return gradients, flows
+
+
+def input_psc(net: Network, x: Array) -> Array:
+    """PSC of the input, (T, B, ...): spike trains filtered by F6, or a static image as a train of its values."""
+    trains = np.broadcast_to(x, (net.n_steps, *x.shape)) if net.is_static(x) else x
+    return sweeps.psc_filter(trains.astype(net.dtype), net.input_synapse)
+
+
+def _neurons(number: int, I: Array, neuron: NeuronParameters) -> Trace:
+    """Trace of a layer of neurons from its weighted input (T, B, ...)."""
+    u = np.array(I.reshape(*I.shape[:2], -1), order="C")
+    trace = sweeps.lif_forward_in_place(u, neuron, np.empty_like(u))
+    if not checks.all_finite(trace.u[-1]):  # a membrane that was not finite once never is again
+        t, b, i = np.argwhere(~np.isfinite(trace.u))[0]
+        raise MembraneError(
+            f"the membranes of layer {number} are not finite, weights or input are too large: "
+            f"{trace.u[t, b, i]} at step {t}, sample {b}, neuron {i}"
+        )
+    return trace
