@@ -24,9 +24,8 @@ lint: $(STAMP)
 figures: $(STAMP)
 	$(BIN)/python -m figures
 
-bench: $(STAMP)  ## the race of W1 to W3, the profile, how the cost grows; peers are in the extra "bench", which brings PyTorch
+bench: $(STAMP)  ## the race of W1 to W4, how the cost grows; peers are in the extra "bench", which brings PyTorch
 	$(BIN)/python -m benchmarks --json results/benchmark.json
-	$(BIN)/python -m benchmarks.profile --json results/profile.json
 	$(BIN)/python -m benchmarks.scaling --json results/scaling.json
 
 docs: $(DOCS_STAMP)  ## the site, in docs/_build/html; a warning is an error

@@ -4,11 +4,10 @@ One process, one thread (but where threads vary), the contenders of a study a st
 
 - steps, width, batch, threads: a step of W3 (2312-400-10, 2 % random spikes) with one of its numbers varied.
 - density: the first layer alone, from spikes to I and dL/dW, by a list of events and by the plain product;
-  `signals.SPARSE_DENSITY` has to lie below the density where the two cross.
-- words: a hidden layer alone, by words and by the plain product, over the share of neurons that fire;
-  `fast_words.SHARE_A_STEP`, times the steps a word, has to lie below the share where the two cross.
-- weights: AdamW's step by one thread and by two; `optim.NUMBERS_A_THREAD` has to wake the second where that pays.
-- literal: the loops of `reference` beside the compiled sweeps of `fast`, forward and backward of one layer of neurons.
+  `inputs.SPARSE_DENSITY` has to lie below the density where the two cross.
+- patterns: a hidden layer alone, by spike patterns and by the plain product, over the share of neurons that fire;
+  `spike_patterns.SHARE_A_STEP`, times the steps a pattern, has to lie below the share where the two cross.
+- literal: the loops of `reference` beside the compiled `sweeps`, forward and backward of one layer of neurons.
 """
 
 from __future__ import annotations
@@ -20,10 +19,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -32,17 +29,15 @@ from tqdm import tqdm
 from benchmarks import machine
 from benchmarks.contenders import Contender
 from benchmarks.contenders.ours import training_step
-from benchmarks.switches import EVENTS, PLAIN, SEED, WORDS, crossing, hidden_products, input_products
+from benchmarks.switches import EVENTS, PATTERNS, PLAIN, SEED, crossing, hidden_products, input_products
 from benchmarks.workloads import Workload, events
 from tsslbp_ref import checks
-from tsslbp_ref.engine.workers import Workers
-from tsslbp_ref.model import optim, reference, sweeps
+from tsslbp_ref.model import reference, sweeps
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 MILLISECONDS = 1e3
 STEP, LITERAL, FAST = "training step", "literal loops", "compiled sweeps"
-ONE_THREAD, TWO_THREADS = "AdamW, 1 thread", "AdamW, 2 threads"
-SHORT_CUTS = {"density": EVENTS, "words": WORDS}  # by study, against the plain product
+SHORT_CUTS = {"density": EVENTS, "patterns": PATTERNS}  # by study, against the plain product
 VARIED = {"steps": "n_steps", "width": "width", "batch": "batch"}
 
 Call = Callable[[], object]
@@ -74,14 +69,14 @@ class Plan:
         Times that each call is timed; one more before is not.
     base : dict
         Of W3: n_steps, batch and width where they are not varied.
-    steps, width, batch, threads, weights : sequence of int
+    steps, width, batch, threads : sequence of int
     density : sequence of float
     density_widths : sequence of int
         Of the first layer in the density study.
-    words : sequence of float
+    patterns : sequence of float
         Shares of the neurons that fire.
-    word_layers : sequence of (int, int)
-        Steps and width of the hidden layer in the words study.
+    pattern_layers : sequence of (int, int)
+        Steps and width of the hidden layer in the patterns study.
     literal_steps : sequence of int
     literal_shape : (int, int)
         Batch and neurons of the literal study.
@@ -93,11 +88,10 @@ class Plan:
     width: Sequence[int]
     batch: Sequence[int]
     threads: Sequence[int]
-    weights: Sequence[int]
     density: Sequence[float]
     density_widths: Sequence[int]
-    words: Sequence[float]
-    word_layers: Sequence[tuple[int, int]]
+    patterns: Sequence[float]
+    pattern_layers: Sequence[tuple[int, int]]
     literal_steps: Sequence[int]
     literal_shape: tuple[int, int]
 
@@ -109,11 +103,10 @@ FULL = Plan(
     width=(50, 100, 200, 400, 800, 1600),
     batch=(5, 10, 25, 50, 100, 200),
     threads=(1, 2),
-    weights=(100_000, 300_000, 1_000_000, 3_000_000),
     density=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
     density_widths=(100, 400, 1600),
-    words=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
-    word_layers=((5, 400), (5, 800), (5, 1600), (6, 800), (11, 800)),
+    patterns=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
+    pattern_layers=((5, 400), (5, 800), (5, 1600), (6, 800), (11, 800)),
     literal_steps=(5, 10, 20, 40, 80),
     literal_shape=(2, 20),
 )
@@ -124,11 +117,10 @@ QUICK = Plan(
     width=(4, 6),
     batch=(1, 2),
     threads=(1, 2),
-    weights=(50, 100),
     density=(0.01, 0.9),
     density_widths=(4,),
-    words=(0.1, 0.9),
-    word_layers=((2, 4),),
+    patterns=(0.1, 0.9),
+    pattern_layers=((2, 4),),
     literal_steps=(2, 3),
     literal_shape=(1, 2),
 )
@@ -173,12 +165,10 @@ def run(plan: Plan) -> list[Row]:
         for study in VARIED:
             rows += measure(list(_step_calls(plan, study)), plan.rounds)
         rows += measure(list(_thread_calls(plan)), plan.rounds)
-        with mock.patch.object(optim, "NUMBERS_A_THREAD", 1):
-            rows += measure(list(_optimiser_calls(plan)), plan.rounds)
         for width in plan.density_widths:
             rows += measure(list(_density_calls(plan, width)), plan.rounds)
-        for n_steps, width in plan.word_layers:
-            rows += measure(list(_word_calls(plan, n_steps, width)), plan.rounds)
+        for n_steps, width in plan.pattern_layers:
+            rows += measure(list(_pattern_calls(plan, n_steps, width)), plan.rounds)
         rows += measure(list(_literal_calls(plan)), plan.rounds)
     return rows
 
@@ -199,14 +189,6 @@ def _thread_calls(plan: Plan) -> Iterator[Timed]:
             yield Timed("threads", threads, f"T {n_steps}", STEP, _step(workload, threads))
 
 
-def _optimiser_calls(plan: Plan) -> Iterator[Timed]:
-    for size in plan.weights:
-        gradient = np.random.default_rng(SEED).normal(size=size).astype(np.float32)
-        for threads, contender in ((1, ONE_THREAD), (2, TWO_THREADS)):
-            optimiser = optim.AdamW([np.ones_like(gradient)], workers=Workers(threads))
-            yield Timed("weights", size, "", contender, partial(optimiser.step, [gradient]))
-
-
 def _density_calls(plan: Plan, width: int) -> Iterator[Timed]:
     for density in plan.density:
         workload = events(**(plan.base | {"width": width}), density=density)
@@ -214,11 +196,11 @@ def _density_calls(plan: Plan, width: int) -> Iterator[Timed]:
             yield Timed("density", density, f"width {width}", contender, input_products(workload, width, contender))
 
 
-def _word_calls(plan: Plan, n_steps: int, width: int) -> Iterator[Timed]:
-    for share in plan.words:
-        for contender in (WORDS, PLAIN):
+def _pattern_calls(plan: Plan, n_steps: int, width: int) -> Iterator[Timed]:
+    for share in plan.patterns:
+        for contender in (PATTERNS, PLAIN):
             call = hidden_products(width, share, n_steps, plan.base["batch"], contender)
-            yield Timed("words", share, f"T {n_steps}, width {width}", contender, call)
+            yield Timed("patterns", share, f"T {n_steps}, width {width}", contender, call)
 
 
 def _literal_calls(plan: Plan) -> Iterator[Timed]:

@@ -1,8 +1,8 @@
 """Where one way to a layer's products becomes faster than another: calls to time, and where their times cross.
 
-The package switches by itself: from a list of events to the plain product of an input by the density of its spikes
-(`signals.SPARSE_DENSITY`), and from words to the plain product of a hidden layer by the share of its neurons that spell
-one (`fast_words.SHARE_A_STEP`).
+The engine switches by itself: from a list of events to the plain product of an input by the density of its spikes
+(`inputs.SPARSE_DENSITY`), and from spike patterns to the plain product of a hidden layer by the share of its neurons
+that fire (`spike_patterns.SHARE_A_STEP`).
 """
 
 from __future__ import annotations
@@ -13,44 +13,45 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmarks.workloads import Workload
-from tsslbp_ref.engine import fast_events, fast_words
-from tsslbp_ref.engine.signals import PSCSignal, Signal, SparseSpikeSignal
+from tsslbp_ref.engine import spike_patterns
+from tsslbp_ref.engine.events import find_events
+from tsslbp_ref.engine.inputs import EventInput, LayerInput, PSCInput
 from tsslbp_ref.model import sweeps
 from tsslbp_ref.model.layers import Dense
 from tsslbp_ref.model.parameters import NeuronParameters
-from tsslbp_ref.model.trace import Trace
 
 SEED = 7
-EVENTS, WORDS, PLAIN = "events", "words", "plain product"
+EVENTS, PATTERNS, PLAIN = "events", "spike patterns", "plain product"
 SPIKES_OF_A_NEURON = 0.35  # share of the steps at which a neuron that fires at all does
 
 Call = Callable[[], object]
 
 
 def input_products(workload: Workload, width: int, contender: str) -> Call:
-    """From spike trains to I and dL/dW, the two ways that `signals.spike_signal` chooses from."""
+    """From spike trains to I and dL/dW, the two ways that `inputs.spike_input` chooses from."""
     s = workload.inputs()[0].reshape(workload.n_steps, workload.batch, -1)
     rng = np.random.default_rng(SEED)
     layer, neuron = Dense((s.shape[2],), width), NeuronParameters(workload.tau_m, workload.tau_s)
     W = rng.normal(size=layer.weight_shape).astype(np.float32)
     delta = rng.normal(size=(*s.shape[:2], width)).astype(np.float32)
+    I = np.empty_like(delta)
 
     def products() -> None:
-        signal: Signal
+        fed: LayerInput
         if contender == EVENTS:
-            found = fast_events.find_events(s, np.float32)
+            found = find_events(s, np.float32)
             assert found is not None
-            signal = SparseSpikeSignal(found, neuron)
+            fed = EventInput(found, neuron)
         else:
-            signal = PSCSignal(sweeps.psc_filter(s.astype(np.float32), neuron))
-        signal.weighted_input(layer, W)
-        signal.weight_gradient(layer, delta)
+            fed = PSCInput(sweeps.psc_filter(s.astype(np.float32), neuron))
+        fed.weighted_input(layer, W, I)
+        fed.weight_gradient(layer, delta)
 
     return products
 
 
 def hidden_products(n_neurons: int, share: float, n_steps: int, batch: int, contender: str) -> Call:
-    """From the spikes of a layer to I and dL/dW of the next, of the same size, by words or by the plain product.
+    """From the spikes of a layer to I and dL/dW of the next, of the same size, in one of two ways.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def hidden_products(n_neurons: int, share: float, n_steps: int, batch: int, cont
     share : float
         Of the neurons that fire at all.
     n_steps, batch : int
-    contender : {"words", "plain product"}
+    contender : {"spike patterns", "plain product"}
     """
     rng = np.random.default_rng(SEED)
     fires = rng.random((batch, n_neurons)) < share
@@ -66,20 +67,24 @@ def hidden_products(n_neurons: int, share: float, n_steps: int, batch: int, cont
     s[0] |= fires & ~s.any(axis=0)
     neuron, layer = NeuronParameters(), Dense((n_neurons,), n_neurons)
     u = (2.0 * neuron.threshold * s).astype(np.float32)
-    trace = Trace(u, sweeps.psc_filter(s.astype(np.float32), neuron), neuron.threshold)
+    a = sweeps.psc_filter(s.astype(np.float32), neuron)
     W = np.asfortranarray(rng.normal(size=layer.weight_shape).astype(np.float32))
     delta = rng.normal(size=s.shape).astype(np.float32)
+    I, gradient, W_transposed = np.empty_like(delta), np.empty_like(W.T, order="C"), W.T
+    theta_s, k = np.float32(neuron.theta_s), spike_patterns.pattern_length(n_steps)
 
-    def by_words() -> None:
-        fast_words.weighted_input(fast_words.find_words(trace), W, neuron)
-        fast_words.weight_gradient(fast_words.find_words(trace), delta, neuron)  # a run lists them each way
+    def by_patterns() -> None:
+        for _ in range(2):  # a chain lists them each way
+            patterns = spike_patterns.patterns_of(u, np.float32(neuron.threshold), k)
+        spike_patterns.weighted_input_sweep(*patterns, W_transposed, theta_s, k, I)
+        spike_patterns.weight_gradient_sweep(*patterns, delta, theta_s, k, gradient)
 
     def plain() -> None:
-        signal = PSCSignal(trace.a)
-        signal.weighted_input(layer, W)
-        signal.weight_gradient(layer, delta)
+        fed = PSCInput(a)
+        fed.weighted_input(layer, W, I)
+        fed.weight_gradient(layer, delta)
 
-    return by_words if contender == WORDS else plain
+    return by_patterns if contender == PATTERNS else plain
 
 
 def crossing(shares: Sequence[float], times: Sequence[float], plain_times: Sequence[float]) -> float:

@@ -45,7 +45,7 @@ FIGURES = (
     "fig28_network_forward",
     "fig29_loss_geometry",
     "fig30_target_trains",
-    "fig31_words",
+    "fig31_spike_patterns",
 )
 
 

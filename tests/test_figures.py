@@ -15,7 +15,7 @@ import figures
 import tsslbp_ref as tr
 from figures import fig28_network_forward as fig28
 from figures import fig29_loss_geometry as fig29
-from figures import fig31_words as fig31
+from figures import fig31_spike_patterns as fig31
 from figures.__main__ import main
 
 FOLDER = Path(figures.__file__).parent
@@ -282,11 +282,11 @@ def test_full_disk_leaves_the_old_picture_with_the_old_numbers(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 
-def test_fig31_counts_every_neuron_and_six_words(drawn: Path) -> None:
-    rows = [row for row in read(drawn, "fig31_words") if row["what"] == "neurons that spell it"]
-    counts = {row["word_or_share"]: int(row["count_or_ms"]) for row in rows}
-    assert sum(counts.values()) == 400 * fig31.N_PICTURES
+def test_fig31_counts_every_neuron_and_six_patterns(drawn: Path) -> None:
+    rows = [row for row in read(drawn, "fig31_spike_patterns") if row["what"] == "neurons that have it"]
+    counts = {row["pattern_or_share"]: int(row["count_or_ms"]) for row in rows}
+    assert sum(counts.values()) == 400 * fig31.N_IMAGES
     assert len(counts) == 7
     assert 0.6 < counts["00000"] / sum(counts.values()) < 0.65
-    spikes = sum(word.count("1") * count for word, count in counts.items())
+    spikes = sum(pattern.count("1") * count for pattern, count in counts.items())
     assert spikes < 0.2 * fig31.N_STEPS * sum(counts.values())

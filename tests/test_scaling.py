@@ -9,8 +9,7 @@ import pytest
 from benchmarks import scaling
 from benchmarks.scaling import QUICK, Row, Timed, crossings, measure
 from benchmarks.switches import EVENTS, PLAIN
-from tsslbp_ref.engine import fast_words, signals
-from tsslbp_ref.model import optim
+from tsslbp_ref.engine import inputs, spike_patterns
 
 COMMITTED = Path(scaling.__file__).parents[1] / "results" / "scaling.json"
 
@@ -35,9 +34,8 @@ def test_the_quick_run_measures_every_value_of_every_study(tmp_path, capsys):
         "width": len(QUICK.width),
         "batch": len(QUICK.batch),
         "threads": 2 * len(QUICK.threads),
-        "weights": 2 * len(QUICK.weights),
         "density": 2 * len(QUICK.density) * len(QUICK.density_widths),
-        "words": 2 * len(QUICK.words) * len(QUICK.word_layers),
+        "patterns": 2 * len(QUICK.patterns) * len(QUICK.pattern_layers),
         "literal": 2 * len(QUICK.literal_steps),
     }
     assert all(0 < row.fastest_ms <= row.median_ms and row.n_timed == QUICK.rounds for row in rows)
@@ -80,11 +78,11 @@ def committed():
 
 def test_the_switch_lies_below_every_measured_crossing(committed):
     assert committed["crossings"] == crossings([Row(**row) for row in committed["rows"]])
-    assert min(committed["crossings"]["density"].values()) > signals.SPARSE_DENSITY
-    for n_steps, width in scaling.FULL.word_layers:
-        crossing = committed["crossings"]["words"][f"T {n_steps}, width {width}"]
-        assert crossing > fast_words.SHARE_A_STEP * fast_words.word_length(n_steps)
-    assert min(width for _, width in scaling.FULL.word_layers) == fast_words.FEWEST_NEURONS
+    assert min(committed["crossings"]["density"].values()) > inputs.SPARSE_DENSITY
+    for n_steps, width in scaling.FULL.pattern_layers:
+        crossing = committed["crossings"]["patterns"][f"T {n_steps}, width {width}"]
+        assert crossing > spike_patterns.SHARE_A_STEP * spike_patterns.pattern_length(n_steps)
+    assert min(width for _, width in scaling.FULL.pattern_layers) == spike_patterns.FEWEST_NEURONS
 
 
 def test_the_cost_is_linear_in_the_steps(committed):
@@ -93,18 +91,8 @@ def test_the_cost_is_linear_in_the_steps(committed):
     assert steps[300] < 8.0 * steps[50]
 
 
-def test_a_second_thread_of_adamw_is_woken_where_it_pays(committed):
-    ms = {(row["value"], row["contender"]): row["median_ms"] for row in committed["rows"] if row["study"] == "weights"}
-    gain = {size: ms[size, scaling.ONE_THREAD] / ms[size, scaling.TWO_THREADS] for size in scaling.FULL.weights}
-    on_one_thread, on_two = (
-        [gain[size] for size in gain if (size >= 2 * optim.NUMBERS_A_THREAD) == woken] for woken in (False, True)
-    )
-    assert min(on_two) > max(on_one_thread)
-    assert max(on_one_thread) < 1.05  # which is not worth a core
-
-
 def test_the_rows_are_those_of_the_full_plan(committed):
-    for study in ("steps", "width", "batch", "threads", "weights", "density", "words"):
+    for study in ("steps", "width", "batch", "threads", "density", "patterns"):
         values = {row["value"] for row in committed["rows"] if row["study"] == study}
         assert values == set(getattr(scaling.FULL, study)), study
     assert {row["value"] for row in committed["rows"] if row["study"] == "literal"} == set(scaling.FULL.literal_steps)

@@ -31,7 +31,7 @@ __all__ = ["FastEngine"]
 Array = npt.NDArray[Any]
 
 ARRAYS_A_LAYER = 3  # membrane, PSC and gradient
-WEIGHTS_A_PART = 1 << 16  # of an update, from which on a thread gains more than waking it costs
+WEIGHTS_A_PART = 1 << 17  # of an update, from which on a thread gains more than waking it costs
 SHARD_BYTES = 1 << 28  # of one shard's arrays: long runs stay in memory, short ones are not cut
 
 
