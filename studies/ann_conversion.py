@@ -33,8 +33,8 @@ from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.spec import weighted
 from tsslbp_ref.training import Trainer, TrainingSettings, epoch_line
-from tsslbp_ref.training.checkpoints import write_atomically
 from tsslbp_ref.training.experiments import Experiment, experiment
+from tsslbp_ref.training.files import write_atomically
 from tsslbp_ref.training.tasks import Task, task_of
 
 Array = npt.NDArray[Any]

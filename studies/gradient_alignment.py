@@ -16,7 +16,6 @@ import argparse
 import csv
 import io
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +33,7 @@ from tsslbp_ref import checks
 from tsslbp_ref.model import terms
 from tsslbp_ref.model.parameters import GradientRule, named_rules
 from tsslbp_ref.model.trace import Trace
+from tsslbp_ref.training.files import write_atomically
 
 STEPS = (1.0, 0.5, 0.1, 0.02, 0.005)  # ms
 RELEASED_CLIP = GradientRule().inverse_rise_clip
@@ -196,12 +196,7 @@ class Table:
         writer = csv.DictWriter(text, self.header, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-        try:
-            partial.write_text(text.getvalue())
-            partial.replace(self.path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_atomically(self.path, text.getvalue().encode())
 
 
 def beside(out: Path, suffix: str) -> Path:

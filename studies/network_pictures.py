@@ -26,7 +26,7 @@ from studies.trained_runs import KEY, Piece, TrainedRun, load_run, merge_rows, p
 from tsslbp_ref import checks
 from tsslbp_ref.model.layers import Conv2d
 from tsslbp_ref.model.network import Network
-from tsslbp_ref.training.checkpoints import write_atomically
+from tsslbp_ref.training.files import write_atomically
 
 CONFUSION_TABLE = "confusion.csv"
 CONFUSION = (*KEY, "epoch", "true", "predicted", "count")

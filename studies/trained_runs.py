@@ -18,6 +18,7 @@ from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.training import checkpoints, runs
 from tsslbp_ref.training.checkpoints import CheckpointError
 from tsslbp_ref.training.experiments import Experiment, experiment
+from tsslbp_ref.training.files import write_atomically
 from tsslbp_ref.training.results import variant_of
 from tsslbp_ref.training.tasks import task_of
 
@@ -154,7 +155,7 @@ def merge_rows(path: Path, header: Sequence[str], rows: Iterable[dict[str, Any]]
     writer.writeheader()
     writer.writerows(sorted(kept + new, key=_key))  # sorted is stable: the rows of a run keep their order
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoints.write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())
 
 
 def read_rows(path: Path, header: Sequence[str]) -> list[Row]:

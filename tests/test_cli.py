@@ -93,12 +93,53 @@ def test_python_m_is_the_command(tmp_path):
         (["train", NAME, "--seed", "1", "--seeds", "2"], "argument --seeds: not allowed with argument --seed"),
         (["train", NAME, "--threads", "0"], "argument --threads: must be a positive integer, got '0'"),
         (["train", NAME, "--frob"], "unrecognized arguments: --frob"),
+        (["train", NAME, "--threads", "1000000"], "threads must be at most "),
+        (["train", NAME, "--epochs", "9" * 5000], "argument --epochs: must have at most 15 digits, got '999"),
+        (["train", NAME, "--seed", "1" * 16], "argument --seed: must have at most 15 digits, got '1111111111111111'"),
+        (["train", NAME, "--seeds", "0-999,1000"], "argument --seeds: at most 1000 seeds, got '0-999,1000'"),
+        (["train", NAME, "--runs", "a\0b"], "argument --runs: no file or folder can have such a name, got 'a\\x00b'"),
+        (["results", "x" * 5000], "argument runs: no file or folder can have such a name, got 'xxx"),
         (["demo", "--epochs"], "argument --epochs: expected one argument"),
         (["results", "a", "b"], "unrecognized arguments: b"),
     ],
 )
 def test_wrong_arguments_are_named_in_one_line(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
+
+
+LONG = "x" * 10**5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [LONG],
+        ["train", LONG],
+        ["train", NAME, f"--{LONG}"],
+        ["train", NAME, "--epochs", LONG],
+        ["train", NAME, f"--epochs={LONG}"],
+        ["train", NAME, "--seed", LONG],
+        ["train", NAME, "--seeds", LONG],
+        ["train", NAME, "--rule", LONG],
+        ["train", NAME, "--loss", LONG],
+        ["train", NAME, "--data", LONG],
+        ["train", NAME, "--dask", LONG],
+        ["results", "--plot", LONG],
+        ["results", *("abc" for _ in range(10**4))],
+        ["check", LONG],
+        ["explore", "--rule", LONG],
+    ],
+)
+def test_a_message_repeats_little_of_a_long_argument(capsys, arguments):
+    assert len(refused(capsys, *arguments)) < 4000  # most of it the known names
+    assert LONG[:61] not in refused(capsys, *arguments)
+
+
+def test_a_message_cannot_steer_a_terminal(capsys):
+    for arguments in (["train", "a\x1b[2Jb"], ["results", "a\x1b[2Jb"], ["a\x1b[2Jb"], ["check", "a\x1b[2Jb"]):
+        line = refused(capsys, *arguments)
+        assert "a\\x1b[2Jb" in line
+        assert line[:-1].isprintable()
 
 
 def test_seeds_are_read():
@@ -231,7 +272,7 @@ def tampered(path):
         (LAST, another_network, "is of another network"),
         (LAST, lambda path: path.write_bytes(path.read_bytes()[:1000]), "is truncated or no checkpoint"),
         (LAST, tampered, "checkpoint-last.npz is truncated or no checkpoint"),
-        (LAST, pickled, "Object arrays cannot be loaded"),
+        (LAST, pickled, "'weight0.npy' is no array of numbers or text"),
         (BEST, lambda path: path.write_bytes(path.read_bytes()[:1000]), "checkpoint-best.npz is truncated"),
         (BEST, lambda path: path.unlink(), "checkpoint-best.npz is missing"),
         (CONFIG, lambda path: path.write_text("[" * 200_000), "config.json is no JSON: its brackets are nested"),
@@ -281,13 +322,34 @@ def test_results_that_cannot_be_read_or_written(capsys, tmp_path, run_folder):
     assert "cannot write file/x.png" in refused(capsys, "results", "--plot", "file/x.png")
     assert sorted(os.listdir(tmp_path)) == ["file", "runs"]
     (run_folder / METRICS).write_text(
-        (run_folder / METRICS).read_text().replace('accuracy": 0.', 'accuracy": NaN, "x": 0.')
+        (run_folder / METRICS).read_text().replace('test_accuracy": 0.', 'test_accuracy": NaN, "x": 0.')
     )
     assert f"{METRICS}, line 1 must hold the finite numbers" in refused(capsys, "results")
     (run_folder / CONFIG).write_text("[" * 200_000)
     assert f"{CONFIG} is no JSON: its brackets are nested too deeply" in refused(capsys, "results")
     (run_folder / CONFIG).write_text("{}")
     assert f"{CONFIG} holds no settings of a run" in refused(capsys, "results")
+
+
+@pytest.mark.parametrize("option", ["--csv", "--plot"])
+def test_results_leave_a_pipe_and_a_link_in_their_place(capsys, tmp_path, run_folder, option):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert cli.main(["results", option, "pipe.png"]) == 2
+    assert capsys.readouterr().err == "tsslbp-ref: error: [Errno 6] cannot write pipe.png: nobody reads it\n"
+    assert (tmp_path / "pipe.png").is_fifo()
+    (tmp_path / "link.png").symlink_to("real.png")
+    assert cli.main(["results", option, "link.png"]) == 0
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").stat().st_size > 0
+
+
+def test_results_name_the_runs_that_they_leave_out(capsys, run_folder):
+    (run_folder.parent / "seed1").mkdir()
+    (run_folder.parent / "seed1" / CONFIG).write_bytes((run_folder / CONFIG).read_bytes())
+    assert cli.main(["results"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert err == f"tsslbp-ref: runs/{NAME}/released/seed1 is left out: it has no finished epoch\n"
 
 
 def test_check_prints_rows_and_fails_by_status(capsys, monkeypatch):

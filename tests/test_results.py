@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,8 @@ from made_data import BLOBS, BlobTask, blob_network
 
 from tsslbp_ref import GradientRule, rule_by_name
 from tsslbp_ref.training import results
-from tsslbp_ref.training.checkpoints import CheckpointError
 from tsslbp_ref.training.experiments import EXPERIMENTS
+from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.results import FULL_SIZES
 from tsslbp_ref.training.runs import CONFIG, METRIC_NAMES, METRICS, Run
 
@@ -140,16 +141,114 @@ def test_no_runs_and_no_finished_epochs_are_errors(tmp_path):
     assert not (tmp_path / "x.csv").exists()
 
 
+def rewritten(path, **changes):
+    """The last line of a file of metrics with other values, given as JSON."""
+    *before, last = path.read_text().splitlines()
+    row = json.loads(last) | dict.fromkeys(changes, "?")
+    text = json.dumps(row)
+    for name, value in changes.items():
+        text = text.replace(f'"{name}": "?"', f'"{name}": {value}')
+    path.write_text("\n".join([*before, text, ""]))
+
+
 @pytest.mark.parametrize("name", ["test_accuracy", "train_loss"])
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400])
 def test_a_metric_that_is_no_finite_number_is_named_by_its_line(made_runs, name, number):
-    path = made_runs / NAME / "literal" / "seed0" / METRICS
-    path.write_text(path.read_text() * 2)
-    row = json.loads(path.read_text().splitlines()[0])
-    path.write_text(json.dumps(row) + "\n" + json.dumps(row | {name: "?"}).replace('"?"', number) + "\n")
+    rewritten(made_runs / NAME / "released" / "seed1" / METRICS, **{name: number})
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2 must hold the finite numbers epoch") as error:
         results.collect(made_runs)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "message"),
+    [
+        ("test_accuracy", "5.0", "must have its test_accuracy from 0 to 1, got 5.0"),
+        ("test_accuracy", "-0.25", "must have its test_accuracy from 0 to 1, got -0.25"),
+        ("test_accuracy", "1e307", r"must have its test_accuracy from 0 to 1, got 1e\+307"),
+        ("train_accuracy", "1.0000001", "must have its train_accuracy from 0 to 1, got 1.0000001"),
+        ("seconds", "-1", "must have its seconds from 0 on, got -1"),
+        ("samples_per_second", "-0.5", "must have its samples_per_second from 0 on, got -0.5"),
+        ("epoch", "1", "must be of epoch 2, got 1"),
+        ("epoch", "3", "must be of epoch 2, got 3"),
+        ("epoch", "2.5", "must be of epoch 2, got 2.5"),
+        ("epoch", '2, "test_accuracy": 0.99', "is no JSON: it has the key 'test_accuracy' twice"),
+    ],
+)
+def test_a_metric_that_cannot_be_is_named_by_its_line(made_runs, name, number, message):
+    rewritten(made_runs / NAME / "released" / "seed1" / METRICS, **{name: number})
+    for use in (results.collect, lambda runs: results.write_csv(runs, runs / "x.csv")):
+        with pytest.raises(CheckpointError, match=rf"seed1/metrics\.jsonl, line 2 {message}"):
+            use(made_runs)
+
+
+def test_accuracies_of_nothing_and_of_everything_can_be(made_runs):
+    path = made_runs / NAME / "literal" / "seed0" / METRICS
+    for number, wanted in (("0", 0.0), ("1", 100.0), ("1.0", 100.0)):
+        rewritten(path, test_accuracy=number)
+        assert results.collect(made_runs)[0].best == [wanted]
+
+
+def test_a_line_that_is_there_twice_is_no_epoch_more(made_runs):
+    path = made_runs / NAME / "literal" / "seed0" / METRICS
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(CheckpointError, match=r"literal/seed0/metrics\.jsonl, line 2 must be of epoch 2, got 1"):
+        results.collect(made_runs)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is left out, and what is no file of a run
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_each_run_that_is_left_out_is_named(made_runs):
+    made_run(made_runs / "a" / "no-epoch" / "seed0", [])
+    made_run(made_runs / "b" / "no-config" / "seed0", [0.5])
+    (made_runs / "b" / "no-config" / "seed0" / CONFIG).unlink()
+    told = []
+    assert [summary.variant for summary in results.collect(made_runs, told.append)] == ["literal", "released"]
+    assert told == [
+        f"{made_runs}/a/no-epoch/seed0 is left out: it has no finished epoch",
+        f"{made_runs}/b/no-config/seed0 is left out: it has no config.json",
+    ]
+
+
+NO_FILES = {
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "loop": lambda path: path.symlink_to(path),
+    "nothing": lambda path: path.symlink_to("void"),
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "huge": lambda path: (path.touch(), os.truncate(path, 10**12)),
+}
+
+
+@pytest.mark.parametrize("name", [CONFIG, METRICS])
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_is_no_file_of_a_run_is_named_at_once(made_runs, name, kind):
+    path = made_runs / NAME / "released" / "seed1" / name
+    path.unlink()
+    NO_FILES[kind](path)
+    with pytest.raises((CheckpointError, OSError), match=rf"{path} must (be a regular file|have)|cannot read {path}: "):
+        results.collect(made_runs)
+
+
+def test_a_link_to_a_runs_folder_is_followed_once(made_runs, tmp_path_factory):
+    elsewhere = made_run(tmp_path_factory.mktemp("elsewhere") / "seed2", [0.4])
+    (made_runs / NAME / "released" / "seed2").symlink_to(elsewhere)
+    (made_runs / NAME / "released" / "seed3").symlink_to(made_runs / NAME / "released" / "seed0")
+    (made_runs / "loop").symlink_to(made_runs)
+    assert results.collect(made_runs)[1].best == pytest.approx([90.0, 70.0, 40.0])
+
+
+def test_names_cannot_steer_a_terminal(made_runs):
+    title = "a\x1b[2J\nb\ud800\u202eü"
+    made_run(made_runs / "x" / "\x1b[31m" / "seed0", [0.5], title=title, rule=GradientRule(warmup_gate=0.3))
+    results.write_csv(made_runs, made_runs / "all.csv")
+    for text in (results.as_text(results.collect(made_runs)), (made_runs / "all.csv").read_text()):
+        assert "a\\x1b[2J b\\ud800\\u202eü" in text
+        assert "\\x1b[31m-kernel" in text
+        assert all(line.isprintable() for line in text.splitlines())
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000])
@@ -169,8 +268,12 @@ NO_SETTINGS = (
     "{}",
     '{"title": "x", "rule": 3}',
     '{"title": "x", "rule": {}}',
-    '{"title": "x", "rule": {}, "settings": {"loss": "kernel"}, "task": 3}',
-    '{"title": "x", "rule": {}, "settings": {"loss": "kernel"}, "task": {"n_train": "all", "n_test": 1}}',
+    '{"title": "x", "rule": {}, "settings": {"loss": "kernel"}}',
+    '{"title": ["x"], "rule": {"intra": "True"}, "settings": {"loss": "kernel"}}',
+    '{"title": "x", "rule": {"intra": "True"}, "settings": {"loss": 3}}',
+    '{"title": "x", "rule": {"intra": "True"}, "settings": {"loss": "kernel"}, "task": 3}',
+    '{"title": "x", "rule": {"intra": "True"}, "settings": {"loss": "kernel"}, "task": {"n_train": "2", "n_test": 1}}',
+    '{"title": "x", "rule": {"intra": "True"}, "settings": {"loss": "kernel"}, "task": {"n_train": 0, "n_test": 1}}',
 )
 
 

@@ -14,7 +14,7 @@ from made_runs import FILES, content, finished
 
 from tsslbp_ref import GradientRule
 from tsslbp_ref.training import checkpoints, runs
-from tsslbp_ref.training.checkpoints import CheckpointError
+from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, METRICS, InterruptedRunError, Run, read_metrics
 
 
@@ -39,6 +39,48 @@ def refused(folder, error_type, message, **changes):
     assert content(folder) == before
 
 
+NO_FILES = {
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "loop": lambda path: path.symlink_to(path),
+    "nothing": lambda path: path.symlink_to("void"),
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "huge": lambda path: (path.touch(), os.truncate(path, 10**12)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_is_no_file_of_a_run_is_named_at_once_and_stays(one_epoch, name, kind):
+    path = one_epoch / name
+    path.unlink()
+    NO_FILES[kind](path)
+    before = path.lstat()
+    with pytest.raises((CheckpointError, OSError), match=rf"{path} must |cannot read {path}: |no checkpoint at {path}"):
+        blob_run(one_epoch, resume=True)
+    with pytest.raises(FileExistsError, match="run holds a run already"):
+        blob_run(one_epoch)
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode, after.st_mtime_ns) == (before.st_ino, before.st_mode, before.st_mtime_ns)
+
+
+def test_a_folder_whose_only_file_is_a_link_to_nothing_is_occupied(tmp_path):
+    (tmp_path / CONFIG).symlink_to("void")
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        blob_run(tmp_path)
+
+
+def test_a_runs_files_may_be_links(tmp_path, unbroken):
+    finished(tmp_path / "run", epochs=1)
+    (tmp_path / "disk").mkdir()
+    for name in FILES:
+        (tmp_path / "run" / name).rename(tmp_path / "disk" / name)
+        (tmp_path / "run" / name).symlink_to(tmp_path / "disk" / name)
+    assert finished(tmp_path / "run") == unbroken
+    assert all((tmp_path / "run" / name).is_symlink() for name in FILES)
+    assert sorted(os.listdir(tmp_path / "disk")) == sorted(FILES)
+
+
 @pytest.mark.parametrize("kept", FILES)
 def test_a_folder_that_holds_any_file_of_a_run_is_not_trained_in_without_resume(one_epoch, kept):
     for name in FILES:
@@ -50,12 +92,15 @@ def test_a_folder_that_holds_any_file_of_a_run_is_not_trained_in_without_resume(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": blob_network(spec="3C3-P2-11")}, "is of another run: its layers is"),
-        ({"network": blob_network(rule=GradientRule(intra=False))}, "its rule.intra is True, here it is False"),
+        (
+            {"network": blob_network(spec="3C3-P2-11")},
+            r"its layers\[3\] is 'Dense \(3, 3, 3\) -> \(10,\)', here it is 'Dense",
+        ),
+        ({"network": blob_network(rule=GradientRule(intra=False))}, "its rule.intra is 'True', here it is 'False'"),
         ({"network": blob_network(n_threads=2)}, "its n_threads is 1, here it is 2"),
-        ({"network": blob_network(dropout=0.3)}, "its factors is"),
-        ({"network": blob_network(pool_gain=1.0)}, "its factors is"),
-        ({"network": blob_network(dtype="float64")}, "its dtype is float32, here it is float64"),
+        ({"network": blob_network(dropout=0.3)}, r"its factors\[\d\] is 'dropout 0.2 .*here it is 'dropout 0.3"),
+        ({"network": blob_network(pool_gain=1.0)}, r"its factors\[\d\] is 'pool gain .*here it is 'pool gain 1.0'"),
+        ({"network": blob_network(dtype="float64")}, "its dtype is 'float32', here it is 'float64'"),
         ({"task": BlobTask(n_train=40)}, "its task.n_train is 36, here it is 40"),
         ({"settings": runs.TrainingSettings(3, 8, 2e-2)}, "its settings.learning_rate is 0.01, here it is 0.02"),
     ],
@@ -98,17 +143,17 @@ def counter(name, value):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda arrays, meta: arrays.pop("weight1"), "is of another network: it has"),
-        (lambda arrays, meta: arrays.update(mean0=np.zeros(())), "is of another network: it has"),
-        (lambda arrays, meta: arrays.pop("square2"), "is of another network: it has"),
+        (lambda arrays, meta: arrays.pop("weight1"), "another network: its 'weight1' is missing, here it is float32 "),
+        (lambda arrays, meta: arrays.update(mean0=np.zeros(())), r"its 'mean0' is float64 \(\), here it is float32 "),
+        (lambda arrays, meta: arrays.pop("square2"), "its 'square2' is missing, here it is float32 "),
         (lambda arrays, meta: meta.pop("optimiser_steps"), "lacks the counters of a run"),
         (lambda arrays, meta: meta["progress"].update(depth=1), "lacks the counters of a run"),
         (lambda arrays, meta: meta.update(progress=7), "lacks the counters of a run"),
-        (cast("weight0", "complex64"), "is of another network: it has .*'weight0': 'complex64 "),
-        (cast("weight1", "float64"), "is of another network: it has .*'weight1': 'float64 "),
-        (cast("weight0", "U32"), "is of another network: it has .*'weight0': 'str1024 "),
-        (cast("mean1", "int32"), "is of another network: it has .*'mean1': 'int32 "),
-        (cast("square0", "bool"), "is of another network: it has .*'square0': 'bool "),
+        (cast("weight0", "complex64"), "is of another network: its 'weight0' is complex64 "),
+        (cast("weight1", "float64"), "is of another network: its 'weight1' is float64 "),
+        (cast("weight0", "U32"), "is of another network: its 'weight0' is str1024 "),
+        (cast("mean1", "int32"), "is of another network: its 'mean1' is int32 "),
+        (cast("square0", "bool"), "is of another network: its 'square0' is bool "),
         (lambda arrays, meta: arrays["weight1"].fill(np.nan), "holds numbers that are not finite, in weight1"),
         (lambda arrays, meta: arrays["mean0"].fill(np.inf), "holds numbers that are not finite, in mean0"),
         (counter("epoch", "x"), "holds no counters of a run: its epoch is 'x'"),
@@ -239,7 +284,7 @@ def test_other_data_of_the_same_size_is_refused(tmp_path):
     wanted = {**config, "task": {**config["task"], "data_sha256": "1f"}}
     runs._same_run(wanted, config, tmp_path / CONFIG)  # an older run, which has not noted it
     found = {**config, "task": {**config["task"], "data_sha256": "2e"}}
-    with pytest.raises(CheckpointError, match=r"is of another run: its task.data_sha256 is 2e, here it is 1f"):
+    with pytest.raises(CheckpointError, match=r"is of another run: its task.data_sha256 is '2e', here it is '1f'"):
         runs._same_run(wanted, found, tmp_path / CONFIG)
 
 

@@ -17,8 +17,10 @@ import pytest
 from made_data import environment, run_cli, start_cli, without_time, write_fashion
 
 from tsslbp_ref.datasets import DataError
+from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.training import checkpoints, seeds, tasks
-from tsslbp_ref.training.runs import BEST, LAST, read_metrics
+from tsslbp_ref.training.files import CheckpointError
+from tsslbp_ref.training.runs import BEST, CONFIG, LAST, read_metrics
 from tsslbp_ref.training.seeds import Plan
 
 NAME = "fashion-mnist-400-400"
@@ -160,6 +162,30 @@ def test_a_resumed_seed_keeps_its_own_number_of_threads(plan, capsys):
     later = dataclasses.replace(plan, epochs=3, threads=None, resume=True)
     assert seeds.train(later, [0]) == 0
     assert len(read_metrics(plan.folder(0))) == 3
+
+
+MOST_THREADS = 8 * available_cores()
+
+
+@pytest.mark.parametrize("threads", [MOST_THREADS + 1, 10**6, 10**18, pytest.param(10**5000, id="huge")])
+@pytest.mark.parametrize("seed_list", [[0], [0, 1]])
+def test_more_threads_than_eight_a_core_are_refused_before_any_is_made(plan, threads, seed_list):
+    with pytest.raises(ValueError, match=rf"^threads must be at most {MOST_THREADS} \(8 for each of \d+ cores\), got "):
+        seeds.train(dataclasses.replace(plan, threads=threads), seed_list)
+    assert not plan.runs.exists()
+
+
+def test_eight_threads_a_core_are_taken(plan):
+    assert seeds.train(dataclasses.replace(plan, epochs=1, threads=MOST_THREADS), [0]) == 0
+
+
+@pytest.mark.parametrize("found", ["3000000", "0", "-1", "true", '"2"', "1.5", "1" + "0" * 30])
+def test_threads_that_a_resumed_run_cannot_have_are_named_with_its_config(plan, found):
+    plan.folder(0).mkdir(parents=True)
+    (plan.folder(0) / CONFIG).write_text(f'{{"n_threads": {found}}}')
+    resumed = dataclasses.replace(plan, threads=None, resume=True)
+    with pytest.raises(CheckpointError, match=r"seed0/config\.json: n_threads must be "):
+        seeds.train(resumed, [0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

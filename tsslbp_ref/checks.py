@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 FLOAT_NAMES = ("float32", "float64")
 MOST_SHOWN = 60  # characters of a value that a message repeats
+MOST_THREADS_A_CORE = 8
 
 Kind = TypeVar("Kind")
 
@@ -27,6 +28,15 @@ def shown(value: Any) -> str:
     except Exception:  # an integer of 5,000 digits has no repr
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
+
+
+def printable(text: str) -> str:
+    r"""Return a text for a terminal: in one line, with escapes in the place of characters that steer one.
+
+    >>> printable("a\x1b[2Jb\n c")
+    'a\\x1b[2Jb c'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 def instance_of(name: str, value: Any, kind: type[Kind]) -> Kind:
@@ -57,7 +67,7 @@ def float_dtype(name: str, value: Any) -> np.dtype[Any]:
         raise TypeError(f"{wanted}, got None")
     try:
         dtype = np.dtype(value)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:
         raise TypeError(f"{wanted}, got {shown(value)}") from error
     if dtype.name not in FLOAT_NAMES:
         raise ValueError(f"{wanted}, got {dtype.name}")
@@ -202,23 +212,41 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
     return number
 
 
+def thread_count(name: str, value: Any, n_cores: int) -> int:
+    """Return ``value`` as a number of threads: from 1 to eight times the cores; more cost memory and bring nothing."""
+    number, most = positive_integer(name, value), MOST_THREADS_A_CORE * n_cores
+    if number > most:
+        held = f"{MOST_THREADS_A_CORE} for each of {n_cores} cores"
+        raise ValueError(f"{name} must be at most {most} ({held}), got {shown(number)}")
+    return number
+
+
 def real_number(
     name: str, value: Any, *, above: float | None = None, minimum: float | None = None, or_infinite: bool = False
 ) -> float:
     """Return ``value`` as a finite float, or +infinity if allowed, above `above` and at least `minimum` if given."""
-    if isinstance(value, (bool, str)) or getattr(value, "ndim", 0) != 0:
+    if isinstance(value, (bool, str)) or not _is_scalar(value):
         raise TypeError(f"{name} must be a real number, got {shown(value)}")
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a real number, got {shown(value)}") from error
+    except OverflowError as error:
+        raise ValueError(f"{name} is too large for a float, got {shown(value)}") from error
     if not (np.isfinite(number) or (or_infinite and number == np.inf)):
-        raise ValueError(f"{name} must be finite, got {number}")
+        raise ValueError(f"{name} must be finite, got {shown(number)}")
     if above is not None and not number > above:
         raise ValueError(f"{name} must be greater than {above:g}, got {number:g}")
     if minimum is not None and not number >= minimum:
         raise ValueError(f"{name} must be at least {minimum:g}, got {number:g}")
     return number
+
+
+def _is_scalar(value: Any) -> bool:
+    """Say whether ``value`` is one number that is real by its type; bytes, which ``float`` reads as text, are not."""
+    is_number = hasattr(value, "__float__") or hasattr(value, "__index__")
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")  # NumPy's scalars and arrays have one
+    return is_number and getattr(value, "ndim", 0) == 0 and kind in "fiu"
 
 
 def number_or_pair(name: str, value: Any, *, above: float) -> tuple[float, float]:

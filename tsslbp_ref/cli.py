@@ -17,9 +17,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from tsslbp_ref import __version__
+from tsslbp_ref.checks import MOST_SHOWN, printable, shown
 
 FAILED, BAD_INPUT, SIGNAL_BASE = 1, 2, 128
 MOST_SEEDS = 1000
+MOST_DIGITS = 15  # of a number in the arguments; up to here floats are exact
+MOST_MESSAGE = 500  # characters of a message of the parser
+MOST_NAME_BYTES = 4096  # of a path, on Linux
 DEMO_EPOCHS = 8
 DEMO_UPDATES = 3000
 DEMO_EXPERIMENT = "fashion-mnist-400-400"
@@ -27,21 +31,24 @@ DEMO_EXPERIMENT = "fashion-mnist-400-400"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(given)
         status = int(options.command(options))
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line of Python
         return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _silence_stdout()
         return SIGNAL_BASE + signal.SIGPIPE
+    except _ArgumentsError as error:
+        _note(f"error: {_shortened(str(error), given)}")
+        return BAD_INPUT
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"tsslbp-ref: error: {message}", file=sys.stderr)
+        _note(f"error: {error}" if str(error).strip() else f"error: {type(error).__name__}")
         _silence_stdout()
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("tsslbp-ref: interrupted", file=sys.stderr)
+        _note("interrupted")
         return SIGNAL_BASE + signal.SIGINT
 
 
@@ -53,11 +60,29 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _note(line: str) -> None:
+    """Print a line on standard error."""
+    print(f"tsslbp-ref: {printable(line)}", file=sys.stderr, flush=True)
+
+
+def _shortened(message: str, given: Sequence[str]) -> str:
+    """A message of the parser, which repeats arguments in full, with no more than 60 characters of any."""
+    for text in given:
+        for argument in (text, text.partition("=")[2]):
+            if len(argument) > MOST_SHOWN:
+                message = message.replace(repr(argument), shown(argument)).replace(argument, shown(argument))
+    return message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}..."
+
+
+class _ArgumentsError(ValueError):
+    """Arguments that the parser does not take."""
+
+
 class _OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line like all others, without the usage before it."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} ({self.prog} --help tells more)")
+        raise _ArgumentsError(f"{message} ({self.prog} --help tells more)")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,39 +136,43 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+def _natural(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 on, got {shown(text)}")
+    if len(text) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"must have at most {MOST_DIGITS} digits, got {shown(text)}")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and text.strip("0")):
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {shown(text)}")
+    return _natural(text)
 
 
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must name a file or folder, got ''")
+    if "\0" in text or len(os.fsencode(text)) >= MOST_NAME_BYTES:
+        raise argparse.ArgumentTypeError(f"no file or folder can have such a name, got {shown(text)}")
     return Path(os.path.expanduser(text))  # the shell leaves the ~ of --data=~/x as it is
-
-
-def _natural(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"must be an integer from 0 on, got {text!r}")
-    return int(text)
 
 
 def _seeds(text: str) -> list[int]:
     """Read "0-4" or "0,2,5" into a list."""
     seeds: list[int] = []
     for part in text.split(","):
-        if not re.fullmatch(r"[0-9]+(-[0-9]+)?", part):
-            raise argparse.ArgumentTypeError(f"must be like 0-4 or 0,2,5, got {part!r} in {text!r}")
+        if not re.fullmatch(rf"[0-9]{{1,{MOST_DIGITS}}}(-[0-9]{{1,{MOST_DIGITS}}})?", part):
+            raise argparse.ArgumentTypeError(f"must be like 0-4 or 0,2,5, got {shown(part)} in {shown(text)}")
         first, _, last = part.partition("-")
         start, stop = int(first), int(last or first)
         if stop < start:
-            raise argparse.ArgumentTypeError(f"a range must not fall, got {part!r}")
-        if stop - start >= MOST_SEEDS:
-            raise argparse.ArgumentTypeError(f"at most {MOST_SEEDS} seeds, got {part!r}")
+            raise argparse.ArgumentTypeError(f"a range must not fall, got {shown(part)}")
+        if len(seeds) + stop - start >= MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"at most {MOST_SEEDS} seeds, got {shown(text)}")
         seeds += range(start, stop + 1)
     if len(set(seeds)) != len(seeds):
-        raise argparse.ArgumentTypeError(f"a seed is named twice in {text!r}")
+        raise argparse.ArgumentTypeError(f"a seed is named twice in {shown(text)}")
     return seeds
 
 
@@ -230,7 +259,7 @@ def _train(options: argparse.Namespace) -> int:
 def _results(options: argparse.Namespace) -> int:
     from tsslbp_ref.training import results
 
-    table = results.collect(options.runs)
+    table = results.collect(options.runs, left_out=_note)
     if options.plot is not None:
         from tsslbp_ref.plots import curves
 

@@ -91,8 +91,8 @@ def _selected(known: list[Check], names: str | Iterable[str] | None) -> list[Che
         raise ValueError("names must hold at least one name")
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise TypeError(f"names must hold strings, got {pattern!r}")
+            raise TypeError(f"names must hold strings, got {checks.shown(pattern)}")
         if not any(fnmatch.fnmatchcase(check.name, pattern) for check in known):
             listed = ", ".join(check.name for check in known)
-            raise ValueError(f"unknown check {pattern!r}; known: {listed}")
+            raise ValueError(f"unknown check {checks.shown(pattern)}; known: {listed}")
     return [check for check in known if any(fnmatch.fnmatchcase(check.name, pattern) for pattern in patterns)]

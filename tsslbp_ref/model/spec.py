@@ -71,7 +71,7 @@ def layers_from_spec(
         shape before it, or an argument is out of range.
     """
     if not isinstance(spec, str):
-        raise TypeError(f"spec must be a string such as '15C5-P2-300', got {spec!r}")
+        raise TypeError(f"spec must be a string such as '15C5-P2-300', got {checks.shown(spec)}")
     parts = _parts(spec)
     shape = _input_shape(input_shape)
     rate = checks.real_number("dropout", dropout, minimum=0.0)
@@ -100,7 +100,7 @@ def _parts(spec: str) -> list[tuple[str, int]]:
             match = _BEGINNING.match(part)
             assert match is not None  # it matches the empty text too
             raise ValueError(
-                _pointing(f"cannot read {part!r}: a part is like 15C5, P2 or 300", spec, where + match.end())
+                _pointing(f"cannot read {checks.shown(part)}: a part is like 15C5, P2 or 300", spec, where + match.end())
             )
         parts.append((part, where))
         where += len(part) + 1
@@ -111,7 +111,7 @@ def _input_shape(input_shape: Sequence[int]) -> Shape:
     try:
         sizes = tuple(input_shape)
     except TypeError as error:
-        message = f"input_shape must be a sequence of integers such as (1, 28, 28), got {input_shape!r}"
+        message = f"input_shape must be a sequence of integers such as (1, 28, 28), got {checks.shown(input_shape)}"
         raise TypeError(message) from error
     return tuple(checks.positive_integer("input_shape", size) for size in sizes)
 
@@ -132,7 +132,7 @@ def _layer(part: str, shape: Shape, paddings: object, pool_gain: float, spec: st
         return Dense(shape, int(part))
     conv, pool = _CONV.fullmatch(part), _POOL.fullmatch(part)
     if len(shape) != 3:
-        raise ValueError(_pointing(f"{part!r} needs an input of shape (C, H, W), got {shape}", spec, where))
+        raise ValueError(_pointing(f"{checks.shown(part)} needs an input of shape (C, H, W), got {shape}", spec, where))
     layer: Layer
     if conv is not None:
         layer = Conv2d(shape, int(conv[1]), int(conv[2]), next(paddings))  # type: ignore[call-overload]
@@ -140,12 +140,12 @@ def _layer(part: str, shape: Shape, paddings: object, pool_gain: float, spec: st
         assert pool is not None
         layer = SumPool2d(shape, int(pool[1]), pool_gain)
     if min(layer.output_shape) < 1:
-        raise ValueError(_pointing(f"{part!r} leaves nothing of an input of shape {shape}", spec, where))
+        raise ValueError(_pointing(f"{checks.shown(part)} leaves nothing of an input of shape {shape}", spec, where))
     return layer
 
 
 def _pointing(message: str, spec: str, where: int) -> str:
-    return f"spec {spec!r}, character {where + 1}: {message}"
+    return f"spec {checks.shown(spec)}, character {where + 1}: {message}"
 
 
 def weighted(layers: Sequence[Layer]) -> list[WeightedLayer]:

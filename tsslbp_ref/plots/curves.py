@@ -18,7 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tsslbp_ref.training.checkpoints import write_atomically
+from tsslbp_ref.checks import shown
+from tsslbp_ref.training.files import write_atomically
 from tsslbp_ref.training.results import Summary, samples
 
 FORMATS = ("png", "pdf", "svg")
@@ -53,7 +54,7 @@ def write_plot(table: Sequence[Summary], path: Path) -> None:
     """
     form = path.suffix.removeprefix(".").lower()
     if form not in FORMATS:
-        raise ValueError(f"--plot must be a file name that ends in .{' or .'.join(FORMATS)}, got {str(path)!r}")
+        raise ValueError(f"--plot must be a file name that ends in .{' or .'.join(FORMATS)}, got {shown(str(path))}")
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the picture
         matplotlib.rcParams.update(SETTINGS)

@@ -1,150 +1,40 @@
 """Checkpoints that survive anything: written whole or not at all, read without pickle, checked before use.
 
-A checkpoint is one .npz file: named arrays, a JSON text, and the sha256 of both.
+A checkpoint is one .npz file without compression: named arrays, a JSON text, and the sha256 of both.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import io
 import json
-import os
-import secrets
-import struct
+import math
+import re
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks
-    fcntl = None  # type: ignore[assignment]
+from tsslbp_ref.checks import shown
+from tsslbp_ref.training.files import CheckpointError, atomic_file, parse_json, read_regular
 
 Array = npt.NDArray[Any]
 
 _META = "meta"
 _DIGEST = "sha256"
-_PART = ".part"  # ends the name of a file that is still being written
-# What zipfile and numpy raise on damaged bytes; a test flips every byte of a checkpoint to find them.
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    OSError,
-    EOFError,
-    KeyError,
-    IndexError,
-    RuntimeError,  # an "encrypted" member; NotImplementedError, an unknown compression, is one, too
-    SyntaxError,  # an array's header that is no Python literal
-    MemoryError,  # an array's header that promises more than there is
-    OverflowError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
+_MEMBER = ".npy"  # ends the name of an array in the archive
+MOST_BYTES = 2**32  # of a checkpoint whose network is not known
+# The start of an array in the archive: NumPy's mark and version 1.0, the length of the header, the header. Its numbers
+# are floats, integers, booleans, complex ones or text; Python objects (O), which would be pickled, are none of them.
+_ARRAY = re.compile(
+    rb"\x93NUMPY\x01\x00(?P<length>..)"
+    rb"\{'descr': '(?P<dtype>[<>|=][fiubcU][0-9]{1,9})', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>(?:[0-9]{1,12}, )*(?:[0-9]{1,12},?)?)\), \} *\n",
+    re.DOTALL,
 )
-
-
-class CheckpointError(ValueError):
-    """A checkpoint, or another file of a run, that cannot be used; the message names the file and says why."""
-
-
-def parse_json(text: str | bytes) -> Any:
-    """`json.loads`, for which brackets nested too deeply for Python are a ValueError as every other bad text is."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("its brackets are nested too deeply") from error
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Files that are written whole or not at all
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces `path` when the block ends without an error: a neighbour, fsync, then rename.
-
-    Raises
-    ------
-    OSError
-        If the disk is full or the folder cannot be written, with the file's name; what was at `path` is untouched, and
-        nothing half-written stays.
-    """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
-    try:
-        # open, unlike tempfile, gives the file the permissions that the user's umask asks for.
-        with open(part, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        _fsync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):  # the disk's own trouble must not hide what went wrong first
-            part.unlink()
-        raise OSError(error.errno or errno.EIO, f"cannot write {path}: {error.strerror or error}") from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Errors are those of `atomic_file`."""
-    with atomic_file(path) as file:
-        file.write(data)
-
-
-def remove_parts(path: Path) -> None:
-    """Remove what a process that was killed outright while it wrote `path` has left beside it."""
-    for part in path.parent.glob(f".{path.name}.*{_PART}"):
-        part.unlink(missing_ok=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make a rename itself durable, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing in a folder meanwhile; the system frees the lock if this process dies.
-
-    Raises
-    ------
-    BlockingIOError
-        If another holds the lock.
-    """
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(error.errno, f"{folder} is in use by another process") from error
-        except OSError:  # some network file systems have no locks; a run there goes without
-            pass
-        yield
-    finally:
-        os.close(handle)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Checkpoints
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _digest(arrays: Mapping[str, Array], meta: str) -> str:
@@ -170,25 +60,38 @@ def save(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> No
         np.savez(file, **dict(arrays), **extra)  # type: ignore[arg-type]
 
 
-def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def load(path: Path, most_bytes: int = MOST_BYTES) -> tuple[dict[str, Array], dict[str, Any]]:
     """Load what `save` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    most_bytes : int
+        A larger file is refused before it is read. No more memory is taken than about twice the file's size.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     CheckpointError
-        If the file is truncated, was changed after it was written, or is no checkpoint.
+        If the file is truncated, was changed after it was written, is too large, or is no checkpoint.
     OSError
         If the file must not be read.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    arrays = _read_arrays(path)
-    if _META not in arrays or _DIGEST not in arrays:
-        raise CheckpointError(f"{path} is no checkpoint of this project: it holds {sorted(arrays)}")
-    text, digest = str(arrays.pop(_META)), str(arrays.pop(_DIGEST))
-    if _digest(arrays, text) != digest:
+    try:
+        content = read_regular(path, most_bytes)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no checkpoint at {path}") from error
+    arrays = _read_arrays(content, path)
+    texts = {name for name, array in arrays.items() if array.dtype.kind == "U" and array.ndim == 0}
+    if not {_META, _DIGEST} <= texts:
+        raise CheckpointError(f"{path} is no checkpoint of this project: it holds {shown(sorted(arrays))}")
+    try:
+        text, digest = str(arrays.pop(_META)), str(arrays.pop(_DIGEST))
+        changed = _digest(arrays, text) != digest
+    except ValueError:  # characters that there are not
+        changed = True
+    if changed:
         raise CheckpointError(f"{path} was changed after it was written: its sha256 does not fit its content")
     try:
         meta = parse_json(text)
@@ -199,19 +102,39 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, meta
 
 
-def _read_arrays(path: Path) -> dict[str, Array]:
-    """All arrays of an .npz file, none of them pickled."""
+def _read_arrays(content: bytes, path: Path) -> dict[str, Array]:
+    """All arrays of an .npz file."""
     try:
-        opened = path.open("rb")  # given a path, np.load leaves the file open when it fails
-    except OSError as error:  # says nothing of what is in it
-        raise OSError(error.errno, f"cannot read {path}: {error.strerror}") from error
-    try:
-        with opened as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise CheckpointError(f"{path} is no checkpoint: it is no .npz archive")
-            return {name: archive[name] for name in archive.files}
-    except CheckpointError:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            _refuse_unsound(members, len(content))
+            return {member.filename.removesuffix(_MEMBER): _array(archive, member) for member in members}
+    except MemoryError:
         raise
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{path} is truncated or no checkpoint: {' '.join(str(error).split())}") from error
+    except Exception as error:  # damaged bytes make zipfile raise nearly anything, and nothing else happens here
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{path} is truncated or no checkpoint: {reason}") from error
+
+
+def _refuse_unsound(members: list[zipfile.ZipInfo], n_bytes: int) -> None:
+    """Raise if the archive holds more than its own bytes, which compressed arrays could by far, or a name twice."""
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("its arrays are compressed")
+    if sum(member.file_size for member in members) > n_bytes:
+        raise ValueError("its arrays are longer than the file")
+    if len({member.filename for member in members}) < len(members):
+        raise ValueError("it has two arrays of one name")
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """One array of the archive, whose bytes fit their checksum before anything is made of them."""
+    content = archive.read(member)
+    header = _ARRAY.match(content) if member.filename.endswith(_MEMBER) else None
+    if header is None or header.end() - header.end("length") != int.from_bytes(header["length"], "little"):
+        raise ValueError(f"{shown(member.filename)} is no array of numbers or text")
+    dtype = np.dtype(header["dtype"].decode())
+    shape = tuple(int(n) for n in header["shape"].replace(b",", b" ").split())
+    data = bytearray(memoryview(content)[header.end() :])
+    if len(data) != dtype.itemsize * math.prod(shape):
+        raise ValueError(f"{shown(member.filename)} holds {len(data)} bytes, which is not {dtype} {shape}")
+    return np.ndarray(shape, dtype, data, order="F" if header["fortran"] == b"True" else "C")

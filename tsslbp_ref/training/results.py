@@ -6,15 +6,24 @@ import csv
 import io
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tsslbp_ref.checks import printable
 from tsslbp_ref.model.parameters import named_rules
-from tsslbp_ref.training.checkpoints import CheckpointError, write_atomically
 from tsslbp_ref.training.experiments import EXPERIMENTS, PaperAccuracy
-from tsslbp_ref.training.run_files import CONFIG, METRIC_NAMES, is_count, read_config, read_metrics
+from tsslbp_ref.training.files import CheckpointError, write_atomically
+from tsslbp_ref.training.run_files import (
+    CONFIG,
+    METRIC_NAMES,
+    RUN_FILES,
+    is_count,
+    is_there,
+    read_config,
+    read_metrics,
+)
 
 PERCENT = 100.0
 FULL_SIZES = {  # training and test samples
@@ -52,8 +61,13 @@ class _Group:
     part: tuple[int, int] | None
 
 
+_Read = tuple[Path, _Group, list[dict[str, Any]]]  # a run: its folder, its group and its epochs
+
+
 def run_folders(runs: Path) -> list[Path]:
-    """Every run folder below `runs`, sorted.
+    """Every folder below `runs` that holds a file of a run, whatever is in the file's place, sorted.
+
+    A link to a run's folder is followed, a link to a folder of runs is not; a folder that is met twice counts once.
 
     Raises
     ------
@@ -66,10 +80,14 @@ def run_folders(runs: Path) -> list[Path]:
     def unreadable(error: OSError) -> None:
         raise OSError(error.errno, f"cannot read the folder {error.filename}: {error.strerror}") from error
 
-    folders = sorted(Path(folder) for folder, _, files in os.walk(runs, onerror=unreadable) if CONFIG in files)
+    places: list[str] = []
+    for folder, inner, _ in os.walk(runs, onerror=unreadable):
+        places += [folder, *filter(os.path.islink, (os.path.join(folder, name) for name in inner))]
+    held = [Path(place) for place in places if any(is_there(Path(place, name)) for name in RUN_FILES)]
+    folders = {os.path.realpath(folder): folder for folder in sorted(held, reverse=True)}
     if not folders:
         raise FileNotFoundError(f"no runs below {runs}")
-    return folders
+    return sorted(folders.values())
 
 
 def variant_of(config: dict[str, Any], folder: Path) -> str:
@@ -78,11 +96,15 @@ def variant_of(config: dict[str, Any], folder: Path) -> str:
     A rule that has no name goes by the folder that its seeds are in.
     """
     found = config["rule"]
+    if not isinstance(found, dict) or not found:
+        raise TypeError("rule must hold the fields of a rule")
     named = (
         name for name, rule in named_rules().items() if found == {key: str(getattr(rule, key, "")) for key in found}
     )
     rule = next(named, folder.parent.name)
     row, loss = EXPERIMENTS.get(config["title"]), config["settings"]["loss"]
+    if not isinstance(loss, str):
+        raise TypeError(f"settings.loss must be text, got {type(loss).__name__}")
     return rule if row is not None and row.loss == loss else f"{rule}-{loss}"
 
 
@@ -94,38 +116,56 @@ def part_of(config: dict[str, Any]) -> tuple[int, int] | None:
     if "task" not in config:
         return None
     n_train, n_test = config["task"]["n_train"], config["task"]["n_test"]
-    if not (is_count(n_train) and is_count(n_test)):
+    if not (is_count(n_train) and is_count(n_test) and n_train and n_test):
         raise TypeError("task must hold two numbers of samples")
     row = EXPERIMENTS.get(config["title"])
     return None if row is not None and FULL_SIZES[row.dataset] == (n_train, n_test) else (n_train, n_test)
 
 
-def _runs(runs: Path) -> Iterator[tuple[Path, _Group, list[dict[str, Any]]]]:
-    """Folder, group and epochs of every run below a folder; one without a finished epoch is left out."""
+def _runs(runs: Path, left_out: Callable[[str], None] = lambda line: None) -> Iterator[_Read]:
+    """Every run below a folder that has a finished epoch; `left_out` is told of the others, a line each."""
     for folder in run_folders(runs):
-        config = read_config(folder)
-        try:
-            group = _Group(str(config["title"]), variant_of(config, folder), part_of(config))
-        except (KeyError, TypeError) as error:
-            reason = f"{type(error).__name__} {error}"
-            raise CheckpointError(f"{folder / CONFIG} holds no settings of a run: {reason}") from error
+        if not is_there(folder / CONFIG):
+            left_out(f"{folder} is left out: it has no {CONFIG}")
+            continue
+        group = _group(folder)
         rows = read_metrics(folder)
         if rows:
             yield folder, group, rows
+        else:
+            left_out(f"{folder} is left out: it has no finished epoch")
 
 
-def collect(runs: Path) -> list[Summary]:
+def _group(folder: Path) -> _Group:
+    """The line of the table that a run belongs to, read from its settings."""
+    config = read_config(folder)
+    try:
+        title = config["title"]
+        if not isinstance(title, str):
+            raise TypeError(f"title must be text, got {type(title).__name__}")
+        # The names go to a terminal and into a CSV file.
+        return _Group(printable(title), printable(variant_of(config, folder)), part_of(config))
+    except (KeyError, TypeError) as error:
+        reason = f"{type(error).__name__} {error}"
+        raise CheckpointError(f"{folder / CONFIG} holds no settings of a run: {reason}") from error
+
+
+def collect(runs: Path, left_out: Callable[[str], None] = lambda line: None) -> list[Summary]:
     """Summarise all runs below a folder, by experiment, rule and part of the data.
 
-    A run without a finished epoch is left out.
+    Parameters
+    ----------
+    runs : Path
+    left_out : callable
+        Told, in a line, of every run that is left out, since it has no config.json or no finished epoch.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        If there is no run, or none with a finished epoch, or a file of a run cannot be read.
+    FileNotFoundError, ValueError, OSError
+        If there is no run, or none with a finished epoch, or a file of a run cannot be read or is damaged.
     """
     groups: dict[_Group, list[list[dict[str, Any]]]] = {}
-    for _, group, rows in _runs(runs):
+    for _, group, rows in _runs(runs, left_out):
         groups.setdefault(group, []).append(rows)
     if not groups:
         raise ValueError(f"no finished epoch below {runs}")

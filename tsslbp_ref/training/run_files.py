@@ -1,16 +1,27 @@
-"""The files of a run's folder: their names, and how they are read."""
+"""The files of a run's folder: their names, and how they are read.
+
+Each must be a regular file, or a link to one, of bounded size: a pipe, a device or an endless file in its place is one
+line of error.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
-from tsslbp_ref.training.checkpoints import CheckpointError, parse_json
+from tsslbp_ref.checks import shown
+from tsslbp_ref.training.files import CheckpointError, parse_json, read_regular
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "checkpoint-last.npz", "checkpoint-best.npz"
+RUN_FILES = (CONFIG, METRICS, LAST, BEST)
 METRIC_NAMES = ("epoch", "train_loss", "train_accuracy", "test_accuracy", "seconds", "samples_per_second")
+SHARES = ("train_accuracy", "test_accuracy")
+DURATIONS = ("seconds", "samples_per_second")
 LARGEST_COUNT = 2**53  # up to here floats are exact, and nothing that counts in a run comes near
+MOST_CONFIG_BYTES = 2**20
+MOST_METRICS_BYTES = 2**24  # about 80,000 epochs
 
 
 def refuse_occupied(folder: Path, *, resume: bool) -> None:
@@ -19,11 +30,16 @@ def refuse_occupied(folder: Path, *, resume: bool) -> None:
     A file in the folder's place, or on the way to it, is a NotADirectoryError.
     """
     for place in (folder, *folder.parents):
-        if place.is_file():
+        if place.exists() and not place.is_dir():
             raise NotADirectoryError(f"a run needs a folder, but {place} is a file")
-    held = [name for name in (CONFIG, METRICS, LAST, BEST) if (folder / name).exists()]
+    held = [name for name in RUN_FILES if is_there(folder / name)]
     if held and not resume:
         raise FileExistsError(f"{folder} holds a run already ({held[0]}): --resume goes on, or choose another folder")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything at a path, be it a link to nothing."""
+    return os.path.lexists(path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -32,11 +48,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is no JSON object; the message names it.
+        If the file is no JSON object, or no regular file of up to 1 MiB; the message names it.
+    OSError
+        If the file is not there or cannot be read.
     """
     path = folder / CONFIG
+    content = read_regular(path, MOST_CONFIG_BYTES)
     try:
-        found = parse_json(path.read_text())
+        found = parse_json(content)
     except ValueError as error:
         raise CheckpointError(f"{path} is no JSON: {error}") from error
     if not isinstance(found, dict):
@@ -50,13 +69,16 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        If another line is not an epoch's metrics; the message names the file and the line.
+        If another line is not an epoch's metrics: finite numbers, the accuracies from 0 to 1, the epochs counting up
+        from 1; or if the file is no regular one of up to 16 MiB. The message names the file and the line.
+    OSError
+        If the file cannot be read.
     """
     path = folder / METRICS
-    if not path.exists():
+    if not is_there(path):
         return []
-    rows = []
-    content = path.read_bytes()
+    rows: list[dict[str, Any]] = []
+    content = read_regular(path, MOST_METRICS_BYTES)
     lines = content.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
@@ -65,10 +87,26 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
             if number == len(lines) and not content.endswith(b"\n"):
                 break
             raise CheckpointError(f"{path}, line {number} is no JSON: {error}") from error
-        if not isinstance(row, dict) or not all(is_finite_number(row.get(name)) for name in METRIC_NAMES):
-            raise CheckpointError(f"{path}, line {number} must hold the finite numbers {', '.join(METRIC_NAMES)}")
+        wrong = _wrong_metric(row, number)
+        if wrong is not None:
+            raise CheckpointError(f"{path}, line {number} {wrong}")
         rows.append(row)
     return rows
+
+
+def _wrong_metric(row: Any, number: int) -> str | None:
+    """What is wrong with the metrics of an epoch; None if nothing is."""
+    if not isinstance(row, dict) or not all(is_finite_number(row.get(name)) for name in METRIC_NAMES):
+        return f"must hold the finite numbers {', '.join(METRIC_NAMES)}"
+    if row["epoch"] != number:
+        return f"must be of epoch {number}, got {row['epoch']}"
+    for name in SHARES:
+        if not 0 <= row[name] <= 1:
+            return f"must have its {name} from 0 to 1, got {shown(row[name])}"
+    for name in DURATIONS:
+        if row[name] < 0:
+            return f"must have its {name} from 0 on, got {shown(row[name])}"
+    return None
 
 
 def is_finite_number(value: Any) -> bool:

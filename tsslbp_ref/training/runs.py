@@ -6,9 +6,9 @@ A run that was stopped, by a signal or by kill -9 at any moment, goes on from it
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
-import reprlib
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,19 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from tsslbp_ref.checks import shown
 from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.model.layers import Dropout, SumPool2d
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import NeuronParameters
-from tsslbp_ref.training import checkpoints
-from tsslbp_ref.training.checkpoints import CheckpointError
+from tsslbp_ref.training import checkpoints, files
+from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.run_files import (
     BEST,
     CONFIG,
     LAST,
     METRICS,
+    RUN_FILES,
     is_count,
     is_finite_number,
+    is_there,
     read_config,
     read_metrics,
 )
@@ -44,6 +47,7 @@ from tsslbp_ref.training.trainer import Progress, Trainer, TrainingSettings
 
 SAME_IN_A_RESUMED_RUN = ("neuron", "rule", "layers", "n_steps", "dtype", "n_threads", "settings")
 SAME_IF_NOTED = ("factors", "task")  # the first runs' configs do not have these
+SPARE_BYTES = 2**24  # of a checkpoint, beside the arrays
 SAVE_EVERY_S = 600.0  # within an epoch, so that kill -9 costs minutes even where an epoch takes hours
 
 
@@ -100,14 +104,14 @@ class Run:
         self.config = _config(network, task, settings, title)
         refuse_occupied(self.folder, resume=resume)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with checkpoints.locked(self.folder):
+        with files.locked(self.folder):
             # All reading comes before any writing: a folder that cannot be resumed stays as it is.
             rows = self._restored_metrics()
             self._refuse_fewer_epochs()
-            for name in (CONFIG, METRICS, LAST, BEST):
-                checkpoints.remove_parts(self.folder / name)
+            for name in RUN_FILES:
+                files.remove_parts(self.folder / name)
             self._write(CONFIG, json.dumps(self.config, indent=2) + "\n")
-            if (self.folder / METRICS).exists():
+            if is_there(self.folder / METRICS):
                 self._write(METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
     def run(
@@ -133,7 +137,7 @@ class Run:
             Whatever the task or the network raises, once the batches before it are saved: a resumed run goes on there.
         """
         progress, epochs = self.trainer.progress, self.trainer.settings.epochs
-        with checkpoints.locked(self.folder), signals_noted() as noted:
+        with files.locked(self.folder), signals_noted() as noted:
             while progress.epoch < epochs:
                 metrics = self._train_and_save(noted, stop, save_every_s)
                 progress = self.trainer.progress
@@ -178,15 +182,15 @@ class Run:
 
     def _restored_metrics(self) -> list[dict[str, Any]]:
         """Restore the trainer from the folder, if it holds anything, and return the epochs that are done."""
-        if (self.folder / CONFIG).exists():
+        if is_there(self.folder / CONFIG):
             _same_run(self.config, read_config(self.folder), self.folder / CONFIG)
         rows = read_metrics(self.folder)
-        if (self.folder / LAST).exists():
+        if is_there(self.folder / LAST):
             restore(self.trainer, self.folder / LAST)
         else:
             self._refuse_lost_checkpoint(len(rows))
         n_done = self.trainer.progress.epoch
-        if len(rows) < n_done or any(row["epoch"] != number for number, row in enumerate(rows[:n_done], start=1)):
+        if len(rows) < n_done:
             raise CheckpointError(f"{self.folder / METRICS} does not hold the {n_done} epochs of {LAST}")
         if len(rows) > n_done + 1:  # a kill leaves one line too many, not two
             raise CheckpointError(f"{self.folder / METRICS} holds {len(rows)} epochs, but {LAST} has {n_done}")
@@ -196,7 +200,7 @@ class Run:
     def _check_best(self, n_done: int) -> None:
         """Raise unless the checkpoint of the best epoch is there, once an epoch is done, and is sound."""
         path = self.folder / BEST
-        if path.exists():
+        if is_there(path):
             _sound_state(self.trainer, path)
         elif n_done:
             remedy = f"put it back, or copy {LAST} to it to go on without them"
@@ -205,7 +209,7 @@ class Run:
     def _refuse_lost_checkpoint(self, n_epochs: int) -> None:
         """Raise if the last checkpoint is missing where a kill cannot have kept it from being written."""
         path = self.folder / BEST
-        best_epoch = _sound_state(self.trainer, path)[1].epoch if path.exists() else 0
+        best_epoch = _sound_state(self.trainer, path)[1].epoch if is_there(path) else 0
         trained = max(n_epochs, best_epoch)
         if trained > 1 or best_epoch > n_epochs:  # a kill in the first epoch leaves its metrics, then its checkpoint
             held = f"{METRICS} has {n_epochs} epochs and {BEST} is of epoch {best_epoch}"
@@ -244,7 +248,7 @@ class Run:
             raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
 
     def _write(self, name: str, text: str) -> None:
-        checkpoints.write_atomically(self.folder / name, text.encode())
+        files.write_atomically(self.folder / name, text.encode())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -314,7 +318,11 @@ def _first_difference(place: str, wanted: Any, found: Any) -> str | None:
     if isinstance(wanted, dict) and isinstance(found, dict):
         inner = (_first_difference(f"{place}.{key}", wanted[key], found.get(key)) for key in wanted)
         return next((difference for difference in inner if difference is not None), None)
-    return None if wanted == found else f"{place} is {found}, here it is {wanted}"
+    if isinstance(wanted, list) and isinstance(found, list):
+        pairs = enumerate(itertools.zip_longest(wanted, found))
+        inner = (_first_difference(f"{place}[{i}]", one, other) for i, (one, other) in pairs)
+        return next((difference for difference in inner if difference is not None), None)
+    return None if wanted == found else f"{place} is {shown(found)}, here it is {shown(wanted)}"
 
 
 def restore(trainer: Trainer, path: Path) -> None:
@@ -337,12 +345,18 @@ def restore(trainer: Trainer, path: Path) -> None:
 
 def _sound_state(trainer: Trainer, path: Path) -> tuple[dict[str, np.ndarray], Progress, int]:
     """A checkpoint's arrays, progress and number of updates, once all of them are known to fit the trainer."""
-    arrays, meta = checkpoints.load(path)
+    arrays, meta = checkpoints.load(path, _most_bytes(trainer))
     _same_run(_config(trainer.network, trainer.task, trainer.settings, ""), meta.get("config"), path)
     progress, n_steps = _counters(meta, trainer.task.n_train, path)
     optimiser = trainer.optimiser
     _fit({"mean": optimiser.means, "square": optimiser.squares, "weight": trainer.network.weights}, arrays, path)
     return arrays, progress, n_steps
+
+
+def _most_bytes(trainer: Trainer) -> int:
+    """More than a checkpoint of the trainer's state takes, were its numbers twice as long."""
+    groups = (trainer.network.weights, trainer.optimiser.means, trainer.optimiser.squares)
+    return 2 * sum(array.nbytes for group in groups for array in group) + SPARE_BYTES
 
 
 def _counters(meta: dict[str, Any], n_train: int, path: Path) -> tuple[Progress, int]:
@@ -355,9 +369,9 @@ def _counters(meta: dict[str, Any], n_train: int, path: Path) -> tuple[Progress,
     wrong = [name for name in ("epoch", "batch", "correct", "seen") if not is_count(values[name])]
     wrong += [name for name in ("loss", "seconds", "best_accuracy") if not is_finite_number(values[name])]
     if wrong:
-        raise CheckpointError(f"{path} holds no counters of a run: its {wrong[0]} is {reprlib.repr(values[wrong[0]])}")
+        raise CheckpointError(f"{path} holds no counters of a run: its {wrong[0]} is {shown(values[wrong[0]])}")
     if not is_count(n_steps):
-        raise CheckpointError(f"{path} holds no counters of a run: its optimiser_steps is {reprlib.repr(n_steps)}")
+        raise CheckpointError(f"{path} holds no counters of a run: its optimiser_steps is {shown(n_steps)}")
     if progress.seen > n_train:
         raise CheckpointError(f"{path} holds no counters of a run: it has seen {progress.seen} samples of {n_train}")
     return progress, n_steps
@@ -371,8 +385,10 @@ def _fit(wanted: dict[str, list[np.ndarray]], arrays: dict[str, np.ndarray], pat
     for name, group in wanted.items():
         forms = {f"{name}{i}": _form(array) for i, array in enumerate(group)}
         found = {key: _form(array) for key, array in arrays.items() if key.startswith(name)}
-        if forms != found:
-            raise CheckpointError(f"{path} is of another network: it has {found}, here it is {forms}")
+        for key in sorted(forms.keys() | found.keys()):
+            one, other = found.get(key, "missing"), forms.get(key, "missing")
+            if one != other:
+                raise CheckpointError(f"{path} is of another network: its {shown(key)} is {one}, here it is {other}")
         for key in forms:
             if not np.isfinite(arrays[key]).all():
                 raise CheckpointError(f"{path} holds numbers that are not finite, in {key}")

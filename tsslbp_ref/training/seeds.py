@@ -19,11 +19,12 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from tsslbp_ref import checks
 from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.model.parameters import rule_by_name
-from tsslbp_ref.training.checkpoints import write_atomically
 from tsslbp_ref.training.experiments import experiment
-from tsslbp_ref.training.run_files import CONFIG, read_config, read_metrics, refuse_occupied
+from tsslbp_ref.training.files import CheckpointError, write_atomically
+from tsslbp_ref.training.run_files import CONFIG, is_there, read_config, read_metrics, refuse_occupied
 from tsslbp_ref.training.runs import InterruptedRunError, Run
 from tsslbp_ref.training.stopping import signals_noted
 from tsslbp_ref.training.tasks import task_of
@@ -125,10 +126,15 @@ def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
 
 def _threads(plan: Plan, folder: Path) -> int | None:
     """The plan's threads; a run that is resumed keeps its own, which its bits depend on."""
-    if plan.threads is None and plan.resume and (folder / CONFIG).exists():
-        found = read_config(folder).get("n_threads")
-        return found if isinstance(found, int) else None
-    return plan.threads
+    if plan.threads is not None:
+        return checks.thread_count("threads", plan.threads, available_cores())
+    if not plan.resume or not is_there(folder / CONFIG):
+        return None
+    found = read_config(folder).get("n_threads")
+    try:
+        return None if found is None else checks.thread_count("n_threads", found, available_cores())
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
 
 
 def run_seed_apart(plan: Plan, seed: int, default_threads: int) -> int:
@@ -198,6 +204,8 @@ def train(plan: Plan, seeds: Sequence[int], *, show_progress: bool = False, dask
     for seed in seeds:
         plan.settings(seed)
         refuse_occupied(plan.folder(seed), resume=plan.resume)
+        if dask is None:  # a cluster's machines may have more cores
+            _threads(plan, plan.folder(seed))
     if dask is not None:
         return _train_on_dask(plan, seeds, dask)
     if len(seeds) == 1:
@@ -342,7 +350,7 @@ def _refuse_unreachable(address: str) -> None:
         if scheme in ("tcp", "tls"):
             socket.create_connection(get_address_host_port(address), timeout=CONNECT_S).close()
     except ValueError as error:
-        raise ValueError(f"--dask must be an address such as tcp://host:8786, got {address!r}: {error}") from error
+        raise ValueError(f"--dask must be an address such as tcp://host:8786, got {checks.shown(address)}") from error
     except OSError as error:
         raise ConnectionError(f"--dask: no scheduler answers at {address}: {error}") from error
 
