@@ -101,3 +101,10 @@ def test_bad_arguments(arguments, message):
     with pytest.raises((ValueError, TypeError)) as error:
         layers_from_spec(**arguments)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("spec", ["1" * 10**5 + "x", "x" * 10**5, "P2-" * 10**5, "C5-" + "x" * 10**5], ids=len)
+def test_a_message_repeats_little_of_a_long_spec(spec):
+    with pytest.raises(ValueError, match=r"^spec '") as error:
+        layers_from_spec(spec, (1, 8, 8), 2)
+    assert len(str(error.value)) < 250

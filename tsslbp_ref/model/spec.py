@@ -100,7 +100,9 @@ def _parts(spec: str) -> list[tuple[str, int]]:
             match = _BEGINNING.match(part)
             assert match is not None  # it matches the empty text too
             raise ValueError(
-                _pointing(f"cannot read {checks.shown(part)}: a part is like 15C5, P2 or 300", spec, where + match.end())
+                _pointing(
+                    f"cannot read {checks.shown(part)}: a part is like 15C5, P2 or 300", spec, where + match.end()
+                )
             )
         parts.append((part, where))
         where += len(part) + 1
