@@ -49,11 +49,12 @@ class Threads:
     Raises
     ------
     ValueError, TypeError
-        If n_threads is not a positive integer.
+        If n_threads is not a positive integer of up to eight a core.
     """
 
     def __init__(self, n_threads: int | None = None) -> None:
-        self.n_threads = available_cores() if n_threads is None else checks.positive_integer("n_threads", n_threads)
+        n_cores = available_cores()
+        self.n_threads = n_cores if n_threads is None else checks.thread_count("n_threads", n_threads, n_cores)
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0  # that the pool belongs to
 
