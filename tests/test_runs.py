@@ -16,7 +16,7 @@ from made_data import BLOBS, BlobTask, blob_network, blob_run, train_in
 from made_runs import EPOCHS, content, finished, outcome
 
 from tsslbp_ref.datasets import DataError
-from tsslbp_ref.engine import fast_optim
+from tsslbp_ref.model import optim
 from tsslbp_ref.training import checkpoints, stopping
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, InterruptedRunError, Run, read_metrics
 
@@ -183,12 +183,12 @@ def test_an_error_within_an_update_saves_nothing_of_it(tmp_path, unbroken, monke
     run = blob_run(tmp_path / "run", resume=True)
     sweeps = []
 
-    def broken(place, layers, *constants):
-        sweeps.append(layers)
-        layers[0][0][...] = 0.0
+    def broken(W, *rest):
+        sweeps.append(W)
+        W[...] = 0.0
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr(fast_optim, "adamw_step", broken)
+    monkeypatch.setattr(optim, "adamw_sweep", broken)
     before = content(tmp_path / "run")
     with pytest.raises(MemoryError, match="no memory left"):
         list(run.run())

@@ -41,6 +41,9 @@ class AdamW:
     ----------
     n_steps : int
         Updates made.
+    updating : bool
+        Whether an update is under way; after an error or an interrupt within one it stays so, since some weights have
+        made the step and others have not.
     means, squares : list of array
         Running means of the gradients and of their squares.
 
@@ -88,6 +91,7 @@ class AdamW:
         self.clip_norm = checks.real_number("clip_norm", clip_norm, above=0.0, or_infinite=True)
         self.weight_clamp = checks.real_number("weight_clamp", weight_clamp, above=0.0, or_infinite=True)
         self.n_steps = 0
+        self.updating = False
         self.means = [np.zeros_like(W) for W in self.weights]
         self.squares = [np.zeros_like(W) for W in self.weights]
 
@@ -130,8 +134,10 @@ class AdamW:
                 own = slice(n * part // n_parts, n * (part + 1) // n_parts)
                 adamw_sweep(*(array[own] for array in arrays), arrays[0].dtype.type(scale), c)
 
+        self.updating = True
         list(run(update, range(n_parts)))
         self.n_steps += 1
+        self.updating = False
         return norm
 
     def _constants(self, dtype: np.dtype[Any], n: int) -> StepConstants:

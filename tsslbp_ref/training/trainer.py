@@ -105,7 +105,7 @@ class Trainer:
     @property
     def between_batches(self) -> bool:
         """Whether weights, averages and counters are of the same batch; not so after an error within an update."""
-        return self.optimiser.n_steps == self._n_updates_counted
+        return not self.optimiser.updating and self.optimiser.n_steps == self._n_updates_counted
 
     def run_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
         """Train to the end of the current epoch, test, and return the epoch's metrics.
