@@ -1,4 +1,4 @@
-"""`python -m benchmarks [WORKLOAD ...] [--quick] [--json FILE]`: the race of W1 to W3."""
+"""`python -m benchmarks [WORKLOAD ...] [--quick] [--json FILE]`: the race of W1 to W4."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from benchmarks.race import as_json, as_text, race
 from benchmarks.workloads import RACED, WORKLOADS
 from tsslbp_ref import checks
 
-ROUNDS, QUICK_ROUNDS = 30, 3  # on shared cores the median of 12 moved by a tenth
-STEPS_A_ROUND = 5
+QUICK_ROUNDS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the race and print the table; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="The race of W1 to W3.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="The race of W1 to W4.")
     parser.add_argument(
         "workloads",
         nargs="*",
@@ -39,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"not installed, so not in the race: {', '.join(missing)}")
         results = []
         for name in names:
-            rounds = QUICK_ROUNDS if options.quick else ROUNDS
-            results += race(WORKLOADS[name], installed, rounds=rounds, steps=STEPS_A_ROUND)
+            workload = WORKLOADS[name]
+            rounds = QUICK_ROUNDS if options.quick else workload.rounds
+            results += race(workload, installed, rounds=rounds, steps=workload.steps_a_round)
         print(as_text(results))
         if options.json is not None:
             options.json.write_text(as_json(results, about))

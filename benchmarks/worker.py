@@ -1,16 +1,18 @@
-"""One contender on one workload in a process of its own: `python -m benchmarks.worker WORKLOAD CONTENDER`.
+"""One contender on one workload in a process of its own: `python -m benchmarks.worker WORKLOAD CONTENDER [--tree DIR]`.
 
 Reads a number of steps a line from standard input, makes that many, and answers with a JSON list of seconds. The first
-answer, unasked, says how long the first step took; the last, after the input ends, how much memory the process took,
+answer, unasked, says how long the first step took and which package it was; the last, after the input ends, how much memory the process took,
 and how much of it came on top of what it held before the first step: program, inputs, weights and optimiser.
 
 Before the timed steps of a turn comes a pause, in which the idle threads of the contender before go to sleep (BLAS and
 OpenMP let them spin for a while, on a core that this one needs), and then steps that are not timed, until threads and
-caches are where they are in training: after a pause the scheduler takes tens of ms to spread threads over the cores.
+caches are where they are in training: after a pause the scheduler takes tens of ms to spread threads over the cores. A
+step of more than `LONG_STEP_S` seconds does not feel them, and needs none.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import sys
@@ -22,6 +24,7 @@ from benchmarks.workloads import WORKLOADS
 
 WARM_UP_STEPS = 2
 WARM_UP_S = 0.15
+LONG_STEP_S = 1.0
 SETTLE_S = 0.2  # OpenBLAS lets an idle thread spin for some tens of ms
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; getrusage(2) counts in kibibytes but on macOS
 
@@ -55,16 +58,27 @@ def warm_up(step: object) -> None:
 
 def main(arguments: list[str]) -> None:
     """Answer until standard input ends."""
-    workload, contender = WORKLOADS[arguments[0]], CONTENDERS[arguments[1]]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worker")
+    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("contender", choices=CONTENDERS)
+    parser.add_argument("--tree", metavar="DIR", help="the checkout to take tsslbp_ref from (default: this one)")
+    options = parser.parse_args(arguments)
+    workload, contender = WORKLOADS[options.workload], CONTENDERS[options.contender]
+    if options.tree is not None:
+        sys.path.insert(0, options.tree)  # benchmarks is that of this checkout: it is loaded
     started = time.perf_counter()
     step = contender.training_step(workload)
     held = resident_bytes()
     step()
-    _answer({"first_step_s": time.perf_counter() - started})
+    _answer({"first_step_s": time.perf_counter() - started, "package": sys.modules["tsslbp_ref"].__file__})
+    last_s = seconds_of(step, 1)[0]
     for line in sys.stdin:
         time.sleep(SETTLE_S)
-        warm_up(step)
-        _answer({"seconds": seconds_of(step, int(line))})
+        if last_s < LONG_STEP_S:
+            warm_up(step)
+        seconds = seconds_of(step, int(line))
+        last_s = seconds[-1]
+        _answer({"seconds": seconds})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
     _answer({"peak_bytes": peak, "extra_bytes": peak - held})
 

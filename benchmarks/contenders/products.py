@@ -1,7 +1,7 @@
 """The floor: the dense matrix products of a training step and nothing else, by NumPy's BLAS, results overwritten.
 
 A layer costs three products: forward, dL/dW, and, above the first layer, dL/da. A static input passes the first layer
-once. A convolution counts as the product with its unfolded picture, unfolded beforehand.
+once. A convolution counts as the product with the matrix of its patches (im2col), which is made beforehand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from tsslbp_ref.model.spec import layers_from_spec, weighted
 def product_shapes(workload: Workload) -> list[tuple[int, int, int]]:
     """(rows, fan-in, outputs) of each layer's product: rows are samples, time steps and positions together."""
     shapes = []
-    for index, layer in enumerate(weighted(layers_from_spec(workload.spec, workload.input_shape, N_CLASSES))):
+    layers = layers_from_spec(workload.spec, workload.input_shape, N_CLASSES, padding=workload.paddings)
+    for index, layer in enumerate(weighted(layers)):
         shown = workload.batch * (1 if index == 0 and workload.density is None else workload.n_steps)
         positions = math.prod(layer.output_shape[1:]) if isinstance(layer, Conv2d) else 1
         outputs = math.prod(layer.output_shape) // positions

@@ -1,7 +1,7 @@
 """snntorch, spikingjelly and norse, each in its documented way of training, plain and under torch.compile.
 
 All get what a careful user would give them: one product over all time steps where the library takes sequences, and a
-static picture through its first layer once. The loss is the cross-entropy of the summed output spikes.
+static image through its first layer once. Dropout draws a mask for all time steps, as ours does. The loss is the cross-entropy of the summed output spikes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks.contenders import Contender, Step
 from benchmarks.workloads import N_CLASSES, Workload
-from tsslbp_ref.model.layers import Conv2d, SumPool2d
+from tsslbp_ref.model.layers import Conv2d, Dropout, SumPool2d
 from tsslbp_ref.model.spec import layers_from_spec
 
 LEARNING_RATE = 5e-4
@@ -46,16 +46,37 @@ def training_step(workload: Workload, contender: Contender) -> Step:
 def linear_maps(workload: Workload) -> list[tuple[nn.Module, bool]]:
     """The workload's layers for (M, ...) tensors, and whether neurons follow."""
     maps: list[tuple[nn.Module, bool]] = []
-    for layer in layers_from_spec(workload.spec, workload.input_shape, N_CLASSES):
+    layers = layers_from_spec(
+        workload.spec, workload.input_shape, N_CLASSES, padding=workload.paddings, dropout=workload.dropout
+    )
+    for layer in layers:
         if isinstance(layer, Conv2d):
-            channels = layer.input_shape[0]
-            maps.append((nn.Conv2d(channels, layer.n_filters, layer.kernel_size, bias=False), True))
+            channels, sizes = layer.input_shape[0], (layer.n_filters, layer.kernel_size)
+            maps.append((nn.Conv2d(channels, *sizes, padding=layer.padding, bias=False), True))
+        elif isinstance(layer, Dropout):
+            maps.append((_SameMask(layer.rate, (workload.batch, *layer.input_shape)), False))
         elif isinstance(layer, SumPool2d):
             maps.append((nn.AvgPool2d(layer.size), False))
         else:
             flat = nn.Sequential(nn.Flatten(), nn.Linear(layer.fan_in, layer.output_shape[0], bias=False))
             maps.append((flat, True))
     return maps
+
+
+class _SameMask(nn.Module):
+    """Dropout with one mask (B, ...) for all time steps."""
+
+    def __init__(self, rate: float, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.rate, self.shape = rate, shape
+
+    def draw(self) -> torch.Tensor:
+        """0 or 1 / (1 - rate), (B, ...)."""
+        return nn.functional.dropout(torch.ones(self.shape), self.rate)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A whole sequence (T * B, ...) under a new mask."""
+        return (x.unflatten(0, (-1, self.shape[0])) * self.draw()).flatten(0, 1)
 
 
 class Sequences(nn.Module):
@@ -131,12 +152,17 @@ class _Snntorch(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Summed output spikes (B, classes)."""
         membranes = [neurons.reset_mem() if spiking else None for neurons, spiking in self._layers()]
+        masks = [module.draw() if isinstance(module, _SameMask) else None for module in self.maps]
         shown = self.maps[0](x) if self.static else None
         total: Any = 0.0
         for t in range(self.n_steps):
             signal = x if self.static else x[t]
             for index, (neurons, spiking) in enumerate(self._layers()):
-                signal = shown if index == 0 and shown is not None else self.maps[index](signal)
+                if index == 0 and shown is not None:
+                    signal = shown
+                else:
+                    mask = masks[index]
+                    signal = self.maps[index](signal) if mask is None else mask * signal
                 if spiking:
                     signal, membranes[index] = neurons(signal, membranes[index])
             total = total + signal
