@@ -1,8 +1,9 @@
 """One contender on one workload in a process of its own: `python -m benchmarks.worker WORKLOAD CONTENDER [--tree DIR]`.
 
 Reads a number of steps a line from standard input, makes that many, and answers with a JSON list of seconds. The first
-answer, unasked, says how long the first step took and which package it was; the last, after the input ends, how much memory the process took,
-and how much of it came on top of what it held before the first step: program, inputs, weights and optimiser.
+answer, unasked, says how long the first step took and which package made it. The last, after the input ends, says how
+much memory the process took, and how much of it came on top of what it held before the first step: program, inputs,
+weights and optimiser.
 
 Before the timed steps of a turn comes a pause, in which the idle threads of the contender before go to sleep (BLAS and
 OpenMP let them spin for a while, on a core that this one needs), and then steps that are not timed, until threads and

@@ -1,7 +1,8 @@
 """snntorch, spikingjelly and norse, each in its documented way of training, plain and under torch.compile.
 
 All get what a careful user would give them: one product over all time steps where the library takes sequences, and a
-static image through its first layer once. Dropout draws a mask for all time steps, as ours does. The loss is the cross-entropy of the summed output spikes.
+static image through its first layer once. Dropout draws a mask for all time steps, as ours does. The loss is the
+cross-entropy of the summed output spikes.
 """
 
 from __future__ import annotations
