@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from benchmarks import __main__, profile, race
+from benchmarks import __main__, race
 from benchmarks.contenders import CONTENDERS, OURS, PRODUCTS, ours, products
 from benchmarks.race import Result
 from benchmarks.workloads import RACED, WORKLOADS
@@ -138,47 +138,6 @@ def test_the_readme_states_what_was_measured():
     assert f"gain {w1['products_gain']:.2f} (W1) and {w2['products_gain']:.2f} (W2)" in text
     least = [f"{row['undisturbed_products_gain']:.2f}" for row in (w1, w2)]
     assert f"and {least[0]} and {least[1]} undisturbed" in text
-
-
-def test_a_profile_adds_up_to_the_step_and_counts_the_calls():
-    parts = profile.profile(WORKLOADS["smoke"], steps=3)
-    assert sum(part.share for part in parts) == pytest.approx(1.0)
-    calls = {part.part: part.calls for part in parts}
-    assert calls == {
-        "products of dense layers": 6,  # two layers: forward, gradient of the weights, adjoint
-        "convolution": 2,  # of the first layer: no adjoint
-        "pooling": 2,
-        "membrane, spikes, PSC": 3,
-        "chain rule": 3,
-        "loss": 1,
-        "AdamW": 1,
-        profile.REST: 0,
-    }
-    assert all(part.ms >= 0 for part in parts)
-    text = profile.as_text(parts)
-    assert text.startswith("smoke: ")
-    assert all(part.part in text for part in parts)
-
-
-def test_a_profile_leaves_everything_as_it_was():
-    before = [getattr(owner, name) for functions in profile.PARTS.values() for owner, name in functions]
-    profile.profile(WORKLOADS["smoke"], steps=1)
-    assert before == [getattr(owner, name) for functions in profile.PARTS.values() for owner, name in functions]
-
-
-def test_the_profile_is_written_and_a_wrong_workload_is_one_line(tmp_path, capsys):
-    assert profile.main(["smoke", "--steps", "1", "--json", str(tmp_path / "p.json")]) == 0
-    parts = json.loads((tmp_path / "p.json").read_text())["parts"]
-    assert {part["workload"] for part in parts} == {"smoke"}
-    capsys.readouterr()
-    assert profile.main(["W9"]) == profile.main(["smoke", "--steps", "0"]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 2
-
-
-def test_the_readme_shows_the_profile_that_was_measured():
-    parts = [profile.Part(**part) for part in json.loads((race.ROOT / "results" / "profile.json").read_text())["parts"]]
-    lines = (race.ROOT / "benchmarks" / "README.md").read_text().splitlines()
-    assert [line for line in profile.as_markdown(parts) if line not in lines] == []
 
 
 def test_a_step_of_w2_holds_less_than_64_mib():
