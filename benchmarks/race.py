@@ -98,7 +98,7 @@ def race(workload: Workload, contenders: Iterable[Contender], *, rounds: int, st
             racers.append(_Racer(workload, contender))
         except RuntimeError as error:
             print(f"left out: {error}", file=sys.stderr)
-    for _ in tqdm(range(rounds), desc=workload.name, unit="round", leave=False):
+    for _ in tqdm(range(rounds), desc=workload.name, unit="round", leave=False, disable=None):
         for racer in racers:
             racer.steps(steps)
     return [racer.result() for racer in racers]

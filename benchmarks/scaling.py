@@ -144,7 +144,7 @@ class Timed:
 def measure(calls: Sequence[Timed], rounds: int) -> list[Row]:
     """Time the calls in turn, `rounds` times after one round that is not timed."""
     seconds: list[list[float]] = [[] for _ in calls]
-    for round_number in tqdm(range(rounds + 1), desc=calls[0].study, unit="round", leave=False):
+    for round_number in tqdm(range(rounds + 1), desc=calls[0].study, unit="round", leave=False, disable=None):
         for timed, times in zip(calls, seconds, strict=True):
             start = time.perf_counter()
             timed.call()

@@ -284,7 +284,8 @@ def measure(
     pictures, _ = task.train_batch(np.arange(min(CALIBRATION, task.n_train)), np.random.default_rng(0))
     weights = scaled_weights(ann.weights, scales(ann, pictures, conversion.scale))
     total = Tally.empty(steps)
-    for x, y in tqdm(task.test_batches(), str(conversion), unit="batch", disable=not show_progress, leave=False):
+    hidden = not show_progress or None  # None: where standard error is no terminal
+    for x, y in tqdm(task.test_batches(), str(conversion), unit="batch", disable=hidden, leave=False):
         total.add(run_converted(ann, weights, x, conversion, max(steps)), y)
     how = {"scale": conversion.scale, "reset": conversion.reset, "start": conversion.start}
     return [

@@ -220,9 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         for run in [load_run(folder) for folder in options.runs]:  # all are found before anything is measured
-            pieces = tqdm(
-                pass_test_data(run, options.data, options.samples), run.row.name, unit="piece", disable=options.quiet
-            )
+            passed = pass_test_data(run, options.data, options.samples)
+            pieces = tqdm(passed, run.row.name, unit="piece", disable=options.quiet or None)
             sparsity, counts = table_rows(run, tally(pieces, run.row.neuron))
             merge_rows(options.out / SPARSITY_TABLE, SPARSITY, sparsity)
             merge_rows(options.out / COUNTS_TABLE, COUNTS, counts)

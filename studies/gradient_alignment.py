@@ -231,7 +231,7 @@ def run_study(n_networks: int, out: Path, steps: Sequence[float] = STEPS, *, sho
         table.keep(finished)
     todo = [number for number in range(n_networks) if str(number) not in finished]
     with threadpool_limits(limits=1):
-        for number in tqdm(todo, desc="networks", disable=not show_progress):
+        for number in tqdm(todo, desc="networks", disable=not show_progress or None):
             for table, rows in zip((alignment, spikes), measure_network(number, steps), strict=True):
                 table.rows += rows
                 table.write()

@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for run in [load_run(folder) for folder in options.runs]:  # all are found before anything is measured
             pieces = pass_test_data(run, options.data, options.samples)
-            write_pictures(run, tqdm(pieces, run.row.name, unit="piece", disable=options.quiet), options.out)
+            write_pictures(run, tqdm(pieces, run.row.name, unit="piece", disable=options.quiet or None), options.out)
     except (ValueError, TypeError, OSError) as error:
         print(f"python -m studies.network_pictures: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR

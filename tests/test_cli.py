@@ -388,8 +388,10 @@ def test_an_interrupt_and_a_lack_of_memory_are_one_line(capsys, monkeypatch, com
 
 
 def test_demo_without_data_and_network_says_so_in_one_line_and_ends_well(tmp_path):
-    status, out, _ = run_cli(tmp_path, "demo", "--quiet")
+    status, out, err = run_cli(tmp_path, "demo")
     assert status == 0
+    assert "\r" not in err  # a bar
+    assert all(re.fullmatch(r"raster: \d+ of 3000 updates, loss \d+\.\d{3}", line) for line in err.splitlines())
     assert [line for line in out.splitlines() if "Fashion-MNIST" in line] == [out.splitlines()[-1]]
     assert out.splitlines()[-1].startswith("Fashion-MNIST is left out: ")
     assert len([line for line in out.splitlines() if re.fullmatch(r"[.#]+", line)]) == 7

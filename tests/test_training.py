@@ -1,16 +1,18 @@
 """The training loop: the same seed gives the same bits, a stop at any batch changes nothing, errors say where."""
 
+import errno
 import functools
 import re
+import sys
 
 import numpy as np
 import pytest
 from made_data import BlobTask, blob_network, blob_trainer, state_of, without_time
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tsslbp_ref import LossSettings, Network, training
+from tsslbp_ref import LossSettings, Network
 from tsslbp_ref.model import losses
-from tsslbp_ref.training import LABEL_LOSSES, Trainer, TrainingSettings, epoch_line
+from tsslbp_ref.training import LABEL_LOSSES, Trainer, TrainingSettings, epoch_line, progress
 
 N_BATCHES = 5  # of an epoch of the blobs: 36 pictures, 8 a batch
 
@@ -46,9 +48,9 @@ def test_blas_keeps_to_one_thread_for_the_optimisers_sums_too():
     trainer = blob_trainer()
     plain_step, counts = trainer.optimiser.step, []
 
-    def watched_step(gradients):
+    def watched_step(gradients, **options):
         counts.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
-        return plain_step(gradients)
+        return plain_step(gradients, **options)
 
     trainer.optimiser.step = watched_step
     with threadpool_limits(2, user_api="blas"):
@@ -123,20 +125,48 @@ def test_the_network_learns_and_the_best_epoch_is_kept():
 
 
 def test_the_bar_has_loss_accuracy_and_rate_and_starts_where_the_epoch_stands(capsys, monkeypatch):
-    monkeypatch.setattr(training.tqdm, "monitor_interval", 0)  # no thread that outlives the test
+    monkeypatch.setattr(progress.tqdm, "monitor_interval", 0)  # no thread that outlives the test
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     trainer = blob_trainer()
     trainer.show_progress = True
-    monkeypatch.setattr(training, "tqdm", functools.partial(training.tqdm, mininterval=0.0))
+    monkeypatch.setattr(progress, "tqdm", functools.partial(progress.tqdm, mininterval=0.0))
     assert trainer.run_epoch(lambda: trainer.progress.batch == 2) is None
     capsys.readouterr()
     trainer.run_epoch()
     err = capsys.readouterr().err
     assert "epoch 1/3:  44%" in err  # 16 of 36
-    assert re.search(r"24/36 \[.*sample/s, acc=0\.\d{4}, loss=\d+\.\d{4}\]\r", err)
+    assert re.search(r"24/36 \[.*sample/s, loss=\d+\.\d{4}, acc=0\.\d{4}\]\r", err)
+
+
+def test_without_a_terminal_there_is_a_plain_line_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "tqdm", None)
+    now = iter(range(0, 1000, 12))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    trainer = blob_trainer()
+    trainer.show_progress = True
+    trainer.run_epoch()
+    lines = capsys.readouterr().err.splitlines()
+    # The clock is asked at the start, after each batch and at a line: batch 3 is at 36 s, batch 5 at 72 s, due is 78 s.
+    assert [line.split(",")[0] for line in lines] == ["epoch 1/3: 24 of 36 samples"]
+    assert re.fullmatch(r"epoch 1/3: 24 of 36 samples, loss \d+\.\d{4}, acc 0\.\d{4}", lines[0])
+
+
+def test_a_line_of_progress_that_cannot_be_written_ends_no_run(monkeypatch):
+    class Full:
+        isatty = staticmethod(lambda: False)
+
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(sys, "stderr", Full())
+    trainer = blob_trainer()
+    trainer.show_progress = True
+    assert trainer.run_epoch()["epoch"] == 1
 
 
 def test_a_quiet_trainer_never_touches_tqdm(monkeypatch):
-    monkeypatch.setattr(training, "tqdm", None)  # its lock outlives a killed fork
+    monkeypatch.setattr(progress, "tqdm", None)  # its lock outlives a killed fork
     assert blob_trainer().run_epoch()["epoch"] == 1
 
 

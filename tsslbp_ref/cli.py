@@ -133,7 +133,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=_path, help="folder of the data sets (default: TSSLBP_DATA, then known places)")
     parser.add_argument("--no-download", action="store_true", help="never download")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _natural(text: str) -> int:
@@ -190,18 +190,16 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from tsslbp_ref.training import raster
+    from tsslbp_ref.training.progress import progress
 
     task = raster.raster_task(options.seed)
     n_steps, _, n_inputs = task.inputs.shape
     print(f"A network learns to fire a word: {n_steps} steps, {n_inputs} random input spike trains.", flush=True)
-    with tqdm(total=DEMO_UPDATES, desc="raster", unit="update", disable=options.quiet) as bar:
+    with progress(DEMO_UPDATES, "raster", "update", show=not options.quiet) as show:
 
         def report(update: int, loss: float) -> None:
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            show(update + 1, loss=f"{loss:.3f}")
 
         history = raster.learn(task, DEMO_UPDATES, report=report)
     print(raster.as_text(raster.output_spikes(task)))

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from tsslbp_ref import checks
 from tsslbp_ref.model import losses
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.optim import AdamW
+from tsslbp_ref.training.progress import progress
 from tsslbp_ref.training.tasks import Task
 
 Array = npt.NDArray[Any]
@@ -88,7 +88,7 @@ class Trainer:
     task : Task
     settings : TrainingSettings
     show_progress : bool
-        Draw a tqdm bar on standard error.
+        Show the progress on standard error: a bar on a terminal, else a line now and then.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Trainer:
         order = self._rng(ORDER_STREAM).permutation(self.task.n_train)
         # The optimiser's and the loss's sums are BLAS calls, too, and their last bits depend on BLAS's own threads.
         with threadpool_limits(1, user_api="blas"):
-            with self._progress_bar(len(order)) as show:
+            with self._progress() as show:
                 while self.progress.seen < len(order):
                     self._train_batch(order[self.progress.seen :][: self.settings.batch_size])
                     show()
@@ -192,25 +192,15 @@ class Trainer:
         return np.random.default_rng([self.settings.seed, self.progress.epoch, *stream])
 
     @contextmanager
-    def _progress_bar(self, total: int) -> Iterator[Callable[[], None]]:
-        """Yield what to call after every batch.
-
-        A quiet trainer leaves tqdm alone: even for a disabled bar it takes a lock that forked processes share, and one
-        that is killed while it holds the lock would stop the others for ever.
-        """
-        if not self.show_progress:
-            yield lambda: None
-            return
+    def _progress(self) -> Iterator[Callable[[], None]]:
+        """Yield what to call after every batch."""
         state = self.progress
         title = f"epoch {state.epoch + 1}/{self.settings.epochs}"
-        with tqdm(total=total, initial=state.seen, desc=title, unit="sample", leave=False) as bar:
-
-            def show() -> None:
-                loss, accuracy = state.loss / state.seen, state.correct / state.seen
-                bar.set_postfix(loss=f"{loss:.4f}", acc=f"{accuracy:.4f}", refresh=False)
-                bar.update(state.seen - bar.n)
-
-            yield show
+        n_train = self.task.n_train
+        with progress(n_train, title, "sample", initial=state.seen, show=self.show_progress) as show:
+            yield lambda: show(
+                state.seen, loss=f"{state.loss / state.seen:.4f}", acc=f"{state.correct / state.seen:.4f}"
+            )
 
 
 def epoch_line(metrics: dict[str, Any]) -> str:
