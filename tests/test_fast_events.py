@@ -7,9 +7,9 @@ import pytest
 from conftest import relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tsslbp_ref.engine.fast_events import find_events, weight_gradient, weighted_input
 
 from tsslbp_ref.engine import fast_events, signals
-from tsslbp_ref.engine.fast_events import find_events, weight_gradient, weighted_input
 from tsslbp_ref.model import sweeps
 from tsslbp_ref.model.layers import Dense, SumPool2d
 from tsslbp_ref.model.network import Network

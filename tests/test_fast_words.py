@@ -5,10 +5,10 @@ import pytest
 from conftest import relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tsslbp_ref.engine.fast_words import find_words, weight_gradient, weighted_input, word_length
 
 import tsslbp_ref as tr
 from tsslbp_ref.engine import fast_dense, fast_words, layer_runs, signals
-from tsslbp_ref.engine.fast_words import find_words, weight_gradient, weighted_input, word_length
 from tsslbp_ref.model.layers import Conv2d, Dense
 from tsslbp_ref.model.trace import Trace
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tsslbp_ref.engine.layer_runs import DENSE, POOLED, SINGLE, joined
 
 import tsslbp_ref as tr
-from tsslbp_ref.engine.layer_runs import DENSE, POOLED, SINGLE, joined
 from tsslbp_ref.model import network as network_module
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from conftest import relative_error
+from tsslbp_ref.engine.buffers import KeptArrays, Shelf
+from tsslbp_ref.engine.workers import Workers
 
 import tsslbp_ref as tr
 from tsslbp_ref.engine import signals
-from tsslbp_ref.engine.buffers import KeptArrays, Shelf
-from tsslbp_ref.engine.workers import Workers
 from tsslbp_ref.model import network as network_module
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 from tsslbp_ref.model.network import Network

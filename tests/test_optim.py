@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tsslbp_ref.engine.workers import Workers
 
 from tsslbp_ref.engine import fast_optim
-from tsslbp_ref.engine.workers import Workers
 from tsslbp_ref.model import optim
 from tsslbp_ref.model.optim import AdamW, gradient_norm
 

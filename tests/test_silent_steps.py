@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from conftest import relative_error
+from tsslbp_ref.engine.signals import PSCSignal
 
 import tsslbp_ref as tr
 from tsslbp_ref.engine import fast_events, fast_layers
-from tsslbp_ref.engine.signals import PSCSignal
 from tsslbp_ref.model import reference_layers
 from tsslbp_ref.model.layers import Conv2d, Dense, SumPool2d
 

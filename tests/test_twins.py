@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import tsslbp_ref as tr
 from tsslbp_ref import jit
-from tsslbp_ref.engine import fast_static, fast_terms
 from tsslbp_ref.model import reference, sweeps
 from tsslbp_ref.model.parameters import INTER_RULES, INTRA_RULES, SILENT_STEPS, WARMUPS, GradientRule, NeuronParameters
 
@@ -98,9 +97,9 @@ def test_no_psc_depends_on_a_later_membrane():
 
 def test_the_vectorised_exponential():
     x = -np.linspace(0.0, 16.0, 2001)
-    found = np.array([fast_terms.exponential(value) for value in x])
+    found = np.array([jit.exponential(value) for value in x])
     np.testing.assert_allclose(found, np.exp(x), rtol=1e-13)
-    short = np.array([fast_terms.exponential_single(value) for value in x])
+    short = np.array([jit.exponential_single(value) for value in x])
     np.testing.assert_allclose(short, np.exp(x), rtol=1e-7)
     for dtype, tolerance in ((np.float64, 1e-13), (np.float32, 2e-5)):  # 64 roundings of float32
         result = np.empty(len(x), dtype)
@@ -111,7 +110,7 @@ def test_the_vectorised_exponential():
 @jit.compiled
 def _exponentials(x, result):
     for i in range(len(x)):
-        result[i] = fast_terms.exponential(x[i])
+        result[i] = jit.exponential(x[i])
 
 
 @pytest.mark.parametrize("clip", [16.0, 100.0, 300.0, 1e4])
@@ -141,17 +140,6 @@ def test_float32_agrees_to_its_precision():
     assert relative_error(delta, sweeps.tsslbp_backward(g, double, neuron, rule)) < 1e-5
 
 
-def test_static_input_is_the_input_at_every_step():
-    rng = np.random.default_rng(8)
-    drive, gain = rng.normal(1.0, 1.0, (3, 500)), rng.random(6)
-    u, a = np.empty((2, 6, 3, 500))
-    static = fast_static.lif_forward_static(drive, gain, NeuronParameters(), u, a)
-    plain = sweeps.lif_forward(np.multiply.outer(gain, drive), NeuronParameters())
-    assert plain.s.any()
-    assert np.array_equal(static.u, plain.u)
-    assert np.array_equal(static.a, plain.a)
-
-
 def test_single_precision_stays_near_double():
     rng = np.random.default_rng(9)
     I, g = rng.normal(0.6, 0.8, (12, 4, 300)), rng.normal(size=(12, 4, 300))
@@ -168,34 +156,21 @@ def test_single_precision_stays_near_double():
     assert np.quantile(difference, 0.99) < 1e-4 * np.abs(delta).max()
 
 
-def test_static_chain_rule_is_the_sum_over_its_deltas():
-    """sum_t c[t] delta[t], over more neurons than a block holds."""
-    rng = np.random.default_rng(11)
-    neuron, rule, gain = NeuronParameters(), GradientRule(), rng.random(6)
-    trace = sweeps.lif_forward(rng.normal(0.4, 0.6, (6, 3, 300)), neuron)
-    g = rng.normal(size=trace.u.shape)
-    delta = sweeps.tsslbp_backward(g, trace, neuron, rule)
-    total = fast_static.tsslbp_backward_static(g, gain, trace, sweeps.coefficients(neuron, rule, g.dtype))
-    assert relative_error(total, np.tensordot(gain, delta, axes=1)) < 1e-14
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("turned", ["neither", "A", "B", "both"])
-def test_a_product_is_added(dtype, turned):
+@pytest.mark.parametrize("transpose_A", [False, True])
+@pytest.mark.parametrize("transpose_B", [False, True])
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_products_of_matrices_with_strides(dtype, transpose_A, transpose_B, accumulate, rows):
     rng = np.random.default_rng(12)
-    A, B, C = (rng.integers(-8, 9, shape).astype(dtype) for shape in ((3, 4), (4, 5), (3, 5)))
-    if turned in ("A", "both"):
-        A = np.ascontiguousarray(A.T).T
-    if turned in ("B", "both"):
-        B = np.ascontiguousarray(B.T).T
-    expected = C + A @ B
-    _call_add_product(A, B, C)
+    shapes = ((4, rows) if transpose_A else (rows, 4), (5, 4) if transpose_B else (4, 5), (rows, 5))
+    A, B, C = (rng.integers(-8, 9, (n, m + 3)).astype(dtype)[:, 1 : m + 1] for n, m in shapes)
+    product = (A.T if transpose_A else A) @ (B.T if transpose_B else B)
+    expected = C + product if accumulate else product
+    _call_gemm(A, B, C, transpose_A, transpose_B, accumulate)
     assert np.array_equal(C, expected)
-    for wrong_B, wrong_C in ((B, np.zeros((5, 3), dtype)), (B[:3], C)):
-        with pytest.raises(ValueError, match=r"shapes|mismatch|broadcast"):
-            _call_add_product(A, wrong_B if turned in ("neither", "A") else np.asfortranarray(wrong_B), wrong_C)
 
 
 @jit.compiled
-def _call_add_product(A, B, C):
-    jit.add_product(A, B, C)
+def _call_gemm(A, B, C, transpose_A, transpose_B, accumulate):
+    jit.gemm(A, B, C, transpose_A, transpose_B, accumulate)

@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
+from tsslbp_ref.engine.workers import Workers
 
 import tsslbp_ref as tr
 from tsslbp_ref.engine import buffers
-from tsslbp_ref.engine.workers import Workers
 from tsslbp_ref.model import network as network_module
 from tsslbp_ref.model.layers import Conv2d, Dense, SumPool2d
 from tsslbp_ref.model.network import Network

@@ -144,7 +144,7 @@ def real_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     return array
 
 
-def pictures_or_trains(
+def images_or_trains(
     name: str,
     value: npt.ArrayLike,
     sample_shape: tuple[int, ...],
@@ -153,7 +153,7 @@ def pictures_or_trains(
     *,
     finite: bool = True,
 ) -> npt.NDArray[Any]:
-    """Return static pictures (B, ...) or spike trains (T, B, ...) in the dtype; trains that are no floats as they are.
+    """Return static images (B, ...) or spike trains (T, B, ...) in the dtype; trains that are no floats as they are.
 
     Parameters
     ----------

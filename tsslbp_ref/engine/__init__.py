@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tsslbp_ref.engine.batch import LayerByLayer
 from tsslbp_ref.engine.dense import DenseChain, is_chain
-from tsslbp_ref.engine.threads import BufferPool, Buffers, Threads
+from tsslbp_ref.engine.threads import BufferPool, Buffers, Threads, one_blas_thread
 from tsslbp_ref.model import sweeps
 from tsslbp_ref.model.backpropagation import Masks, StepResult
 from tsslbp_ref.model.losses import Loss
@@ -89,7 +89,8 @@ class FastEngine:
         """Let the optimiser make its step, each thread a part of every array."""
         n_weights = sum(gradient.size for gradient in gradients)
         n_parts = min(self.threads.n_threads, max(1, n_weights // WEIGHTS_A_PART))
-        optimiser.step(gradients, n_parts=n_parts, run=self.threads.map)
+        with one_blas_thread():  # the norm's last bits depend on the number of threads
+            optimiser.step(gradients, n_parts=n_parts, run=self.threads.map)
 
     def _in_shards(self, net: Network, x: Array, work: Callable[[list[slice], Buffers], Any]) -> list[Any]:
         """Call `work` in every thread with its shards: every n-th, so that the same count adds up the same sums."""

@@ -248,7 +248,7 @@ class Network:
         Parameters
         ----------
         x : (B, *input_shape) or (T, B, *input_shape) array_like
-            Static pictures, shown at every step, or spike trains.
+            Static images, shown at every step, or spike trains.
 
         Returns
         -------
@@ -285,7 +285,7 @@ class Network:
         Parameters
         ----------
         x : (B, *input_shape) or (T, B, *input_shape) array_like
-            Static pictures, shown at every step, or spike trains.
+            Static images, shown at every step, or spike trains.
         y : (B,) array_like of int
             Class labels; for "spike-train" the desired trains, (T, B, n_classes).
         loss : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
@@ -412,7 +412,7 @@ class Network:
     def _checked_input(self, x: npt.ArrayLike) -> Array:
         """Return x as a finite array: static in the network's dtype, integer spike trains as they are."""
         self._checked_weights()
-        return checks.pictures_or_trains("x", x, self.input_shape, self.n_steps, self.dtype)
+        return checks.images_or_trains("x", x, self.input_shape, self.n_steps, self.dtype)
 
     def _checked_weights(self) -> None:
         if len(self.weights) != len(self._weight_shapes):

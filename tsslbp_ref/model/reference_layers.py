@@ -100,12 +100,12 @@ def dense_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike) -> Array:
 
 
 def conv2d_forward(x: npt.ArrayLike, W: npt.ArrayLike, padding: int) -> Array:
-    """I[m, f, y, x] = sum_{c, i, j} W[f, c, i, j] a[m, c, y+i-p, x+j-p], a being 0 outside the picture    (F1).
+    """I[m, f, y, x] = sum_{c, i, j} W[f, c, i, j] a[m, c, y+i-p, x+j-p], a being 0 outside the image    (F1).
 
     Parameters
     ----------
     x : (M, C, H, W) array_like
-        Pictures of PSCs.
+        Images of PSCs.
     W : (F, C, k, k) array_like
         Filters.
     padding : int
@@ -132,7 +132,7 @@ def conv2d_forward(x: npt.ArrayLike, W: npt.ArrayLike, padding: int) -> Array:
     return I
 
 
-def conv2d_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike, padding: int, picture_size: tuple[int, int]) -> Array:
+def conv2d_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike, padding: int, image_size: tuple[int, int]) -> Array:
     """g[m, c, y+i-p, x+j-p] += W[f, c, i, j] delta[m, f, y, x] over all f, i, j, y, x: the adjoint in a    (B3).
 
     Parameters
@@ -141,8 +141,8 @@ def conv2d_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike, padding: int, picture
         Gradient with respect to the weighted input.
     W : (F, C, k, k) array_like
     padding : int
-    picture_size : (int, int)
-        H and W of the picture that the convolution saw.
+    image_size : (int, int)
+        H and W of the image that the convolution saw.
 
     Returns
     -------
@@ -155,8 +155,8 @@ def conv2d_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike, padding: int, picture
     """
     delta, W = _checked("delta", delta, W, axis=0)
     padding = checks.positive_integer("padding", padding, minimum=0)
-    checks.same_shape("delta", delta[0, 0], _output_size(picture_size, W, padding), "picture_size")
-    g = np.zeros((len(delta), W.shape[1], *picture_size), dtype=delta.dtype)
+    checks.same_shape("delta", delta[0, 0], _output_size(image_size, W, padding), "image_size")
+    g = np.zeros((len(delta), W.shape[1], *image_size), dtype=delta.dtype)
     for m, f, c, y_out, x_out, i, j in _terms(delta.shape, g.shape, W, padding):
         g[m, c, y_out + i - padding, x_out + j - padding] += W[f, c, i, j] * delta[m, f, y_out, x_out]
     return g
@@ -170,7 +170,7 @@ def conv2d_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike, padding: int)
     delta : (M, F, H', W') array_like
         Gradient with respect to the weighted input.
     x : (M, C, H, W) array_like
-        Pictures of PSCs.
+        Images of PSCs.
     padding : int
 
     Returns
@@ -208,7 +208,7 @@ def sum_pool2d_forward(x: npt.ArrayLike, size: int, gain: float) -> Array:
     Parameters
     ----------
     x : (M, C, H, W) array_like
-        Pictures of PSCs. Rows and columns that fill no block are left out.
+        Images of PSCs. Rows and columns that fill no block are left out.
     size : int
     gain : float
 
@@ -234,7 +234,7 @@ def sum_pool2d_forward(x: npt.ArrayLike, size: int, gain: float) -> Array:
     return y
 
 
-def sum_pool2d_adjoint(y: npt.ArrayLike, size: int, gain: float, picture_size: tuple[int, int]) -> Array:
+def sum_pool2d_adjoint(y: npt.ArrayLike, size: int, gain: float, image_size: tuple[int, int]) -> Array:
     """x[m, c, r size + i, q size + j] = gain y[m, c, r, q] for every i, j of a block; 0 outside the blocks.
 
     Parameters
@@ -243,7 +243,7 @@ def sum_pool2d_adjoint(y: npt.ArrayLike, size: int, gain: float, picture_size: t
         Gradient with respect to the pooled PSC.
     size : int
     gain : float
-    picture_size : (int, int)
+    image_size : (int, int)
         H, W.
 
     Returns
@@ -257,8 +257,8 @@ def sum_pool2d_adjoint(y: npt.ArrayLike, size: int, gain: float, picture_size: t
     """
     y = checks.finite_array("y", y, ndim=4)
     gain = checks.real_number("gain", gain)
-    checks.same_shape("y", y, (*y.shape[:2], *_pooled_size(picture_size, size)), "picture_size")
-    x = np.zeros((*y.shape[:2], *picture_size), dtype=y.dtype)
+    checks.same_shape("y", y, (*y.shape[:2], *_pooled_size(image_size, size)), "image_size")
+    x = np.zeros((*y.shape[:2], *image_size), dtype=y.dtype)
     for m, c, r, q in np.ndindex(*y.shape):
         for i, j in np.ndindex(size, size):
             x[m, c, r * size + i, q * size + j] += gain * y[m, c, r, q]
@@ -326,38 +326,38 @@ def flatten(x: npt.ArrayLike) -> Array:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _pooled_size(picture_size: tuple[int, ...], size: int) -> tuple[int, int]:
+def _pooled_size(image_size: tuple[int, ...], size: int) -> tuple[int, int]:
     """(H // size, W // size), at least one block."""
     size = checks.positive_integer("size", size)
-    height, width = (extent // size for extent in picture_size)
+    height, width = (extent // size for extent in image_size)
     if min(height, width) < 1:
-        raise ValueError(f"a block of size {size} does not fit a picture {picture_size}")
+        raise ValueError(f"a block of size {size} does not fit a image {image_size}")
     return height, width
 
 
-def _checked(name: str, pictures: npt.ArrayLike, W: npt.ArrayLike, *, axis: int) -> tuple[Array, Array]:
-    """Return pictures and filters as finite arrays whose channels fit: W's `axis` counts the pictures' channels."""
-    pictures = checks.finite_array(name, pictures, ndim=4)
+def _checked(name: str, images: npt.ArrayLike, W: npt.ArrayLike, *, axis: int) -> tuple[Array, Array]:
+    """Return images and filters as finite arrays whose channels fit: W's `axis` counts the images' channels."""
+    images = checks.finite_array(name, images, ndim=4)
     W = checks.finite_array("W", W, ndim=4)
     if W.shape[2] != W.shape[3]:
         raise ValueError(f"W must have square filters (F, C, k, k), got shape {W.shape}")
-    if pictures.shape[1] != W.shape[axis]:
-        raise ValueError(f"{name} must have {W.shape[axis]} channels to match W, got {pictures.shape[1]}")
-    return pictures, W
+    if images.shape[1] != W.shape[axis]:
+        raise ValueError(f"{name} must have {W.shape[axis]} channels to match W, got {images.shape[1]}")
+    return images, W
 
 
-def _output_size(picture_size: tuple[int, ...], W: Array, padding: int) -> tuple[int, int]:
+def _output_size(image_size: tuple[int, ...], W: Array, padding: int) -> tuple[int, int]:
     """H' = H + 2p - k + 1, and likewise the width."""
-    height, width = (size + 2 * padding - W.shape[2] + 1 for size in picture_size)
+    height, width = (size + 2 * padding - W.shape[2] + 1 for size in image_size)
     if min(height, width) < 1:
-        raise ValueError(f"a filter of size {W.shape[2]} does not fit a picture {picture_size} with padding {padding}")
+        raise ValueError(f"a filter of size {W.shape[2]} does not fit a image {image_size} with padding {padding}")
     return height, width
 
 
 def _terms(
     output_shape: tuple[int, ...], picture_shape: tuple[int, ...], W: Array, padding: int
 ) -> Iterator[tuple[int, int, int, int, int, int, int]]:
-    """Every (m, f, c, y, x, i, j) whose product exists: position (y+i-p, x+j-p) lies inside the picture."""
+    """Every (m, f, c, y, x, i, j) whose product exists: position (y+i-p, x+j-p) lies inside the image."""
     M, F, height, width = output_shape
     _, C, H, W_picture = picture_shape
     for m, f, c in np.ndindex(M, F, C):
