@@ -50,10 +50,10 @@ def plot(out_dir: Path) -> Path:
         axes[4].plot(t, data["a_out"], ".-", color=style.PSC)
         names = (
             "input\nspikes",
-            "input\nPSC $a$\n(1/step)",
+            "input\nPSC $a$",
             "membrane $u$",
             "output\nspikes",
-            "output\nPSC $a$\n(1/step)",
+            "output\nPSC $a$",
         )
         for ax, name in zip(axes, names, strict=True):
             ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)

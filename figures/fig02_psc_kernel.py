@@ -74,14 +74,14 @@ def plot(out_dir: Path) -> Path:
             color=style.BLACK,
             label=r"steps: $\theta_s (1 - \theta_s)^k,\ \theta_s = 1/\tau_s$",
         )
-        top.set_ylabel(r"PSC $\epsilon$ (1/step)")
+        top.set_ylabel(r"PSC $\epsilon$")
         top.legend(loc="upper right")
         bottom.axhline(0.0, color=style.GREY, linewidth=0.8)
         bottom.plot([-2.5, 0.0], [0.0, 0.0], color=style.PSC)
         bottom.plot(data["fine_t"], data["fine_slope"], color=style.PSC, label=r"continuous: $-\epsilon(t) / \tau_s$")
         bottom.plot(data["t"], data["slope"], "o", color=style.BLACK, label=r"steps: $-\theta_s\, \epsilon[k]$")
         _mark_onset(bottom, float(data["slope"][0]), theta_s)
-        bottom.set_ylabel(r"$d\epsilon / dt$ (1/step$^2$)")
+        bottom.set_ylabel(r"$d\epsilon / dt$")
         bottom.legend(loc="lower right")
         bottom.set_xlabel(r"time since the spike (steps), $\tau_s = 3$ steps")
         bottom.set_xlim(-2.5, LAST_LAG + 0.3)

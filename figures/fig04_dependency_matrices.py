@@ -52,5 +52,5 @@ def plot(out_dir: Path) -> Path:
         axes[2].text(T - 1, 1.0, "0: no step\nreaches back", fontsize=style.SMALL, ha="right", color=style.GREY)
         axes[0].text(T - 1, 0.2, "▲ spikes of\nthe neuron", fontsize=style.SMALL, ha="right")
         bar = page.figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=32)
-        bar.set_label(r"$\partial a[t_k] / \partial u[t_m]$ (1/step, per unit of $u$), released rule without warm-up")
+        bar.set_label(r"$\partial a[t_k] / \partial u[t_m]$ (per unit of $u$), released rule without warm-up")
     return page.path

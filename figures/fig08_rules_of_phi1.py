@@ -56,7 +56,7 @@ def plot(out_dir: Path) -> Path:
             )
         axes.set_xlim(-T_SPIKE - 0.3, LAST_SHOWN_LAG + 0.3)
         axes.set_xlabel(r"lag $t_k - t_m$ (steps after the spike)")
-        axes.set_ylabel(r"$\phi_1 = \partial a[t_k] / \partial u[t_m]$ (1/step, per unit of $u$)")
+        axes.set_ylabel(r"$\phi_1 = \partial a[t_k] / \partial u[t_m]$ (per unit of $u$)")
         axes.legend(
             loc="upper right", title=rf"one spike, rise $du$ = {rise:.2f}, $\tau_s$ = 3 steps", alignment="left"
         )

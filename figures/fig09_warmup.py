@@ -10,7 +10,7 @@ import tsslbp_ref as tr
 from figures import style
 from tsslbp_ref.model import reference, terms
 
-TITLE = "The warm-up is a gate, not a phase: wherever the PSC is low,\na smooth slope replaces the gradient"
+TITLE = "The released code's warm-up is a gate: wherever the PSC is low,\na smooth slope replaces the gradient"
 NEURON = tr.NeuronParameters(tau_m=5.0, tau_s=3.0, threshold=1.0)
 RULE = tr.GradientRule()
 WEIGHTED_INPUT = (
@@ -70,6 +70,6 @@ def _draw_run(top: style.Axes, bottom: style.Axes, data: dict[str, np.ndarray]) 
     gate = RULE.coefficients(NEURON).warmup_gate
     bottom.plot(t, data["a"], ".-", color=style.PSC)
     bottom.axhline(gate, color=style.PURPLE, linestyle="--", linewidth=1.4)
-    bottom.set_ylabel("PSC $a$ (1/step)")
+    bottom.set_ylabel("PSC $a$")
     bottom.set_xlabel("time (steps)")
     bottom.text(len(t) - 0.7, gate + 0.02, r"gate $\theta_s/4$", color=style.PURPLE, ha="right", fontsize=style.SMALL)

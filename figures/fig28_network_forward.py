@@ -82,7 +82,7 @@ def plot(out_dir: Path) -> Path:
         axes[LAYERS[-1]].set_xlabel("time (steps)")
         axes["scale"].axis("off")
         bar = page.figure.colorbar(image, cax=axes["scale"].inset_axes((0.1, 0.25, 0.12, 0.6)))
-        bar.set_label("PSC $a$ of a neuron (1/step)")
+        bar.set_label("PSC $a$ of a neuron")
         axes["scale"].text(0.1, 0.12, "■ spike", color=style.SPIKE, fontsize=style.SMALL, va="center")
         _draw_sum(axes["sum"], layers[LAYERS[-1]][1].sum(axis=0))
     return page.path

@@ -67,7 +67,7 @@ def plot(out_dir: Path) -> Path:
         right.plot(data["twice"], ranks, "o", color=TWICE, label="target filtered twice (released code)")
         right.plot(data["once"], ranks, "D", color=ONCE, markerfacecolor="none", label="target filtered once")
         right.set_xlim(-0.012, NOTES_END + 0.012)
-        right.set_xlabel(r"kernel loss $L$ of the train's PSC (1/step$^2$)")
+        right.set_xlabel(r"kernel loss $L$ of the train's PSC")
         style.panel_label(right, "its loss")
         right.legend(
             loc="center right", bbox_to_anchor=(NOTES_END, LEGEND_RANK), bbox_transform=right.transData, frameon=True

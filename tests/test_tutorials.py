@@ -287,6 +287,60 @@ def test_index_names_functions_that_exist() -> None:
             target = getattr(target, attribute)
 
 
+EXPONENTS = {"1": 0, "membrane": 1, "1/membrane": -1}  # of the only unit that the notation's table has
+
+
+def in_units_of(membrane: float) -> dict[str, np.ndarray]:
+    """The notation's quantities of one layer whose V, weights, clip and surrogate width are given in a unit."""
+    neuron = tr.NeuronParameters(tau_m=5.0, tau_s=3.0, threshold=membrane)
+    rule = tr.GradientRule(inverse_rise_clip=8.0 / membrane, surrogate_width=0.2 * membrane)
+    rng = np.random.default_rng(2)
+    W = membrane * rng.normal(0.4, 0.5, (3, 6))
+    I = tr.psc_filter((rng.random((12, 2, 6)) < 0.5) * 1.0, neuron) @ W.T
+    trace = tr.lif_forward(I, neuron)
+    d = tr.psc_filter((rng.random((12, 2, 3)) < 0.3) * 1.0, neuron)
+    loss, g = tr.losses.van_rossum(trace.a, d)
+    phi1, phi2 = tr.reference.dependency_parts(trace, neuron, rule)
+    v = trace.u * (1.0 - trace.s)
+    du = trace.u - np.concatenate([np.zeros_like(v[:1]), v[:-1]])
+    psi = [tr.terms.firing_time_by_membrane(rise, rule.inverse_rise_clip) for rise in du[trace.s == 1.0]]
+    return {
+        "\\theta_m": neuron.theta_m,
+        "\\theta_s": neuron.theta_s,
+        "V": neuron.threshold,
+        "s": trace.s,
+        "a": trace.a,
+        "\\epsilon": tr.terms.psc_kernel(2, neuron.theta_s),
+        "W": W,
+        "I": I,
+        "u": trace.u,
+        "v": v,
+        "\\nu": tr.srm.eta(trace, neuron),
+        "du": du,
+        "L": loss,
+        "d": d,
+        "g": g,
+        "G": tr.psc_filter_adjoint(g, neuron),
+        "\\delta": tr.tsslbp_backward(g, trace, neuron, rule),
+        "\\phi(t_k, t_m)": phi1 + phi2,
+        "\\phi_1": phi1,
+        "\\phi_2": phi2,
+        "\\psi": np.array(psi),
+    }
+
+
+def test_units_of_the_notation_balance() -> None:
+    """With a membrane unit 4 times as small every quantity is larger by the power of 4 that the table says, exactly."""
+    table = INDEX.read_text().split("## Notation")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines() if row.startswith("| $")]
+    unit = {symbol: row[3] for row in rows for symbol in re.findall(r"\$(.+?)\$", row[0])}
+    one, four = in_units_of(1.0), in_units_of(4.0)
+    assert set(unit) - set(one) == {"t", "T", "\\tau_m", "\\tau_s", "t_m", "t_p", "t_k"}  # times, and given as numbers
+    for symbol, value in one.items():
+        assert np.any(value), symbol
+        assert np.array_equal(four[symbol], value * 4.0 ** EXPONENTS[unit[symbol]]), symbol
+
+
 def test_index_answers_every_question_with_a_link_to_a_section() -> None:
     section = INDEX.read_text().split("## The reader who asked")[1].split("\n## ")[0]
     answers = [row for row in section.splitlines() if row.startswith("| ")][1:]

@@ -123,7 +123,7 @@ class Explorer:
                 strict=True,
             )
         )
-        for name, label in (("psc", "PSC (1/step)"), ("u", "membrane"), ("s", "spikes")):
+        for name, label in (("psc", "PSC"), ("u", "membrane"), ("s", "spikes")):
             axes[name].set(ylabel=label, xlim=(-0.5, N_STEPS - 0.5))
             axes[name].tick_params(labelbottom=name == "s")
         axes["s"].set(xlabel="time (steps)", ylim=(0.0, 2.0), yticks=[])
