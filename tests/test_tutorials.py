@@ -20,7 +20,6 @@ import pytest
 import threadpoolctl
 
 import tsslbp_ref as tr
-from tsslbp_ref.engine import fast_fourier
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"
@@ -175,11 +174,7 @@ def compiled_loops() -> None:
         for x in (np.ones((1, 1, 4, 4)), events):
             _, gradients = network.loss_and_gradients(x, [0])
         tr.optim.AdamW(network.weights).step(gradients)
-        by_frequency = fast_fourier.Convolution((1, 4, 4), n_filters=1, kernel_size=2, padding=0)
-        x, W, delta = (np.ones(shape, dtype) for shape in ((1, 1, 4, 4), (1, 1, 2, 2), (1, 1, 3, 3)))
-        by_frequency.forward(x, W, np.empty_like(delta))
-        by_frequency.backward(delta, x, W, np.empty_like(x))
-    for spec in ("3", "3-3"):  # whole steps are compiled by the number of layers, and take the longest
+    for spec in ("3", "3-3"):  # a chain of dense layers is compiled by its length
         fully_connected = tr.Network.from_spec(spec, (2,), 2, 3, dtype="float64", n_threads=1)
         fully_connected.loss_and_gradients(np.ones((1, 2)), [0])
     tr.exact.simulate([np.ones((1, 1))], [np.array([1.0])], 5.0, 3.0, 1.0, 10.0, [np.array([2.0])])
