@@ -46,15 +46,19 @@ class Constants(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A checked network. A layer without delays has None; tau_s[k] is that of the PSC that feeds layer k."""
+    """A checked network: delays are (out, in) or (1, in); tau_s[k] is that of the PSC that feeds layer k."""
 
     weights: list[FloatArray]
-    delays: list[FloatArray | None]
+    delays: list[FloatArray]
     tau_m: Constants
     tau_s: FloatArray
     one_tau_s: bool
     threshold: Constants
     duration: float
+
+    def constants(self, layer: int) -> tuple[float, FloatArray, float, FloatArray]:
+        """Return T, tau_m, tau_s and threshold of a layer of weights, as `kernels` takes them."""
+        return self.duration, self.tau_m.values[layer], float(self.tau_s[layer]), self.threshold.values[layer]
 
     @property
     def fires(self) -> bool:
@@ -180,14 +184,14 @@ def _tau_s(value: Constant, n_layers: int) -> FloatArray:
     return np.array([checks.real_number(f"tau_s[{k}]", entry, above=0.0) for k, entry in enumerate(entries)])
 
 
-def _delays(value: Sequence[npt.ArrayLike] | None, weights: list[FloatArray]) -> list[FloatArray | None]:
-    """Return one array of delays a layer, in the shape of its weights, at least 0; None where there are none."""
+def _delays(value: Sequence[npt.ArrayLike] | None, weights: list[FloatArray]) -> list[FloatArray]:
+    """Return the delays of each layer, at least 0: (out, in), or (1, in) where all its neurons have the same."""
     if value is None:
-        return [None] * len(weights)
+        return [np.zeros((1, w.shape[1])) for w in weights]
     arrays = checks.listed("delays", value)
     if len(arrays) != len(weights):
         raise ValueError(f"delays must hold one array a layer of weights, {len(weights)}, got {len(arrays)}")
-    checked: list[FloatArray | None] = []
+    checked: list[FloatArray] = []
     for layer, (given, w) in enumerate(zip(arrays, weights, strict=True)):
         name = f"delays[{layer}]"
         array = np.ascontiguousarray(checks.finite_array(name, given, dtype=np.float64))
@@ -195,5 +199,5 @@ def _delays(value: Sequence[npt.ArrayLike] | None, weights: list[FloatArray]) ->
             raise ValueError(f"{name} must have the shape of weights[{layer}], {w.shape}, got {array.shape}")
         if array.min() < 0.0:
             raise ValueError(f"{name} must be at least 0, got {array.min():g}")
-        checked.append(array)
+        checked.append(array if np.any(array != array[0]) else array[:1])
     return checked

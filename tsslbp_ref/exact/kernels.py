@@ -3,9 +3,9 @@
 The compiled part of the model. `tsslbp_ref.exact` checks the arguments and is what users call. The equations are
 derived in ``docs/derivations/exact-gradient.md``; its section numbers are given below. Times are in ms.
 
-The spikes that arrive at a layer of `out` neurons are three arrays of shape (rows, events), each row in order of time:
-their times, their source neurons, and their positions when neuron follows neuron. One row serves all neurons, unless
-the delays of two neurons differ; then there is one row a neuron.
+A layer is swept for a batch of samples. Spikes are flat arrays, sample after sample and in it neuron after neuron;
+`offsets` (samples, neurons + 1) says where those of each neuron begin, and where those of the last one end. Delays are
+(out, in), or (1, in) where all neurons of the layer have the same.
 """
 
 from __future__ import annotations
@@ -41,6 +41,29 @@ def with_room(found: FloatArray, count: int) -> FloatArray:
         for column in range(found.shape[1]):
             grown[row, column] = found[row, column]
     return grown
+
+
+@compiled
+def arrivals(
+    times: FloatArray, offsets: IntegerArray, delays: FloatArray
+) -> tuple[FloatArray, IntegerArray, IntegerArray]:
+    """Return times, source neurons and positions in `times` of one sample's spikes, in the order in which they arrive.
+
+    offsets: (in + 1,). Each result has one row for each row of the delays, (rows, events); at equal times the lower
+    neuron comes first.
+    """
+    first, n_events = offsets[0], offsets[-1] - offsets[0]
+    source = np.empty(n_events, dtype=np.int64)
+    for j in range(offsets.size - 1):
+        source[offsets[j] - first : offsets[j + 1] - first] = j
+    at = np.empty((delays.shape[0], n_events))
+    sources = np.empty((delays.shape[0], n_events), dtype=np.int64)
+    positions = np.empty((delays.shape[0], n_events), dtype=np.int64)
+    for row in range(delays.shape[0]):
+        arrives = times[first : offsets[-1]] + delays[row][source]
+        order = np.argsort(arrives, kind="mergesort")  # which is stable
+        at[row], sources[row], positions[row] = arrives[order], source[order], order + first
+    return at, sources, positions
 
 
 @compiled
@@ -121,42 +144,47 @@ def neuron_spikes(
 @compiled
 def layer_spikes(
     weights: FloatArray,
-    event_times: FloatArray,
-    event_sources: IntegerArray,
+    times: FloatArray,
+    offsets: IntegerArray,
+    delays: FloatArray,
     duration: float,
     tau_m: FloatArray,
     tau_s: float,
     threshold: FloatArray,
-    limit: int,
+    limits: IntegerArray,
 ) -> tuple[FloatArray, IntegerArray, FloatArray, int]:
-    """Return (rows of `neuron_spikes`, first row of each neuron (out + 1,), highest peaks (out, 4), status).
+    """Return (rows of `neuron_spikes`, their offsets (samples, out + 1), peaks (samples, out, 4), status).
 
-    tau_m and threshold: (out,). The array of rows has more rows than spikes; the last entry of the first rows is the
-    number of spikes.
+    tau_m and threshold: (out,). `limits` (samples,) bounds the number of spikes of each sample.
     """
+    n_samples, n_out = offsets.shape[0], weights.shape[0]
     found = np.empty((FIRST_CAPACITY, 3))
-    offsets = np.zeros(weights.shape[0] + 1, dtype=np.int64)
-    peaks = np.zeros((weights.shape[0], 4))
+    found_offsets = np.zeros((n_samples, n_out + 1), dtype=np.int64)
+    peaks = np.zeros((n_samples, n_out, 4))
     count = 0
-    for i in range(weights.shape[0]):
-        row = i if event_times.shape[0] > 1 else 0
-        found, count, status = neuron_spikes(
-            weights[i],
-            event_times[row],
-            event_sources[row],
-            duration,
-            tau_m[i],
-            tau_s,
-            threshold[i],
-            found,
-            count,
-            limit,
-            peaks[i],
-        )
-        if status != COMPLETE:
-            return found, offsets, peaks, status
-        offsets[i + 1] = count
-    return found, offsets, peaks, COMPLETE
+    for sample in range(n_samples):
+        at, sources, _ = arrivals(times, offsets[sample], delays)
+        found_offsets[sample, 0] = count
+        limit = count + limits[sample]
+        for i in range(n_out):
+            row = i if delays.shape[0] > 1 else 0
+            found, count, status = neuron_spikes(
+                weights[i],
+                at[row],
+                sources[row],
+                duration,
+                tau_m[i],
+                tau_s,
+                threshold[i],
+                found,
+                count,
+                limit,
+                peaks[sample, i],
+            )
+            if status != COMPLETE:
+                return found[:count], found_offsets, peaks, status
+            found_offsets[sample, i + 1] = count
+    return found[:count].copy(), found_offsets, peaks, COMPLETE
 
 
 # ---------------------------------------------------------------- backward: the adjoint (sections 4, 5 and 7)
@@ -234,11 +262,11 @@ def neuron_events(
 @compiled
 def layer_adjoint(
     weights: FloatArray,
-    event_times: FloatArray,
-    event_sources: IntegerArray,
-    event_positions: IntegerArray,
-    spikes: FloatArray,
+    times: FloatArray,
     offsets: IntegerArray,
+    delays: FloatArray,
+    spikes: FloatArray,
+    spike_offsets: IntegerArray,
     peaks: FloatArray,
     dL_dt: FloatArray,
     dL_dpeak: FloatArray,
@@ -250,8 +278,9 @@ def layer_adjoint(
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, float]:
     """Return dL/dW, dL/ddelay (out, in), dL/dt of every input spike, dL/dtau_m, dL/dthreshold (out,) and dL/dtau_s.
 
-    `dL_dt` holds dL/dt of this layer's spikes and `dL_dpeak` (out,) dL/d(highest membrane), for neurons that are
-    silent. A slope below `smallest_slope` (out,) counts as that: such a spike grazes the threshold. With
+    All but dL/dt are sums over the samples. `spikes`, `spike_offsets` and `peaks` are what `layer_spikes` returned.
+    `dL_dt` holds dL/dt of this layer's spikes and `dL_dpeak` (samples, out) dL/d(highest membrane), for neurons that
+    are silent. A slope below `smallest_slope` (out,) counts as that: such a spike grazes the threshold. With
         R(t) = integral over x in [t, duration] of exp(-(x-t)/tau_s) P_u(x),
         S(t) = integral over x in [t, duration] of (x-t) exp(-(x-t)/tau_s) P_u(x),
     which are continuous at the own spikes, and D_ij = W_ij (R_i/tau_s - P_u,i) / (tau_m tau_s) at an arrival of j:
@@ -263,35 +292,36 @@ def layer_adjoint(
     moves the height: D gets u'- dL/d(peak).
     """
     gradient, dL_ddelay = np.zeros_like(weights), np.zeros_like(weights)
-    event_gradient = np.zeros(event_times.shape[1])
+    event_gradient = np.zeros(times.size)
     dL_dtau_m, dL_dV, dL_dtau_s = np.zeros(weights.shape[0]), np.zeros(weights.shape[0]), 0.0
-    for i in range(weights.shape[0]):
-        row = i if event_times.shape[0] > 1 else 0
-        own = spikes[offsets[i] : offsets[i + 1]]
-        kinds, states = neuron_events(
-            weights[i], event_times[row], event_sources[row], own, peaks[i], duration, tau_m[i], tau_s
-        )
-        scale = 1.0 / (tau_m[i] * tau_s)
-        t, P_u, R, S = duration, 0.0, 0.0, 0.0
-        for event in range(kinds.shape[0] - 1, -1, -1):
-            kind, number = kinds[event]
-            time, u, I = states[event]
-            P_u, R, S, share = adjoint_backward(t - time, u, I, P_u, R, S, tau_m[i], tau_s)
-            dL_dtau_m[i] += share
-            t = time
-            if kind == SPIKE:
-                slope = max(own[number, SLOPE], smallest_slope[i])
-                P_u = adjoint_before_spike(P_u, dL_dt[offsets[i] + number], slope, threshold[i], tau_m[i])
-                dL_dV[i] -= P_u
-            elif kind == PEAK:
-                P_u += dL_dpeak[i]
-            elif kind == ARRIVAL:
-                j = event_sources[row, number]
-                D = weights[i, j] * (R / tau_s - P_u) * scale
-                if number == peaks[i, PEAK_ARRIVED]:
-                    D += peaks[i, PEAK_SLOPE] * dL_dpeak[i]
-                gradient[i, j] += R * scale
-                dL_ddelay[i, j] += D
-                event_gradient[event_positions[row, number]] += D
-                dL_dtau_s += weights[i, j] * (S / tau_s - R) * scale / tau_s
+    for sample in range(offsets.shape[0]):
+        at, sources, positions = arrivals(times, offsets[sample], delays)
+        for i in range(weights.shape[0]):
+            row = i if delays.shape[0] > 1 else 0
+            first = spike_offsets[sample, i]
+            own, peak, by_peak = spikes[first : spike_offsets[sample, i + 1]], peaks[sample, i], dL_dpeak[sample, i]
+            kinds, states = neuron_events(weights[i], at[row], sources[row], own, peak, duration, tau_m[i], tau_s)
+            scale = 1.0 / (tau_m[i] * tau_s)
+            t, P_u, R, S = duration, 0.0, 0.0, 0.0
+            for event in range(kinds.shape[0] - 1, -1, -1):
+                kind, number = kinds[event]
+                time, u, I = states[event]
+                P_u, R, S, share = adjoint_backward(t - time, u, I, P_u, R, S, tau_m[i], tau_s)
+                dL_dtau_m[i] += share
+                t = time
+                if kind == SPIKE:
+                    slope = max(own[number, SLOPE], smallest_slope[i])
+                    P_u = adjoint_before_spike(P_u, dL_dt[first + number], slope, threshold[i], tau_m[i])
+                    dL_dV[i] -= P_u
+                elif kind == PEAK:
+                    P_u += by_peak
+                elif kind == ARRIVAL:
+                    j = sources[row, number]
+                    D = weights[i, j] * (R / tau_s - P_u) * scale
+                    if number == peak[PEAK_ARRIVED]:
+                        D += peak[PEAK_SLOPE] * by_peak
+                    gradient[i, j] += R * scale
+                    dL_ddelay[i, j] += D
+                    event_gradient[positions[row, number]] += D
+                    dL_dtau_s += weights[i, j] * (S / tau_s - R) * scale / tau_s
     return gradient, dL_ddelay, event_gradient, dL_dtau_m, dL_dV, dL_dtau_s

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tsslbp_ref.exact.closed_forms import decay_moment
-from tsslbp_ref.exact.kernels import FloatArray
+from tsslbp_ref.exact.kernels import FloatArray, IntegerArray
 from tsslbp_ref.jit import compiled
 
 
@@ -71,3 +71,48 @@ def first_spike_loss(times: FloatArray, label: int, tau0: float, tau1: float, al
     derivatives = -by_score / tau0
     derivatives[label] += alpha / tau1 * math.exp(times[label] / tau1)
     return loss + alpha * math.expm1(times[label] / tau1), derivatives
+
+
+@compiled
+def first_spike_losses(
+    times: FloatArray,
+    offsets: IntegerArray,
+    highest: FloatArray,
+    labels: IntegerArray,
+    threshold: FloatArray,
+    duration: float,
+    tau0: float,
+    tau1: float,
+    alpha: float,
+    silent_weight: float,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the losses (samples,), dL/dt of all output spikes and dL/d(highest membrane) (samples, n_out) of a batch.
+
+    times, offsets: the output spikes as `kernels.layer_spikes` has them; highest: (samples, n_out). With a
+    `silent_weight` of beta >= 0 a sample whose labelled output is silent has L = beta (V - highest membrane) instead.
+    """
+    n_samples, n_out = highest.shape
+    losses, dL_dt, dL_dpeak = np.empty(n_samples), np.zeros(times.size), np.zeros((n_samples, n_out))
+    first = np.empty(n_out)
+    for sample in range(n_samples):
+        y, start = labels[sample], offsets[sample]
+        if silent_weight >= 0.0 and start[y] == start[y + 1]:
+            losses[sample] = silent_weight * (threshold[y] - highest[sample, y])
+            dL_dpeak[sample, y] = -silent_weight
+            continue
+        for i in range(n_out):
+            first[i] = times[start[i]] if start[i] < start[i + 1] else duration
+        losses[sample], by_first = first_spike_loss(first, y, tau0, tau1, alpha)
+        for i in range(n_out):
+            if start[i] < start[i + 1]:
+                dL_dt[start[i]] = by_first[i]
+    return losses, dL_dt, dL_dpeak
+
+
+@compiled
+def peak_losses(highest: FloatArray, labels: IntegerArray) -> tuple[FloatArray, FloatArray]:
+    """Return L = -log softmax(highest)[label] (samples,) and dL/dhighest (samples, n_out) of a batch."""
+    losses, derivatives = np.empty(len(labels)), np.empty_like(highest)
+    for sample in range(len(labels)):
+        losses[sample], derivatives[sample] = cross_entropy(highest[sample], labels[sample])
+    return losses, derivatives

@@ -75,8 +75,8 @@ class FirstSpike:
 
     Parameters
     ----------
-    label : int
-        The output neuron that should fire first.
+    label : int or None
+        The output neuron that should fire first; None for `loss_and_gradients`, which has a label for each sample.
     tau0, tau1 : float
         In ms, positive: how sharply the classes are told apart, and how steeply late spikes cost.
     alpha : float
@@ -88,13 +88,13 @@ class FirstSpike:
     A silent output has t_i = T, which is fixed: no derivative reaches it. Source: Wunderlich and Pehle (2021).
     """
 
-    label: int
+    label: int | None
     tau0: float
     tau1: float
     alpha: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "label", checks.positive_integer("label", self.label, minimum=0))
+        object.__setattr__(self, "label", _checked_label(self.label))
         for name in ("tau0", "tau1"):
             object.__setattr__(self, name, checks.real_number(name, getattr(self, name), above=0.0))
         object.__setattr__(self, "alpha", checks.real_number("alpha", self.alpha, minimum=0.0))
@@ -102,14 +102,15 @@ class FirstSpike:
     def check(self, n_out: int, duration: float, *, fires: bool) -> None:
         """Raise an error if the loss does not fit a network of `n_out` output neurons."""
         _needs_spikes(self, fires=fires)
-        _needs_output(self.label, n_out)
+        _label_among(self.label, n_out)
 
     def value_and_derivatives(
         self, spike_times: list[FloatArray], highest: FloatArray, duration: float
     ) -> LossDerivatives:
         """Return L and its derivatives by the first spike times; later spikes have derivative 0."""
+        label = _label_among(self.label, len(spike_times))
         first = np.array([times[0] if times.size else duration for times in spike_times])
-        value, by_first = loss_kernels.first_spike_loss(first, self.label, self.tau0, self.tau1, self.alpha)
+        value, by_first = loss_kernels.first_spike_loss(first, label, self.tau0, self.tau1, self.alpha)
         by_time = [np.zeros(times.size) for times in spike_times]
         for derivatives, by_own in zip(by_time, by_first, strict=True):
             derivatives[:1] = by_own
@@ -124,8 +125,9 @@ class Peak:
 
     Parameters
     ----------
-    label : int
-        The output neuron whose membrane should reach highest.
+    label : int or None
+        The output neuron whose membrane should reach highest; None for `loss_and_gradients`, which has a label for each
+        sample.
 
     Notes
     -----
@@ -134,22 +136,22 @@ class Peak:
     own observation.
     """
 
-    label: int
+    label: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "label", checks.positive_integer("label", self.label, minimum=0))
+        object.__setattr__(self, "label", _checked_label(self.label))
 
     def check(self, n_out: int, duration: float, *, fires: bool) -> None:
         """Raise an error if the loss does not fit a network of `n_out` output neurons."""
         if fires:
             raise ValueError("Peak needs a readout that never fires: give None as the last layer's threshold")
-        _needs_output(self.label, n_out)
+        _label_among(self.label, n_out)
 
     def value_and_derivatives(
         self, spike_times: list[FloatArray], highest: FloatArray, duration: float
     ) -> LossDerivatives:
         """Return L and its derivatives by the highest membranes."""
-        value, by_peak = loss_kernels.cross_entropy(highest, self.label)
+        value, by_peak = loss_kernels.cross_entropy(highest, _label_among(self.label, len(highest)))
         return LossDerivatives(value, [np.empty(0) for _ in spike_times], by_peak, math.nan)
 
 
@@ -177,6 +179,12 @@ def _needs_spikes(loss: Loss, *, fires: bool) -> None:
         raise ValueError(f"{type(loss).__name__} needs outputs that fire, and the last threshold is None")
 
 
-def _needs_output(label: int, n_out: int) -> None:
-    if label >= n_out:
+def _checked_label(label: int | None) -> int | None:
+    return None if label is None else checks.positive_integer("label", label, minimum=0)
+
+
+def _label_among(label: int | None, n_out: int) -> int:
+    """Return the label of a loss of one sample, one of `n_out` outputs."""
+    if label is None or label >= n_out:
         raise ValueError(f"label must be one of the {n_out} outputs, 0 .. {n_out - 1}, got {label}")
+    return label

@@ -30,6 +30,7 @@ Conventions, where the model leaves something open:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -97,32 +98,35 @@ class ExactResult:
     gradients_by: dict[str, Any] = field(default_factory=dict)
 
 
-class _Arrivals(NamedTuple):
-    """The spikes that arrive at a layer, (rows, events), as `kernels` has them."""
+class Trains(NamedTuple):
+    """Spikes of a batch of samples: flat times, and offsets (samples, neurons + 1); see `kernels`."""
 
     times: FloatArray
-    sources: IntegerArray
-    positions: IntegerArray
+    offsets: IntegerArray
 
 
-class _Layer(NamedTuple):
-    """One simulated layer: what it received, its spikes (rows of `kernels.neuron_spikes`) and its highest peaks."""
+class Layer(NamedTuple):
+    """One simulated layer of a batch: spikes (rows of `kernels.neuron_spikes`), their offsets, highest peaks."""
 
-    arrivals: _Arrivals
     spikes: FloatArray
     offsets: IntegerArray
     peaks: FloatArray
 
-    def spike_times(self) -> list[FloatArray]:
-        return [
-            self.spikes[first:stop, 0].copy() for first, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True)
-        ]
+    @property
+    def trains(self) -> Trains:
+        """The spikes as what the next layer receives."""
+        return Trains(np.ascontiguousarray(self.spikes[:, kernels.TIME]), self.offsets)
+
+    def spike_times(self, sample: int = 0) -> list[FloatArray]:
+        """The spike times of each neuron, of one sample."""
+        return [self.spikes[a:b, kernels.TIME].copy() for a, b in itertools.pairwise(self.offsets[sample])]
 
     def highest_membrane(self, threshold: FloatArray) -> FloatArray:
-        return np.where(np.diff(self.offsets) > 0, threshold, self.peaks[:, kernels.HEIGHT])
+        """(samples, n): the highest peak; the threshold where the neuron fired."""
+        return np.where(np.diff(self.offsets, axis=1) > 0, threshold, self.peaks[:, :, kernels.HEIGHT])
 
 
-class _LayerGradients(NamedTuple):
+class LayerGradients(NamedTuple):
     """What `kernels.layer_adjoint` returns."""
 
     weights: FloatArray
@@ -205,14 +209,14 @@ def simulate(
     0.018124
     """
     model = arguments.checked_model(weights, tau_m, tau_s, threshold, duration, delays)
-    trains = arguments.checked_trains("input_spikes", input_spikes, model.duration, model.weights[0].shape[1])
+    inputs = arguments.checked_trains("input_spikes", input_spikes, model.duration, model.weights[0].shape[1])
     chosen = _chosen_loss(loss, desired_spikes, tau_loss, model)
-    max_events = checks.positive_integer("max_events", max_events)
-    layers = _simulate_layers(model, trains, max_events)
+    trains = Trains(np.concatenate(inputs), np.cumsum([0, *(train.size for train in inputs)])[None])
+    layers = simulate_layers(model, trains, checks.positive_integer("max_events", max_events))
     spike_times = [layer.spike_times() for layer in layers]
-    highest = [layer.highest_membrane(V) for layer, V in zip(layers, model.threshold.values, strict=True)]
+    highest = [layer.highest_membrane(V)[0] for layer, V in zip(layers, model.threshold.values, strict=True)]
     slopes = [float(layer.spikes[:, kernels.SLOPE].min()) for layer in layers if len(layer.spikes)]
-    margins = [V - layer.peaks[:, kernels.HEIGHT] for layer, V in zip(layers, model.threshold.values, strict=True)]
+    margins = [V - layer.peaks[0, :, kernels.HEIGHT] for layer, V in zip(layers, model.threshold.values, strict=True)]
     gradients: list[FloatArray] = []
     gradients_by: dict[str, Any] = {}
     value = math.nan
@@ -227,7 +231,7 @@ def simulate(
         gradients=gradients,
         smallest_crossing_slope=min(slopes, default=math.inf),
         smallest_peak_margin=min(float(margin.min()) for margin in margins),
-        smallest_event_gap=_smallest_event_gap(layers, chosen),
+        smallest_event_gap=_smallest_event_gap(model, layers, trains, chosen),
         highest_membrane=highest,
         gradients_by=gradients_by,
     )
@@ -284,75 +288,77 @@ def _chosen_loss(
     return loss
 
 
-def _arrivals(trains: list[FloatArray], delays: FloatArray | None) -> _Arrivals:
-    """Put the spikes of all neurons in the order in which they arrive; at equal times the lower neuron comes first.
+def simulate_layers(model: Model, trains: Trains, max_events: int) -> list[Layer]:
+    """Simulate a batch layer after layer: without feedback, a layer's input is known once the layer below is.
 
-    One row serves all neurons of the layer if they see the same delays.
+    `max_events` bounds the spikes of all layers together, for each sample.
     """
-    times = np.concatenate(trains)
-    sources = np.repeat(np.arange(len(trains), dtype=np.int64), [train.size for train in trains])
-    at = times[None] if delays is None else times + (delays if np.any(delays != delays[0]) else delays[:1])[:, sources]
-    order = np.argsort(at, axis=1, kind="stable").astype(np.int64)
-    return _Arrivals(np.take_along_axis(at, order, axis=1), sources[order], order)
-
-
-def _simulate_layers(model: Model, trains: list[FloatArray], max_events: int) -> list[_Layer]:
-    """Simulate layer after layer: without feedback, a layer's input is known once the layer below is."""
-    layers: list[_Layer] = []
-    budget = max_events
+    layers: list[Layer] = []
+    budget = np.full(len(trains.offsets), max_events)
     for number, w in enumerate(model.weights):
-        tau_m, tau_s, threshold = model.tau_m.values[number], model.tau_s[number], model.threshold.values[number]
-        arrivals = _arrivals(trains, model.delays[number])
-        found, offsets, peaks, status = kernels.layer_spikes(
-            w, arrivals.times, arrivals.sources, model.duration, tau_m, tau_s, threshold, budget
-        )
+        found = kernels.layer_spikes(w, *trains, model.delays[number], *model.constants(number), budget)
+        *layer, status = found
         if status == kernels.TOO_MANY_SPIKES:
+            least = model.threshold.values[number].min()
             raise ValueError(
                 f"the network fires more than max_events = {max_events} spikes, reached in layer {number} (least "
-                f"threshold {threshold.min():g}): a neuron fires every tau_m V/I ms or so, without bound as V goes to 0"
+                f"threshold {least:g}): a neuron fires every tau_m V/I ms or so, without bound as V goes to 0"
             )
         if status == kernels.NOT_FINITE:
             raise ValueError(
                 f"a membrane of layer {number} overflowed: weights[{number}] too large for tau_m and tau_s"
             )
-        layers.append(_Layer(arrivals, found[: offsets[-1]].copy(), offsets, peaks))
-        trains = layers[-1].spike_times()
-        budget -= int(offsets[-1])
+        layers.append(Layer(*layer))
+        trains = layers[-1].trains
+        budget -= trains.offsets[:, -1] - trains.offsets[:, 0]
     return layers
 
 
-def _gradients(
-    model: Model, layers: list[_Layer], trains: list[FloatArray], derivatives: LossDerivatives
-) -> tuple[list[FloatArray], dict[str, Any]]:
-    """Walk from the last layer to the first and return dL/dW, and the derivatives by everything else."""
-    by_layer: list[_LayerGradients] = []
-    dL_dt, dL_dpeak = np.concatenate(derivatives.by_time), derivatives.by_peak
+def layer_gradients(
+    model: Model, layers: list[Layer], trains: Trains, dL_dt: FloatArray, dL_dpeak: list[FloatArray]
+) -> list[LayerGradients]:
+    """Walk from the last layer to the first, a batch at a time.
+
+    `dL_dt` belongs to the last layer's spikes, `dL_dpeak` holds an array (samples, n) for each layer. A spike that
+    grazes the threshold counts with the least slope that is not rounding error.
+    """
+    found: list[LayerGradients] = []
     for number in range(len(layers) - 1, -1, -1):
-        layer, tau_m, threshold = layers[number], model.tau_m.values[number], model.threshold.values[number]
-        smallest = GRAZING_SLOPE * threshold / tau_m
-        _refuse_grazing(number, layer, smallest)
-        found = kernels.layer_adjoint(
+        below = layers[number - 1].trains if number else trains
+        duration, tau_m, tau_s, threshold = model.constants(number)
+        result = kernels.layer_adjoint(
             model.weights[number],
-            *layer.arrivals,
-            *layer[1:],
+            *below,
+            model.delays[number],
+            *layers[number],
             dL_dt,
-            dL_dpeak,
-            model.duration,
+            dL_dpeak[number],
+            duration,
             tau_m,
-            model.tau_s[number],
+            tau_s,
             threshold,
-            smallest,
+            GRAZING_SLOPE * threshold / tau_m,
         )
-        by_layer.insert(0, _LayerGradients(*found))
-        dL_dt = by_layer[0].event_times
-        dL_dpeak = np.zeros(model.weights[number].shape[1])
+        found.insert(0, LayerGradients(*result))
+        dL_dt = found[0].event_times
+    return found
+
+
+def _gradients(
+    model: Model, layers: list[Layer], trains: Trains, derivatives: LossDerivatives
+) -> tuple[list[FloatArray], dict[str, Any]]:
+    """Return dL/dW of each layer, and the derivatives by everything else, of a batch of one sample."""
+    for number, layer in enumerate(layers):
+        _refuse_grazing(number, layer, GRAZING_SLOPE * model.threshold.values[number] / model.tau_m.values[number])
+    by_peak = [np.zeros((1, len(w))) for w in model.weights[:-1]] + [derivatives.by_peak[None]]
+    by_layer = layer_gradients(model, layers, trains, np.concatenate(derivatives.by_time), by_peak)
     by_tau_s = np.array([layer.tau_s for layer in by_layer])
     gradients_by = {
         "tau_m": model.tau_m.shaped([layer.tau_m for layer in by_layer]),
         "threshold": model.threshold.shaped([layer.threshold for layer in by_layer]),
         "tau_s": float(by_tau_s.sum()) if model.one_tau_s else by_tau_s,
         "delays": [layer.delays for layer in by_layer],
-        "input_times": np.split(dL_dt, np.cumsum([train.size for train in trains])[:-1]),
+        "input_times": np.split(by_layer[0].event_times, trains.offsets[0, 1:-1]),
         "output_times": derivatives.by_time,
     }
     if not math.isnan(derivatives.by_tau):
@@ -360,9 +366,9 @@ def _gradients(
     return [layer.weights for layer in by_layer], gradients_by
 
 
-def _refuse_grazing(number: int, layer: _Layer, smallest: FloatArray) -> None:
+def _refuse_grazing(number: int, layer: Layer, smallest: FloatArray) -> None:
     """Raise ``ValueError`` if a spike's slope is zero to rounding: its time has no derivative."""
-    neurons = np.repeat(np.arange(smallest.size), np.diff(layer.offsets))
+    neurons = np.repeat(np.arange(smallest.size), np.diff(layer.offsets[0]))
     grazing = np.flatnonzero(~(layer.spikes[:, kernels.SLOPE] > smallest[neurons]))
     if grazing.size:
         time, slope, _ = layer.spikes[grazing[0]]
@@ -372,15 +378,14 @@ def _refuse_grazing(number: int, layer: _Layer, smallest: FloatArray) -> None:
         )
 
 
-def _smallest_event_gap(layers: list[_Layer], loss: Loss | None) -> float:
+def _smallest_event_gap(model: Model, layers: list[Layer], trains: Trains, loss: Loss | None) -> float:
     """See `ExactResult.smallest_event_gap`."""
     gaps = [math.inf]
-    for layer in layers:
-        rows = layer.arrivals.times
-        if len(rows) == 1:
-            gaps.append(_smallest_distance(layer.spikes[:, kernels.TIME], rows[0]))
-        else:
-            gaps += [_smallest_distance(*pair) for pair in zip(layer.spike_times(), rows, strict=True)]
+    for layer, delays in zip(layers, model.delays, strict=True):
+        rows, _, _ = kernels.arrivals(trains.times, trains.offsets[0], delays)
+        own = [layer.spikes[:, kernels.TIME]] if len(rows) == 1 else layer.spike_times()
+        gaps += [_smallest_distance(*pair) for pair in zip(own, rows, strict=True)]
+        trains = layer.trains
     if isinstance(loss, VanRossum):
         desired = [np.asarray(times, dtype=np.float64) for times in loss.desired]
         gaps += [_smallest_distance(*pair) for pair in zip(layers[-1].spike_times(), desired, strict=True)]
