@@ -22,7 +22,8 @@ MAX_ROOT_STEPS = 200
 ROOT_TOLERANCE = 2.0 * np.finfo(np.float64).eps
 LINEAR_BELOW = 1e-8  # there 1 - y/2 is (1 - exp(-y))/y, and log(1 + y)/y, to rounding
 SERIES_BELOW = 0.5  # from there on the difference of E0 and exp(-y) loses less than three bits
-SERIES_TERMS = 16  # 0.5^16 / 16! is far below rounding
+# E1(y) = sum over k of (-y)^k / (k! (k + 2)); 0.5^15 / 15! is far below rounding.
+SERIES = np.array([(-1.0) ** k / (math.factorial(k) * (k + 2)) for k in range(15)])
 
 
 @compiled
@@ -32,15 +33,20 @@ def mean_decay(y: float) -> float:
 
 
 @compiled
-def decay_moment(y: float) -> float:
-    """E1(y) = integral over x in [0, 1] of x exp(-y x) = (E0(y) - exp(-y))/y,  y >= 0."""
+def moment_of_decay(y: float, mean: float) -> float:
+    """E1(y) = integral over x in [0, 1] of x exp(-y x) = (E0 - exp(-y))/y, from E0(y) = `mean`; exp(-y) = 1 - y E0."""
     if y >= SERIES_BELOW:
-        return (mean_decay(y) - math.exp(-y)) / y
-    term, total = 1.0, 0.0
-    for k in range(SERIES_TERMS):
-        total += term / (k + 2)
-        term *= -y / (k + 1)
+        return (mean - (1.0 - y * mean)) / y
+    total = 0.0
+    for k in range(SERIES.size - 1, -1, -1):
+        total = total * y + SERIES[k]
     return total
+
+
+@compiled
+def decay_moment(y: float) -> float:
+    """E1(y), see `moment_of_decay`."""
+    return moment_of_decay(y, mean_decay(y))
 
 
 @compiled
@@ -54,25 +60,48 @@ def exponential_overlap(t: float, tau_m: float, tau_s: float) -> float:
 
 
 @compiled
-def overlap_moments(t: float, tau_m: float, tau_s: float) -> tuple[float, float, float]:
+def decays(t: float, tau_m: float, tau_s: float) -> tuple[float, float, float]:
+    """Return exp(-t/tau_m), exp(-t/tau_s) and E0(|1/tau_s - 1/tau_m| t): all that moves a state on by t."""
+    mean = mean_decay(abs(tau_m - tau_s) / tau_m / tau_s * t)
+    return math.exp(-t / tau_m), math.exp(-t / tau_s), mean
+
+
+@compiled
+def overlap_moments(
+    t: float, tau_m: float, tau_s: float, decay_m: float, decay_s: float, mean: float
+) -> tuple[float, float, float]:
     """Return (K, K_m, K_s): the integral of `exponential_overlap`, and that with (t-x) and with x in the integrand.
 
-    K_m = tau_m^2 dK/dtau_m, K_s = tau_s^2 dK/dtau_s. With y = |1/tau_s - 1/tau_m| t, the time spent in the faster
-    exponential has the moment t^2 exp(-t/slower) E1(y), the time in the slower one t^2 exp(-t/slower) (E0(y) - E1(y)).
+    The last three arguments are the `decays`. K_m = tau_m^2 dK/dtau_m, K_s = tau_s^2 dK/dtau_s. With
+    y = |1/tau_s - 1/tau_m| t, the time spent in the faster exponential has the moment t^2 exp(-t/slower) E1(y), the
+    time in the slower one t^2 exp(-t/slower) (E0(y) - E1(y)).
     """
-    y = abs(tau_m - tau_s) / tau_m / tau_s * t
-    scale = t * math.exp(-t / max(tau_m, tau_s))
-    zeroth, first = mean_decay(y), decay_moment(y)
-    in_faster, in_slower = scale * t * first, scale * t * (zeroth - first)
+    first = moment_of_decay(abs(tau_m - tau_s) / tau_m / tau_s * t, mean)
+    scale = t * max(decay_m, decay_s)
+    in_faster, in_slower = scale * t * first, scale * t * (mean - first)
     if tau_m > tau_s:
-        return scale * zeroth, in_slower, in_faster
-    return scale * zeroth, in_faster, in_slower
+        return scale * mean, in_slower, in_faster
+    return scale * mean, in_faster, in_slower
 
 
 @compiled
 def membrane(t: float, u: float, I: float, tau_m: float, tau_s: float) -> float:
     """u(t) = u exp(-t/tau_m) + (I/tau_m) K(t),  u and I being membrane and weighted input at time 0."""
     return u * math.exp(-t / tau_m) + I / tau_m * exponential_overlap(t, tau_m, tau_s)
+
+
+@compiled
+def membrane_and_slope(t: float, u: float, I: float, tau_m: float, tau_s: float) -> tuple[float, float]:
+    """Return u(t) of `membrane` and u'(t) = (I exp(-t/tau_s) - u(t))/tau_m, from two exponentials.
+
+    The faster exponential is the slower one times 1 - y E0(y): its error is rounding beside the slower one.
+    """
+    y = abs(tau_m - tau_s) / tau_m / tau_s * t
+    slower, mean = math.exp(-t / max(tau_m, tau_s)), mean_decay(y)
+    faster = slower * (1.0 - y * mean)
+    decay_m, decay_s = (slower, faster) if tau_m > tau_s else (faster, slower)
+    u_t = u * decay_m + I / tau_m * t * slower * mean
+    return u_t, (I * decay_s - u_t) / tau_m
 
 
 @compiled
@@ -100,8 +129,8 @@ def root_on_rise(end: float, u: float, I: float, tau_m: float, tau_s: float, thr
     t = 0.5 * end
     step, previous_step = end, end
     for _ in range(MAX_ROOT_STEPS):
-        excess = membrane(t, u, I, tau_m, tau_s) - threshold
-        slope = (I * math.exp(-t / tau_s) - excess - threshold) / tau_m
+        u_t, slope = membrane_and_slope(t, u, I, tau_m, tau_s)
+        excess = u_t - threshold
         if excess > 0.0:
             high = t
         else:
@@ -141,7 +170,7 @@ def first_crossing(
     has_peak = top_time < end
     if not has_peak:
         top_time = end
-    top = membrane(top_time, u, I, tau_m, tau_s)
+    top, _ = membrane_and_slope(top_time, u, I, tau_m, tau_s)  # as `root_on_rise` sees it, to the last bit
     if top > threshold:
         return root_on_rise(top_time, u, I, tau_m, tau_s, threshold), 0.0, -math.inf
     return NO_CROSSING, top_time, top if has_peak else -math.inf

@@ -15,7 +15,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref.exact.closed_forms import first_crossing, membrane, overlap_moments
+from tsslbp_ref.exact.closed_forms import decays, first_crossing, overlap_moments
 from tsslbp_ref.jit import compiled
 
 FloatArray = npt.NDArray[np.float64]
@@ -123,8 +123,9 @@ def neuron_spikes(
             count += 1
             continue
         higher_peak(peak, top, t + top_time, arrived, 0.0)
-        u = membrane(end - t, u, I, tau_m, tau_s)
-        I *= math.exp(-(end - t) / tau_s)
+        decay_m, decay_s, mean = decays(end - t, tau_m, tau_s)
+        u = u * decay_m + I / tau_m * (end - t) * max(decay_m, decay_s) * mean
+        I *= decay_s
         slope_before = (I - u) / tau_m
         t = end
         if arrived < n_events:
@@ -198,15 +199,16 @@ def adjoint_before_spike(P_u: float, dL_dt: float, slope: float, threshold: floa
 
 @compiled
 def adjoint_backward(
-    t: float, u: float, I: float, P_u: float, R: float, S: float, tau_m: float, tau_s: float
+    state: FloatArray, P_u: float, R: float, S: float, tau_m: float, tau_s: float
 ) -> tuple[float, float, float, float]:
-    """Return (P_u, R, S, share of dL/dtau_m) a time t earlier, no event between; u and I are those of that time.
+    """Return (P_u, R, S, share of dL/dtau_m) at the start of a stretch without events, from those at its end.
 
+    `state` is a row of `neuron_events`: the stretch has the length t and starts at u and I.
     P_u(-t) = P_u exp(-t/tau_m),   R(-t) = R exp(-t/tau_s) + P_u K,   S(-t) = (S + t R) exp(-t/tau_s) + P_u K_s
     dL/dtau_m = -(1/tau_m) integral of P_u u' = -(P_u/tau_m^2) (I K - u t exp(-t/tau_m) - I K_m/tau_m) on the stretch.
     """
-    K, K_m, K_s = overlap_moments(t, tau_m, tau_s)
-    decay_m, decay_s = math.exp(-t / tau_m), math.exp(-t / tau_s)
+    u, I, t, decay_m, decay_s, mean = state
+    K, K_m, K_s = overlap_moments(t, tau_m, tau_s, decay_m, decay_s, mean)
     dL_dtau_m = -P_u / tau_m**2 * (I * K - u * t * decay_m - I * K_m / tau_m)
     return P_u * decay_m, R * decay_s + P_u * K, (S + t * R) * decay_s + P_u * K_s, dL_dtau_m
 
@@ -222,29 +224,37 @@ def neuron_events(
     tau_m: float,
     tau_s: float,
 ) -> tuple[IntegerArray, FloatArray]:
-    """Return kind and number (events, 2), and time, u and I just after (events, 3), of a neuron's events in order.
+    """Return kind and number (events, 2) of a neuron's events in order, and states (events, 6).
 
     The events are the start, the arrivals, the own spikes (rows of `neuron_spikes`), and the peak. The number of
-    arrived spikes, not the time, orders a spike or a peak and an arrival that coincide.
+    arrived spikes, not the time, orders a spike or a peak and an arrival that coincide. A state is u and I just after
+    the event, the time t until the next event or the end, and the `decays` over t.
     """
     n_arrivals = arrivals_before(event_times, duration)
     kinds = np.zeros((n_arrivals + spikes.shape[0] + 2, 2), dtype=np.int64)
-    states = np.zeros((kinds.shape[0], 3))
+    states = np.zeros((kinds.shape[0], 6))
     t, u, I = 0.0, 0.0, 0.0
-    event, spike, arrived, before_peak = 1, 0, 0, True
-    while event < kinds.shape[0]:
+    spike, arrived, before_peak = 0, 0, True
+    for event in range(1, kinds.shape[0] + 1):
         at_spike = spike < spikes.shape[0] and spikes[spike, ARRIVED] == arrived
         # A spike of the same stretch comes before a peak of it: after the peak the membrane only falls.
         at_peak = before_peak and not at_spike and peak[PEAK_ARRIVED] == arrived
-        kind, number = ARRIVAL, arrived
+        kind, number, time = ARRIVAL, arrived, duration
         if at_spike:
             kind, number, time = SPIKE, spike, spikes[spike, TIME]
         elif at_peak:
             kind, number, time = PEAK, 0, peak[PEAK_TIME]
-        else:
+        elif arrived < n_arrivals:
             time = event_times[arrived]
-        u = 0.0 if at_spike else membrane(time - t, u, I, tau_m, tau_s)
-        I *= math.exp(-(time - t) / tau_s)
+        wait = time - t
+        decay_m, decay_s, mean = decays(wait, tau_m, tau_s)
+        states[event - 1, 0], states[event - 1, 1], states[event - 1, 2] = u, I, wait
+        states[event - 1, 3], states[event - 1, 4], states[event - 1, 5] = decay_m, decay_s, mean
+        if event == kinds.shape[0]:
+            break
+        kinds[event, 0], kinds[event, 1] = kind, number
+        u = 0.0 if at_spike else u * decay_m + I / tau_m * wait * max(decay_m, decay_s) * mean
+        I *= decay_s
         if at_spike:
             spike += 1
         elif at_peak:
@@ -253,9 +263,6 @@ def neuron_events(
             I += weights[event_sources[arrived]] / tau_s
             arrived += 1
         t = time
-        kinds[event, 0], kinds[event, 1] = kind, number
-        states[event, 0], states[event, 1], states[event, 2] = t, u, I
-        event += 1
     return kinds, states
 
 
@@ -302,13 +309,11 @@ def layer_adjoint(
             own, peak, by_peak = spikes[first : spike_offsets[sample, i + 1]], peaks[sample, i], dL_dpeak[sample, i]
             kinds, states = neuron_events(weights[i], at[row], sources[row], own, peak, duration, tau_m[i], tau_s)
             scale = 1.0 / (tau_m[i] * tau_s)
-            t, P_u, R, S = duration, 0.0, 0.0, 0.0
+            P_u, R, S = 0.0, 0.0, 0.0
             for event in range(kinds.shape[0] - 1, -1, -1):
                 kind, number = kinds[event]
-                time, u, I = states[event]
-                P_u, R, S, share = adjoint_backward(t - time, u, I, P_u, R, S, tau_m[i], tau_s)
+                P_u, R, S, share = adjoint_backward(states[event], P_u, R, S, tau_m[i], tau_s)
                 dL_dtau_m[i] += share
-                t = time
                 if kind == SPIKE:
                     slope = max(own[number, SLOPE], smallest_slope[i])
                     P_u = adjoint_before_spike(P_u, dL_dt[first + number], slope, threshold[i], tau_m[i])
