@@ -207,11 +207,14 @@ def test_a_grazing_spike_has_no_gradient_but_a_time():
 
 
 def test_a_membrane_at_the_threshold_fires_if_it_goes_on_to_rise():
-    first_crossing = closed_forms.first_crossing
-    assert first_crossing(1.0, 1.0, 1.5, 10.0, 3.0, 1.0)[0] == 0.0
-    assert first_crossing(1.0, 1.0, 1.0, 10.0, 3.0, 1.0)[0] == closed_forms.NO_CROSSING
-    assert first_crossing(1.0, 1.0, 0.5, 10.0, 3.0, 1.0)[0] == closed_forms.NO_CROSSING
-    assert first_crossing(0.0, 1.0, 1.5, 10.0, 3.0, 1.0)[0] == closed_forms.NO_CROSSING
+    def wait(end, u, I):
+        u_end, I_end = closed_forms.membrane(end, u, I, 10.0, 3.0), I * math.exp(-end / 3.0)
+        return closed_forms.first_crossing(end, u, I, u_end, I_end, 10.0, 3.0, 1.0, 0.0)[0]
+
+    assert wait(1.0, 1.0, 1.5) == 0.0
+    assert wait(1.0, 1.0, 1.0) == closed_forms.NO_CROSSING
+    assert wait(1.0, 1.0, 0.5) == closed_forms.NO_CROSSING
+    assert wait(0.0, 1.0, 1.5) == closed_forms.NO_CROSSING
 
 
 @pytest.mark.parametrize("tau_s", [10.0, 10.0 * (1 + 1e-15), 10.0 * (1 - 1e-12), 10.0 * (1 + 1e-7), 9.0, 1e-3, 1e4])

@@ -1,8 +1,9 @@
 """The data sets of the paper's experiments: MNIST, Fashion-MNIST, CIFAR-10 (pictures) and N-MNIST (events).
 
-Where they are looked for is described in `fetch`; each format has its own file (`idx`, `cifar10`, `nmnist`).
+`yin_yang` makes one more by a formula, points in three classes for networks in continuous time. Where the others are looked for is described in `fetch`; each format has its own file (`idx`, `cifar10`, `nmnist`).
 """
 
+from tsslbp_ref.datasets import yin_yang
 from tsslbp_ref.datasets.errors import DataError, DownloadError, MissingSplitError
 from tsslbp_ref.datasets.fetch import available
 from tsslbp_ref.datasets.images import IMAGE_SETS, ImageSet, augment_crop_flip, load_images, normalise
@@ -22,4 +23,5 @@ __all__ = [
     "normalise",
     "read_events",
     "remove_saccade_motion",
+    "yin_yang",
 ]

@@ -20,9 +20,11 @@ from tsslbp_ref.exact import arguments, loss_kernels
 from tsslbp_ref.exact.arguments import Constant, Model, SpikeTrains
 from tsslbp_ref.exact.kernels import TIME, FloatArray, IntegerArray
 from tsslbp_ref.exact.losses import FirstSpike, Peak
-from tsslbp_ref.exact.simulation import DEFAULT_MAX_EVENTS, Layer, Trains, layer_gradients, simulate_layers
+from tsslbp_ref.exact.simulation import DEFAULT_MAX_EVENTS
+from tsslbp_ref.exact.sweeps import Layer, Trains, layer_gradients, simulate_layers
 
 SAMPLES_IN_A_PIECE = 5
+FIRST_ONLY = 1  # of an output's spikes only the first matters here
 SILENT = -1  # the prediction of a network none of whose outputs fires
 
 Batch = Sequence[SpikeTrains] | FloatArray
@@ -46,8 +48,8 @@ class BatchResult:
         Samples whose labelled output does not fire; 0 for a readout.
     silent_hidden : list of ndarray
         Per layer but the last, (n,): which neurons fire in no sample of the batch.
-    n_spikes : int
-        Spikes of all layers in all samples.
+    n_hidden_spikes : int
+        Spikes of the layers below the output in all samples.
     """
 
     loss: float
@@ -55,7 +57,7 @@ class BatchResult:
     predictions: IntegerArray
     n_silent_outputs: int
     silent_hidden: list[npt.NDArray[np.bool_]]
-    n_spikes: int
+    n_hidden_spikes: int
 
 
 def loss_and_gradients(
@@ -95,7 +97,7 @@ def loss_and_gradients(
         gamma >= 0: gamma (V - max_t u) is added, in every sample, for each hidden neuron that fires in no sample of
         the batch.
     max_events : int, optional
-        Bound on the number of spikes of one sample.
+        Bound on the number of spikes of one sample; an output is not followed beyond its first spike.
     n_threads : int, optional
         All cores if not given.
 
@@ -133,7 +135,7 @@ def loss_and_gradients(
     max_events = checks.positive_integer("max_events", max_events)
     pieces = _pieces(trains)
     with _Threads(n_threads) as threads:
-        simulated = threads.map(lambda piece: simulate_layers(model, piece, max_events), pieces)
+        simulated = threads.map(lambda piece: simulate_layers(model, piece, max_events, FIRST_ONLY), pieces)
         silent = [~np.any([_fired(layers[k]) for layers in simulated], axis=0) for k in range(len(model.weights) - 1)]
 
         def finish(number: int) -> tuple[float, list[FloatArray]]:
@@ -157,7 +159,7 @@ def loss_and_gradients(
         predictions=np.concatenate([_predictions(layer, model) for layer in outputs]),
         n_silent_outputs=int(np.sum(~fired[np.arange(len(classes)), classes])) if model.fires else 0,
         silent_hidden=silent,
-        n_spikes=sum(len(layer.spikes) for layers in simulated for layer in layers),
+        n_hidden_spikes=sum(len(layer.spikes) for layers in simulated for layer in layers[:-1]),
     )
 
 
@@ -180,9 +182,12 @@ def predict(
     model = arguments.checked_model(weights, tau_m, tau_s, threshold, duration, delays)
     pieces = _pieces(_checked_batch(batch, model))
     max_events = checks.positive_integer("max_events", max_events)
+
+    def predicted(piece: Trains) -> IntegerArray:
+        return _predictions(simulate_layers(model, piece, max_events, FIRST_ONLY)[-1], model)
+
     with _Threads(n_threads) as threads:
-        found = threads.map(lambda piece: _predictions(simulate_layers(model, piece, max_events)[-1], model), pieces)
-    return np.concatenate(found)
+        return np.concatenate(threads.map(predicted, pieces))
 
 
 class _Threads:

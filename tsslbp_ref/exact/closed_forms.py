@@ -122,8 +122,10 @@ def peak_time(u: float, I: float, tau_m: float, tau_s: float) -> float:
 def root_on_rise(end: float, u: float, I: float, tau_m: float, tau_s: float, threshold: float) -> float:
     """First t in (0, end] with u(t) = threshold, where u rises on all of [0, end] and u(0) < threshold < u(end).
 
-    Newton's method inside a bracket. A step that leaves the bracket, or that is not below half of the step before the
-    last, is replaced by a bisection, so the number of steps is bounded even next to a peak, where the slope vanishes.
+    Halley's method inside a bracket, with u'' = -(I exp(-t/tau_s)/tau_s + u')/tau_m. A step that leaves the bracket, or
+    that is not below half of the step before the last, is replaced by a bisection, so the number of steps is bounded
+    even next to a peak, where the slope vanishes. It ends where the step that would follow, about c^2 step^3 with
+    c = |u''/u'| + 1/tau_m + 1/tau_s, is below rounding.
     """
     low, high = 0.0, end
     t = 0.5 * end
@@ -131,18 +133,24 @@ def root_on_rise(end: float, u: float, I: float, tau_m: float, tau_s: float, thr
     for _ in range(MAX_ROOT_STEPS):
         u_t, slope = membrane_and_slope(t, u, I, tau_m, tau_s)
         excess = u_t - threshold
+        bend = -((tau_m * slope + u_t) / tau_s + slope) / tau_m
         if excess > 0.0:
             high = t
         else:
             low = t
-        newton = t - excess / slope if slope > 0.0 else high
+        nearer = t - 2.0 * excess * slope / (2.0 * slope * slope - excess * bend) if slope > 0.0 else high
         previous_step, last_step = step, previous_step
-        if not low < newton < high or abs(newton - t) > 0.5 * last_step:
-            newton = 0.5 * (low + high)
-        step = abs(newton - t)
-        t = newton
+        by_halley = low < nearer < high and abs(nearer - t) <= 0.5 * last_step
+        if not by_halley:
+            nearer = 0.5 * (low + high)
+        step = abs(nearer - t)
+        t = nearer
         if step <= ROOT_TOLERANCE * end or high - low <= ROOT_TOLERANCE * end:
             break
+        if by_halley:
+            ratio = step * (abs(bend / slope) + 1.0 / tau_m + 1.0 / tau_s)
+            if ratio * ratio * step <= 0.5 * ROOT_TOLERANCE * end:
+                break
     return t
 
 
@@ -151,26 +159,32 @@ def first_crossing(
     end: float,
     u: float,
     I: float,
+    u_end: float,
+    I_end: float,
     tau_m: float,
     tau_s: float,
     threshold: float,
+    highest: float,
 ) -> tuple[float, float, float]:
     """Return (first t in [0, end) at which u rises above the threshold, or NO_CROSSING; inner peak's time and height).
 
-    Without an inner peak its height is -infinity. At a crossing I exceeds u = threshold, and I only decays, so
-    I > threshold at the start is necessary. From a rising start there is one peak at most; the crossing lies before the
-    peak or, where the peak comes later, before the end. A membrane that touches the threshold without rising above it
-    does not fire.
+    u_end and I_end are those at the end, if there is no crossing. Without an inner peak, or with one that is not above
+    `highest`, its height is -infinity. At a crossing I exceeds u = threshold, and I only decays, so I > threshold at
+    the start is necessary; at a peak u = I. From a rising start there is one peak at most: none if the membrane still
+    rises at the end. The crossing lies before the peak, or before the end. A membrane that touches the threshold
+    without rising above it does not fire.
     """
     if end <= 0.0 or I <= 0.0 or u >= I:
         return NO_CROSSING, 0.0, -math.inf
     if u >= threshold:
         return 0.0, 0.0, -math.inf
-    top_time = peak_time(u, I, tau_m, tau_s)
-    has_peak = top_time < end
-    if not has_peak:
-        top_time = end
-    top, _ = membrane_and_slope(top_time, u, I, tau_m, tau_s)  # as `root_on_rise` sees it, to the last bit
+    if u_end < I_end:
+        wait = root_on_rise(end, u, I, tau_m, tau_s, threshold) if u_end > threshold else NO_CROSSING
+        return wait, 0.0, -math.inf
+    if min(threshold, highest) >= I:
+        return NO_CROSSING, 0.0, -math.inf
+    top_time = min(peak_time(u, I, tau_m, tau_s), end)
+    top, _ = membrane_and_slope(top_time, u, I, tau_m, tau_s)
     if top > threshold:
         return root_on_rise(top_time, u, I, tau_m, tau_s, threshold), 0.0, -math.inf
-    return NO_CROSSING, top_time, top if has_peak else -math.inf
+    return NO_CROSSING, top_time, top

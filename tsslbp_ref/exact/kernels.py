@@ -94,6 +94,7 @@ def neuron_spikes(
     found: FloatArray,
     count: int,
     limit: int,
+    enough: int,
     peak: FloatArray,
 ) -> tuple[FloatArray, int, int]:
     """Append the spikes of one neuron to `found`, write its highest peak, and return (found, count, status).
@@ -102,15 +103,19 @@ def neuron_spikes(
     arrived). `peak` is the highest local maximum of the membrane that did not fire: height, time, number of input
     spikes that had arrived, slope. The slope is 0 but where a membrane that rises meets an inhibitory spike: then the
     peak is at that arrival, and the slope is the one before it. The neuron starts at rest, u = I = 0; rest is a peak of
-    height 0 at time 0. An infinite threshold is a readout that never fires.
+    height 0 at time 0. An infinite threshold is a readout that never fires. The sweep ends once the neuron has fired
+    `enough` spikes.
     """
-    t, u, I = 0.0, 0.0, 0.0
+    t, u, I, fired = 0.0, 0.0, 0.0, 0
     peak[:] = 0.0
     n_events = arrivals_before(event_times, duration)
     arrived = 0
     while arrived <= n_events:
         end = event_times[arrived] if arrived < n_events else duration
-        wait, top_time, top = first_crossing(end - t, u, I, tau_m, tau_s, threshold)
+        decay_m, decay_s, mean = decays(end - t, tau_m, tau_s)
+        u_end = u * decay_m + I / tau_m * (end - t) * max(decay_m, decay_s) * mean
+        I_end = I * decay_s
+        wait, top_time, top = first_crossing(end - t, u, I, u_end, I_end, tau_m, tau_s, threshold, peak[HEIGHT])
         if wait >= 0.0:
             if count >= limit:
                 return found, count, TOO_MANY_SPIKES
@@ -121,11 +126,12 @@ def neuron_spikes(
             found = with_room(found, count)
             found[count, TIME], found[count, SLOPE], found[count, ARRIVED] = t, (I - threshold) / tau_m, arrived
             count += 1
+            fired += 1
+            if fired == enough:
+                return found, count, COMPLETE
             continue
         higher_peak(peak, top, t + top_time, arrived, 0.0)
-        decay_m, decay_s, mean = decays(end - t, tau_m, tau_s)
-        u = u * decay_m + I / tau_m * (end - t) * max(decay_m, decay_s) * mean
-        I *= decay_s
+        u, I = u_end, I_end
         slope_before = (I - u) / tau_m
         t = end
         if arrived < n_events:
@@ -153,10 +159,12 @@ def layer_spikes(
     tau_s: float,
     threshold: FloatArray,
     limits: IntegerArray,
+    enough: int,
 ) -> tuple[FloatArray, IntegerArray, FloatArray, int]:
     """Return (rows of `neuron_spikes`, their offsets (samples, out + 1), peaks (samples, out, 4), status).
 
-    tau_m and threshold: (out,). `limits` (samples,) bounds the number of spikes of each sample.
+    tau_m and threshold: (out,). `limits` (samples,) bounds the number of spikes of each sample;
+    a neuron is followed up to its spike number `enough`.
     """
     n_samples, n_out = offsets.shape[0], weights.shape[0]
     found = np.empty((FIRST_CAPACITY, 3))
@@ -180,6 +188,7 @@ def layer_spikes(
                 found,
                 count,
                 limit,
+                enough,
                 peaks[sample, i],
             )
             if status != COMPLETE:
@@ -218,28 +227,29 @@ def neuron_events(
     weights: FloatArray,
     event_times: FloatArray,
     event_sources: IntegerArray,
+    n_arrivals: int,
     spikes: FloatArray,
     peak: FloatArray,
-    duration: float,
+    end: float,
     tau_m: float,
     tau_s: float,
 ) -> tuple[IntegerArray, FloatArray]:
     """Return kind and number (events, 2) of a neuron's events in order, and states (events, 6).
 
-    The events are the start, the arrivals, the own spikes (rows of `neuron_spikes`), and the peak. The number of
+    The events are the start, the first arrivals, the own spikes (rows of `neuron_spikes`), and the peak. The number of
     arrived spikes, not the time, orders a spike or a peak and an arrival that coincide. A state is u and I just after
     the event, the time t until the next event or the end, and the `decays` over t.
     """
-    n_arrivals = arrivals_before(event_times, duration)
-    kinds = np.zeros((n_arrivals + spikes.shape[0] + 2, 2), dtype=np.int64)
+    before_peak = peak[PEAK_ARRIVED] <= n_arrivals
+    kinds = np.zeros((n_arrivals + spikes.shape[0] + 1 + before_peak, 2), dtype=np.int64)
     states = np.zeros((kinds.shape[0], 6))
     t, u, I = 0.0, 0.0, 0.0
-    spike, arrived, before_peak = 0, 0, True
+    spike, arrived = 0, 0
     for event in range(1, kinds.shape[0] + 1):
         at_spike = spike < spikes.shape[0] and spikes[spike, ARRIVED] == arrived
         # A spike of the same stretch comes before a peak of it: after the peak the membrane only falls.
         at_peak = before_peak and not at_spike and peak[PEAK_ARRIVED] == arrived
-        kind, number, time = ARRIVAL, arrived, duration
+        kind, number, time = ARRIVAL, arrived, end
         if at_spike:
             kind, number, time = SPIKE, spike, spikes[spike, TIME]
         elif at_peak:
@@ -264,6 +274,15 @@ def neuron_events(
             arrived += 1
         t = time
     return kinds, states
+
+
+@compiled
+def count_until_nonzero(values: FloatArray) -> int:
+    """Return the length of `values` without the zeros at its end."""
+    count = values.size
+    while count > 0 and values[count - 1] == 0.0:
+        count -= 1
+    return count
 
 
 @compiled
@@ -296,7 +315,8 @@ def layer_adjoint(
         dL/dtau_s  = sum over all arrivals       W_ij (S_i/tau_s - R_i) / (tau_m tau_s^2)
         dL/dV_i    = - sum over own spikes       P_u,i-
     A peak adds dL/d(peak) to P_u. Where it is at an arrival, that arrival comes after it in time, and its own time
-    moves the height: D gets u'- dL/d(peak).
+    moves the height: D gets u'- dL/d(peak). After the last spike with a derivative the adjoint is 0: a neuron's
+    sweep begins there.
     """
     gradient, dL_ddelay = np.zeros_like(weights), np.zeros_like(weights)
     event_gradient = np.zeros(times.size)
@@ -307,7 +327,13 @@ def layer_adjoint(
             row = i if delays.shape[0] > 1 else 0
             first = spike_offsets[sample, i]
             own, peak, by_peak = spikes[first : spike_offsets[sample, i + 1]], peaks[sample, i], dL_dpeak[sample, i]
-            kinds, states = neuron_events(weights[i], at[row], sources[row], own, peak, duration, tau_m[i], tau_s)
+            own = own[: count_until_nonzero(dL_dt[first : first + len(own)])]
+            if len(own) == 0 and by_peak == 0.0:
+                continue
+            n_arrivals = arrivals_before(at[row], duration) if by_peak != 0.0 else int(own[-1, ARRIVED])
+            kinds, states = neuron_events(
+                weights[i], at[row], sources[row], n_arrivals, own, peak, duration, tau_m[i], tau_s
+            )
             scale = 1.0 / (tau_m[i] * tau_s)
             P_u, R, S = 0.0, 0.0, 0.0
             for event in range(kinds.shape[0] - 1, -1, -1):
