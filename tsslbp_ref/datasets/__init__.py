@@ -1,6 +1,7 @@
 """The data sets of the paper's experiments: MNIST, Fashion-MNIST, CIFAR-10 (pictures) and N-MNIST (events).
 
-`yin_yang` makes one more by a formula, points in three classes for networks in continuous time. Where the others are looked for is described in `fetch`; each format has its own file (`idx`, `cifar10`, `nmnist`).
+Where they are looked for is described in `fetch`; each format has its own file (`idx`, `cifar10`, `nmnist`). One more,
+points in three classes for networks in continuous time, is made by a formula: `yin_yang`.
 """
 
 from tsslbp_ref.datasets import yin_yang
