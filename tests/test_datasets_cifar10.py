@@ -232,6 +232,17 @@ def test_truncated_archive(tmp_path, fraction):
     assert "not a valid tar.gz file, or truncated" in read_error(path)
 
 
+def test_a_damaged_header_inside_an_archive_is_not_its_end(tmp_path):
+    """The checksum of gzip is right where the tar was damaged before it was packed."""
+    members = [(f"c/data_batch_{number}.bin", bytes([number]) * 3073 * 10) for number in (1, 2, 3)]
+    path = make_tar(tmp_path / "cifar-10-binary.tar.gz", members)
+    assert cifar10.read_split(path, "train")[1].tolist() == 10 * [1] + 10 * [2] + 10 * [3]
+    damaged = bytearray(gzip.decompress(path.read_bytes()))
+    damaged[damaged.index(b"data_batch_2")] ^= 1
+    path.write_bytes(gzip.compress(damaged))
+    assert "not a valid tar.gz file, a header in it is damaged" in read_error(path)
+
+
 @pytest.mark.parametrize("missing", [1, 4, 8, 9, 20])
 def test_an_archive_cut_at_its_end_is_refused(tmp_path, missing):
     path = make_tar(tmp_path / "cifar-10-binary.tar.gz", [(f"c/{name}", content) for name, content in files("binary")])

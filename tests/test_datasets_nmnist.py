@@ -71,6 +71,14 @@ def test_damaged_recording(tmp_path, content, message):
     assert str(caught.value).startswith(str(path))
 
 
+def test_a_name_of_control_characters_is_escaped(tmp_path):
+    path = tmp_path / "\x1b[31mred\n.bin"
+    path.write_bytes(b"abc")
+    with pytest.raises(DataError, match=r"\\x1b\[31mred\\n\.bin: the size") as caught:
+        read_events(path)
+    assert str(caught.value).isprintable()
+
+
 def test_missing_recording(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"00001\.bin"):
         read_events(tmp_path / "00001.bin")

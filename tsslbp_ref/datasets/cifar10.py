@@ -138,15 +138,15 @@ def _tar_contents(path: Path, split: str) -> dict[str, bytes]:
     """Return name and bytes of each batch file of a split in a tar.gz; every member's path is checked first.
 
     A tar ends before its gzip stream does, whose last bytes are checksum and length of the content. They are compared
-    when the end is reached, so everything is read.
+    when the end is reached, so everything is read; after the tar there are zeros only.
     """
     with files.opened(path) as stream:
         unpacked = files.Bounded(stream, MOST_UNPACKED, path)
         try:
             with tarfile.open(fileobj=cast(BinaryIO, unpacked), mode="r|") as archive:
                 contents = _member_contents(archive, path, split)
-            for _ in unpacked.chunks():
-                pass
+            if any(chunk.strip(b"\0") for chunk in unpacked.chunks()):  # tarfile takes a damaged header for the end
+                raise DataError(f"{path}: not a valid tar.gz file, a header in it is damaged")
         except Exception as error:  # whatever a damaged archive provokes (it can be any type), but not the system's
             if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno is not None):
                 raise

@@ -6,8 +6,12 @@ from __future__ import annotations
 class DataError(ValueError):
     """A data file is there, but its content is not what the format asks for.
 
-    The message is one line that names the file and says what was found.
+    The message is one line that names the file and says what was found. Control characters, of which the names of files
+    may be made, are escaped in it.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(each if each.isprintable() else ascii(each)[1:-1] for each in message))
 
 
 class MissingSplitError(DataError, FileNotFoundError):
