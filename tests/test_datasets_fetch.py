@@ -376,6 +376,18 @@ def test_url_that_is_none(tmp_path, remote_mnist):
     assert cached(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("base_url", "message"),
+    [
+        (3, r"^base_url must be a str, got int$"),
+        ("x" * 10**5, r"^base_url must have at most 4096 .*, got 'x{56}\.\.\.$"),
+    ],
+)
+def test_a_url_of_another_type_or_without_end(base_url, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        load_images("mnist", "train", base_url=base_url)
+
+
 def test_damaged_cache_is_renewed_or_reported(tmp_path, remote_mnist):
     load_images("mnist", "train", base_url=remote_mnist.url)
     path = tmp_path / "cache" / "mnist" / NAMES["train"][0]

@@ -115,7 +115,8 @@ def test_damaged_labels(tmp_path):
 
 def test_split_prefers_the_plain_file(tmp_path, pictures):
     write(tmp_path / "t10k-images-idx3-ubyte", images_content(pictures))
-    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"never read")
+    for name in ("t10k-images-idx3-ubyte.gz", "T10K-images-idx3-ubyte.gz"):  # the latter is the first by name
+        (tmp_path / name).write_bytes(b"never read")
     write(tmp_path / "t10k-labels-idx1-ubyte.gz", labels_content([1, 2, 3, 4, 5]))
     images, labels = idx.read_split(tmp_path, "test")
     np.testing.assert_array_equal(images[:, 0], pictures)

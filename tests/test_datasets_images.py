@@ -69,6 +69,10 @@ def test_another_sets_labels_are_refused(tmp_path, monkeypatch):
     assert len(load_images("fashion-mnist", "test", data_dir=tmp_path / "folder")) == 3
     with pytest.raises(DataError, match=r"asked for mnist \(test\), but this is fashion-mnist \(test\)"):
         load_images("mnist", "test", data_dir=tmp_path / "folder")
+    for kind in ("images-idx3", "labels-idx1"):
+        (tmp_path / "folder" / f"t10k-{kind}-ubyte").rename(tmp_path / "folder" / f"train-{kind}-ubyte")
+    with pytest.raises(DataError, match=r"asked for fashion-mnist \(train\), but this is fashion-mnist \(test\)"):
+        load_images("fashion-mnist", "train", data_dir=tmp_path / "folder")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -71,6 +71,15 @@ def test_damaged_recording(tmp_path, content, message):
     assert str(caught.value).startswith(str(path))
 
 
+def test_a_recording_has_at_most_a_million_events(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(5 * 2**20))
+    assert len(read_events(path)) == 2**20
+    path.write_bytes(bytes(5 * 2**20 + 5))
+    with pytest.raises(DataError, match=r"a\.bin: more than 5242880 bytes"):
+        read_events(path)
+
+
 def test_a_name_of_control_characters_is_escaped(tmp_path):
     path = tmp_path / "\x1b[31mred\n.bin"
     path.write_bytes(b"abc")

@@ -84,6 +84,24 @@ def test_the_number_of_opcodes_is_bounded(monkeypatch):
         pickled.read_dictionary(b"\x80\x02" + b"]" * 2000 + b".")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"}(U\x01aNU\x01aNu.", "a key is no text, or comes twice"),
+        (b"}(K\x01Nu.", "a key is no text, or comes twice"),
+        (b"].", "a dictionary is wanted, got list"),
+        (b"}}.", "too many values to unpack"),
+        (b"}N0.", "the opcode POP is not allowed"),
+        (b"}I1\n0.", "the opcode INT is not allowed"),
+        (b"}cnumpy\nload\n.", "the name 'numpy.load' is not allowed"),
+        (b"c_codecs\nencode\nU\x00U\x05utf-8\x86R.", "a text encoding other than latin1"),
+    ],
+)
+def test_what_is_refused(content, message):
+    with pytest.raises(ValueError, match=message):
+        pickled.read_dictionary(b"\x80\x02" + content)
+
+
 def test_the_made_pickles_are_read_when_they_are_not_hostile(tmp_path):
     """The parts of which the hostile pickles are made are right: only their hostile part is refused."""
     (tmp_path / "test_batch").write_bytes(batch_of(frombuffer(PIXELS)))

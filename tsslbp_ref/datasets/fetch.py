@@ -322,7 +322,9 @@ def _from_cache(name: str, split: str, cache: Path, renew: bool) -> Path | None:
 
 def _download_split(name: str, split: str, cache: Path | None, base_url: str | None, progress: bool) -> Path:
     variable = BASE_URL_VARIABLE + name.upper().replace("-", "_")
-    base = base_url or os.environ.get(variable, "") or BASE_URLS[name]
+    base = checks.instance_of("base_url", base_url or os.environ.get(variable, "") or BASE_URLS[name], str)
+    if len(base) > files.MOST_PATH:
+        raise ValueError(f"base_url must have at most {files.MOST_PATH} characters, got {checks.shown(base)}")
     if cache is None:
         raise DownloadError(_no_pooch(name))
     for file in REMOTE_FILES[name][split]:

@@ -106,7 +106,7 @@ class Bounded:
 
     def read(self, size: int) -> bytes:
         """Return at most `size` further bytes."""
-        content = self._stream.read(min(size, self._left + 1))
+        content = self._stream.read(size)
         self._left -= len(content)
         if self._left < 0:
             raise DataError(self._message)
