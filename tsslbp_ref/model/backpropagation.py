@@ -53,28 +53,24 @@ class MembraneError(ValueError):
     """A membrane left the finite numbers."""
 
 
-@dataclass(frozen=True)
-class LayerRecord:
-    """What one layer was fed and what it did.
-
-    Parameters
-    ----------
-    layer : Layer
-    parameter : array or None
-        Weights, or a dropout mask.
-    a_below : (T, B, ...) array
-        The PSC that the layer was fed.
-    neuron : NeuronParameters or None
-        None where the layer has no neurons.
-    trace : Trace or None
-        Of its neurons.
-    """
+class MapRecord(NamedTuple):
+    """A layer without neurons, pooling or dropout, and its mask if it has one."""
 
     layer: Layer
-    parameter: Array | None
+    mask: Array | None
+
+
+class NeuronRecord(NamedTuple):
+    """A layer of neurons: its weights, the PSC (T, B, ...) that fed it, its constants and its trace."""
+
+    layer: WeightedLayer
+    W: Array
     a_below: Array
-    neuron: NeuronParameters | None = None
-    trace: Trace | None = None
+    neuron: NeuronParameters
+    trace: Trace
+
+
+Record = MapRecord | NeuronRecord
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class PlainEngine:
         optimiser.step(gradients)
 
 
-def forward(net: Network, x: Array, masks: Masks) -> tuple[list[LayerRecord], Array]:
+def forward(net: Network, x: Array, masks: Masks) -> tuple[list[Record], Array]:
     """Take an input through all layers    (F1, F3 - F6).
 
     Parameters
@@ -129,7 +125,7 @@ def forward(net: Network, x: Array, masks: Masks) -> tuple[list[LayerRecord], Ar
 
     Returns
     -------
-    records : list of LayerRecord
+    records : list of MapRecord or NeuronRecord
     a : (T, B, n_classes) array
         The output PSC.
 
@@ -138,29 +134,29 @@ def forward(net: Network, x: Array, masks: Masks) -> tuple[list[LayerRecord], Ar
     MembraneError
         If a membrane leaves the finite numbers; the error names layer, step, sample and neuron.
     """
-    records = []
+    records: list[Record] = []
     neurons, weights = iter(net.neurons), iter(net.weights)
     a = input_psc(net, x)
     for number, (layer, mask) in enumerate(zip(net.layers, masks, strict=True)):
-        if layer.weight_shape is None:  # pooling, dropout: a map of PSCs, without neurons
-            records.append(LayerRecord(layer, mask, a))
+        if layer.weight_shape is None:
+            records.append(MapRecord(layer, mask))
             a = layer.forward(a, mask)
             continue
         W, neuron = next(weights), next(neurons)
         I = layer.forward(a, W)  # F1
         trace = _neurons(number, I, neuron)  # F3 - F6
-        records.append(LayerRecord(layer, W, a, neuron, trace))
+        records.append(NeuronRecord(cast(WeightedLayer, layer), W, a, neuron, trace))
         a = trace.a.reshape(I.shape)
-    return records, a
+    return records, a.reshape(*a.shape[:2], -1)
 
 
-def backward(net: Network, records: Sequence[LayerRecord], g: Array) -> tuple[list[Array], list[LayerFlow]]:
+def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Array], list[LayerFlow]]:
     """Take dL/da of the output back through all layers    (B1 - B3).
 
     Parameters
     ----------
     net : Network
-    records : list of LayerRecord
+    records : list of MapRecord or NeuronRecord
         From `forward`.
     g : (T, B, n_classes) array
         dL/da of the output.
@@ -175,16 +171,16 @@ def backward(net: Network, records: Sequence[LayerRecord], g: Array) -> tuple[li
     gradients: list[Array] = []
     flows: list[LayerFlow] = []
     for record in reversed(records):
-        if record.trace is None or record.neuron is None:
-            g = record.layer.adjoint(g, record.parameter)
+        if isinstance(record, MapRecord):
+            g = record.layer.adjoint(g, record.mask)
             continue
-        layer, trace = cast(WeightedLayer, record.layer), record.trace
-        g = g.reshape(trace.u.shape)
-        delta = sweeps.tsslbp_backward(g, trace, record.neuron, net.rule)  # B2
-        delta_of_map = delta.reshape(*delta.shape[:2], *layer.output_shape)
-        gradients.insert(0, layer.weight_gradient(delta_of_map, record.a_below))  # B1
+        layer, W, a_below, neuron, trace = record
+        g = g.reshape(trace.u.shape)  # (T, B, N)
+        delta = sweeps.tsslbp_backward(g, trace, neuron, net.rule)  # B2
         flows.insert(0, LayerFlow(layer, trace, g, delta))
-        g = layer.adjoint(delta_of_map, record.parameter)  # B3
+        delta = delta.reshape(*delta.shape[:2], *layer.output_shape)  # (T, B, F, H, W) behind a convolution
+        gradients.insert(0, layer.weight_gradient(delta, a_below))  # B1
+        g = layer.adjoint(delta, W)  # B3
     return gradients, flows
 
 

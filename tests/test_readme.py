@@ -1,0 +1,21 @@
+"""The README quotes the source: what it shows of the loop over layers is what runs."""
+
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_readme_quotes_the_way_back():
+    source = (ROOT / "tsslbp_ref" / "model" / "backpropagation.py").read_text()
+    loop = source[source.index("    for record in reversed(records):") : source.index("    return gradients, flows")]
+    assert f"```python\n{textwrap.dedent(loop)}```" in (ROOT / "README.md").read_text()
+
+
+def test_every_module_of_the_method_is_in_the_plan_of_the_house():
+    plan = (ROOT / "README.md").read_text().partition("## The plan of the house")[2].partition("\n## ")[0]
+    for path in (ROOT / "tsslbp_ref" / "model").glob("[a-z]*.py"):
+        assert path.name in plan
+    for folder in (ROOT / "tsslbp_ref").iterdir():
+        if (folder / "__init__.py").exists():
+            assert f"  {folder.name}/" in plan
