@@ -55,7 +55,7 @@ class AdamW:
 
     Notes
     -----
-    Defaults: the paper's experiments, and for norm and clamp the released code (commit ffaac71).
+    Defaults: those of the released code (commit ffaac71).
 
     Examples
     --------

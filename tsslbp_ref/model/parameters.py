@@ -34,7 +34,7 @@ class NeuronParameters:
 
     Notes
     -----
-    Source: the paper's section "Spiking neuron model"; the defaults are its MNIST settings.
+    Source: the paper's section "Spiking neuron model"; the defaults are the released code's MNIST settings.
     """
 
     tau_m: float = 5.0
