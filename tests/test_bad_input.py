@@ -85,7 +85,7 @@ def test_an_unknown_rule_lists_the_known_ones_and_the_nearest():
 @pytest.mark.parametrize(
     ("I", "message"),
     [
-        (np.zeros((5, 3)), r"I must have 3 axes, got 2 \(shape \(5, 3\)\)"),
+        (np.zeros((5, 3)), r"I must be \(T, B, N\): steps, batch, neurons; got 2 axes, shape \(5, 3\)"),
         (np.zeros((0, 2, 3)), r"I must not be empty, got shape \(0, 2, 3\)"),
         (np.full((5, 2, 3), np.nan), r"I must be finite, got nan at index \[0, 0, 0\]"),
         (np.full((5, 2, 3), np.inf), "I must be finite, got inf"),
@@ -119,7 +119,9 @@ def test_a_trace_whose_arrays_do_not_belong_together(backward):
     trace = tr.lif_forward(np.ones((5, 2, 3)), NEURON)
     with pytest.raises(ValueError, match=r"trace.a must have shape \(5, 2, 3\) to match trace.u, got \(2, 2, 3\)"):
         backward(changed(trace, a=trace.a[:2].copy()), NEURON, RULE)
-    with pytest.raises(ValueError, match=r"trace.u must have 3 axes, got 2 \(shape \(5, 6\)\)"):
+    with pytest.raises(
+        ValueError, match=r"trace.u must be \(T, B, N\): steps, batch, neurons; got 2 axes, shape \(5, 6\)"
+    ):
         backward(changed(trace, u=trace.u.reshape(5, 6)), NEURON, RULE)
     for name in "ua":
         with pytest.raises(ValueError, match=rf"trace\.{name} must be finite, got nan"):
@@ -225,7 +227,7 @@ def small_network(**keywords):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((2, 4)), r"x must have shape \(B, \*\(1, 2, 2\)\) or \(T, B, \*\(1, 2, 2\)\), got \(2, 4\)"),
+        (np.zeros((2, 4)), r"x must have shape \(B, 1, 2, 2\) or \(5, B, 1, 2, 2\), got \(2, 4\)"),
         (np.zeros((2, 1, 2, 3)), r"got \(2, 1, 2, 3\)"),
         (np.zeros((4, 2, 1, 2, 2)), r"x must have T = 5 steps, got 4"),
         (np.zeros((0, 1, 2, 2)), "x must not be empty"),
@@ -247,9 +249,9 @@ def test_network_input(x, message):
         ({"dropout": 1.0}, "dropout must be below 1"),
         ({"weight_scale": 0.0}, "weight_scale must be greater than 0"),
         ({"n_threads": 0}, "n_threads must be at least 1"),
-        ({"neuron": 5.0}, "neuron must be a NeuronParameters, got float"),
+        ({"neuron": 5.0}, "neuron must be a NeuronParameters, or a sequence of one a layer of neurons, got float"),
         ({"rule": "released"}, "rule must be a GradientRule, got str"),
-        ({"neuron": 0}, "neuron must be a NeuronParameters, got int"),
+        ({"neuron": 0}, "neuron must be a NeuronParameters, or a sequence of one a layer of neurons, got int"),
         ({"rule": 0}, "rule must be a GradientRule, got int"),
         ({"dtype": None}, "dtype must be one of float32, float64, got None"),
         ({"weight_scale": (1, 2, 3)}, r"weight_scale must be a number or a pair of numbers, got \(1, 2, 3\)"),

@@ -73,8 +73,14 @@ def test_a_silent_neuron_has_no_eta():
 @pytest.mark.parametrize(
     ("s", "W", "neuron", "error", "message"),
     [
-        (np.ones((4, 3)), np.ones((2, 3)), NEURON, ValueError, "s must have 3 axes"),
-        (np.ones((4, 1, 3)), np.ones(3), NEURON, ValueError, "W must have 2 axes"),
+        (
+            np.ones((4, 3)),
+            np.ones((2, 3)),
+            NEURON,
+            ValueError,
+            r"s must be \(T, B, n\): steps, batch, inputs; got 2 axes",
+        ),
+        (np.ones((4, 1, 3)), np.ones(3), NEURON, ValueError, r"W must be \(N, n\)"),
         (np.ones((4, 1, 3)), np.ones((2, 4)), NEURON, ValueError, r"W must have shape \(2, 3\) to match s"),
         (np.full((4, 1, 3), np.nan), np.ones((2, 3)), NEURON, ValueError, "s must be finite"),
         (np.ones((4, 1, 3)), np.full((2, 3), 1e308), NEURON, ValueError, "too large"),

@@ -206,7 +206,7 @@ def test_settings_out_of_range(settings, message):
     [
         (lambda x, y: (x * np.nan, y), "x must be finite, got nan at index [0, 0, 0, 0]"),
         (lambda x, y: (x, y + 3), "y must lie in 0 .. 3, got "),
-        (lambda x, y: (x[:, :, 1:], y), "x must have shape (B, *(1, 6, 6))"),
+        (lambda x, y: (x[:, :, 1:], y), "x must have shape (B, 1, 6, 6)"),
         (lambda x, y: (x[None, :0], y), "x must have T = 5 steps, got 1"),
     ],
     ids=["nan", "label", "shape", "T"],

@@ -83,7 +83,11 @@ def converted(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]
 
 
 def finite_array(
-    name: str, value: npt.ArrayLike, ndim: int | None = None, dtype: npt.DTypeLike | None = None
+    name: str,
+    value: npt.ArrayLike,
+    ndim: int | None = None,
+    dtype: npt.DTypeLike | None = None,
+    axes: str | None = None,
 ) -> npt.NDArray[Any]:
     """Return ``value`` as an array of finite floats.
 
@@ -97,6 +101,8 @@ def finite_array(
         The number of axes that the array must have.
     dtype : dtype, optional
         float32 or float64, to convert to.
+    axes : str, optional
+        What the axes are, for the error: "(T, B, N): steps, batch, neurons".
 
     Raises
     ------
@@ -108,7 +114,8 @@ def finite_array(
     given = real_array(name, value)
     array = _floats(given, dtype)
     if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} axes, got {array.ndim} (shape {array.shape})")
+        wanted = f"have {ndim} axes" if axes is None else f"be {axes}"
+        raise ValueError(f"{name} must {wanted}; got {array.ndim} axes, shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     if not all_finite(array):
@@ -150,8 +157,6 @@ def images_or_trains(
     sample_shape: tuple[int, ...],
     n_steps: int,
     dtype: npt.DTypeLike,
-    *,
-    finite: bool = True,
 ) -> npt.NDArray[Any]:
     """Return static images (B, ...) or spike trains (T, B, ...) in the dtype; trains that are no floats as they are.
 
@@ -164,8 +169,6 @@ def images_or_trains(
     n_steps : int
         T.
     dtype : dtype
-    finite : bool
-        Whether the values have to be finite; without it they are not looked at.
 
     Raises
     ------
@@ -175,14 +178,15 @@ def images_or_trains(
     array = real_array(name, value)
     axes = array.ndim - len(sample_shape)
     if axes not in (1, 2) or array.shape[axes:] != sample_shape:
-        raise ValueError(f"{name} must have shape (B, *{sample_shape}) or (T, B, *{sample_shape}), got {array.shape}")
+        sizes = ", ".join(str(size) for size in sample_shape)
+        raise ValueError(f"{name} must have shape (B, {sizes}) or ({n_steps}, B, {sizes}), got {array.shape}")
     if axes == 2 and array.shape[0] != n_steps:
         raise ValueError(f"{name} must have T = {n_steps} steps, got {array.shape[0]} (shape {array.shape})")
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     if axes == 2 and array.dtype.kind != "f":
         return array
-    return finite_array(name, array, dtype=dtype) if finite else _floats(array, dtype)
+    return finite_array(name, array, dtype=dtype)
 
 
 def all_finite(array: npt.NDArray[Any]) -> bool:

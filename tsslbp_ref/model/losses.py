@@ -212,7 +212,7 @@ def value_and_gradient(
     """
     checks.instance_of("neuron", neuron, NeuronParameters)
     settings = checked_settings(settings)
-    a = checks.finite_array("a", a, ndim=3)
+    a = checks.finite_array("a", a, ndim=3, axes="(T, B, n_classes): steps, batch, output neurons")
     target = checked_target(name, y, a.shape, a.dtype)
     return LOSSES[name](a, target, neuron, settings)
 

@@ -103,8 +103,8 @@ def forward(s: npt.ArrayLike, W: npt.ArrayLike, neuron: NeuronParameters) -> Tra
     >>> trace.s[:, 0, 0].tolist()
     [0.0, 0.0, 1.0, 0.0]
     """
-    s = checked_signal("s", checks.finite_array("s", s, ndim=3), neuron)
-    W = checks.finite_array("W", W, ndim=2)
+    s = checked_signal("s", checks.finite_array("s", s, ndim=3, axes="(T, B, n): steps, batch, inputs"), neuron)
+    W = checks.finite_array("W", W, ndim=2, axes="(N, n): neurons, inputs")
     checks.same_shape("W", W, (len(W), s.shape[2]), "s")
     weighted = s @ W.T  # sum_j w_ij s_j, since a sum over j and a sum over time may change places
     T, B, N = weighted.shape

@@ -13,6 +13,9 @@ from tsslbp_ref.model import terms
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 
+AXES = "(T, B, N): steps, batch, neurons"
+
+
 @dataclass(frozen=True)
 class Trace:
     """The record of a forward pass through one layer of neurons.
@@ -50,7 +53,7 @@ class Trace:
 def checked_weighted_input(I: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     """Return the weighted input I as a finite (T, B, N) float array."""
     checks.instance_of("neuron", neuron, NeuronParameters)
-    return checks.finite_array("I", I, ndim=3)
+    return checks.finite_array("I", I, ndim=3, axes=AXES)
 
 
 def checked_membranes(trace: Trace) -> Trace:
@@ -73,8 +76,8 @@ def checked_trace(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
     checks.instance_of("trace", trace, Trace)
     checks.instance_of("neuron", neuron, NeuronParameters)
     checks.instance_of("rule", rule, GradientRule)
-    u = checks.finite_array("trace.u", trace.u, ndim=3)
-    a = checks.finite_array("trace.a", trace.a, ndim=3, dtype=u.dtype)
+    u = checks.finite_array("trace.u", trace.u, ndim=3, axes=AXES)
+    a = checks.finite_array("trace.a", trace.a, ndim=3, dtype=u.dtype, axes=AXES)
     checks.same_shape("trace.a", a, u.shape, "trace.u")
     if checks.real_number("trace.threshold", trace.threshold) != neuron.threshold:
         raise ValueError(f"trace.threshold must be neuron.threshold = {neuron.threshold}, got {trace.threshold}")
@@ -83,6 +86,6 @@ def checked_trace(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
 
 def checked_psc_gradient(g: npt.ArrayLike, trace: Trace) -> npt.NDArray[Any]:
     """Return g = dL/da as a finite array of the checked trace's shape and dtype."""
-    array = checks.finite_array("g", g, ndim=3, dtype=trace.u.dtype)
+    array = checks.finite_array("g", g, ndim=3, dtype=trace.u.dtype, axes=AXES)
     checks.same_shape("g", array, trace.u.shape, "trace.u")
     return array
