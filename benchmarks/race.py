@@ -39,24 +39,42 @@ class Result:
     extra_bytes: int
 
 
-class _Racer:
-    """A contender's process, idle until it is asked for steps."""
+class Racer:
+    """A contender's process, idle until it is asked for steps.
 
-    def __init__(self, workload: Workload, contender: Contender) -> None:
+    Parameters
+    ----------
+    workload : Workload
+    contender : Contender
+    options : str
+        More arguments of `benchmarks.worker`.
+
+    Raises
+    ------
+    RuntimeError
+        If the process ends without an answer; the message is the last line that it wrote.
+    """
+
+    def __init__(self, workload: Workload, contender: Contender, *options: str) -> None:
         self.workload, self.contender = workload, contender
-        command = [sys.executable, "-m", "benchmarks.worker", workload.name, contender.name]
+        command = [sys.executable, "-m", "benchmarks.worker", workload.name, contender.name, *options]
         environment = os.environ | {"OMP_NUM_THREADS": str(contender.threads), "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            cwd=ROOT,
+        )  # fmt: skip
         self._seconds: list[float] = []
-        self._first: float = self._read()["first_step_s"]
+        answer = self._read()
+        self._first: float = answer["first_step_s"]
+        self.package = Path(answer["package"]).parent
 
-    def steps(self, n_steps: int) -> None:
-        """Make steps and keep their times."""
+    def steps(self, n_steps: int) -> list[float]:
+        """Make steps, keep their times and return them."""
         assert self._process.stdin is not None
         print(n_steps, file=self._process.stdin, flush=True)
-        self._seconds += self._read()["seconds"]
+        seconds: list[float] = self._read()["seconds"]
+        self._seconds += seconds
+        return seconds
 
     def result(self) -> Result:
         """End the process and sum up."""
@@ -74,6 +92,11 @@ class _Racer:
             memory["peak_bytes"],
             memory["extra_bytes"],
         )
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        with self._process:
+            self._process.kill()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -95,7 +118,7 @@ def race(workload: Workload, contenders: Iterable[Contender], *, rounds: int, st
         if workload.n_steps > contender.longest:
             continue
         try:
-            racers.append(_Racer(workload, contender))
+            racers.append(Racer(workload, contender))
         except RuntimeError as error:
             print(f"left out: {error}", file=sys.stderr)
     for _ in tqdm(range(rounds), desc=workload.name, unit="round", leave=False, disable=None):
