@@ -1,7 +1,8 @@
 """Losses on the output PSC: value and dL/da beside each other.
 
 a is (T, B, n_classes), y the (B,) class labels. "kernel", "count" and "softmax" are the released code's forms;
-"kernel-paper" is the kernel loss as the paper defines it. "spike-train" takes desired spike trains in the place of
+"kernel-paper" is the kernel loss as the paper defines it. The kernel losses have a second name that says what they are:
+the desired train of 5 steps, and how often F6 filters it. "spike-train" takes desired spike trains in the place of
 labels. Kernel, count and spike-train losses are sums over the batch, softmax is a mean.
 """
 
@@ -102,6 +103,8 @@ def paper_psc(n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]
 DESIRED_PSCS: dict[str, Callable[[int, NeuronParameters], npt.NDArray[np.float64]]] = {
     "kernel": released_psc,
     "kernel-paper": paper_psc,
+    "kernel-01111-twice": released_psc,
+    "kernel-01011-once": paper_psc,
 }
 
 
@@ -172,6 +175,8 @@ LOSSES: dict[str, LossFunction] = {
     "count": count,
     "softmax": softmax,
     "spike-train": spike_train,
+    "kernel-01111-twice": kernel,
+    "kernel-01011-once": kernel_paper,
 }
 
 BATCH_MEANS = ("softmax",)  # the others are sums over the batch

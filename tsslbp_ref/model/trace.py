@@ -12,7 +12,6 @@ from tsslbp_ref import checks
 from tsslbp_ref.model import terms
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
-
 AXES = "(T, B, N): steps, batch, neurons"
 
 
