@@ -230,6 +230,17 @@ def test_has_a_picture_and_every_picture_says_what_one_sees(path: Path) -> None:
     assert [target for text, target in pictures if len(text.split()) < 3] == []
 
 
+PAGES = [*TEXTS, *(ROOT / folder / "README.md" for folder in (".", "figures", "studies", "results"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: "-".join(path.relative_to(ROOT).with_suffix("").parts))
+def test_released_code_is_named_by_its_commit_where_it_is_first_said(path: Path) -> None:
+    """The authors' code changed in what this project is about, so that "the released code" alone says too little."""
+    text = re.sub(r"^#.*$", "", prose(path), flags=re.MULTILINE)
+    first = re.search(r"released\s+code", text)
+    assert first is None or "ffaac71" in text[max(0, first.start() - 150) : first.end() + 150]
+
+
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_defines_nothing_that_the_package_has(path: Path) -> None:
     assert defined_functions(path) & package_functions() == set()
