@@ -1,15 +1,18 @@
-"""The README quotes the source: what it shows of the loop over layers is what runs."""
+"""The README and tutorial 5 quote the source: what they show of the loop over layers is what runs."""
 
 import textwrap
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_readme_quotes_the_way_back():
+@pytest.mark.parametrize("page", ["README.md", "tutorials/05_chain_rule.md"])
+def test_the_way_back_is_quoted_as_it_is(page):
     source = (ROOT / "tsslbp_ref" / "model" / "backpropagation.py").read_text()
     loop = source[source.index("    for record in reversed(records):") : source.index("    return gradients, flows")]
-    assert f"```python\n{textwrap.dedent(loop)}```" in (ROOT / "README.md").read_text()
+    assert f"```python\n{textwrap.dedent(loop)}```" in (ROOT / page).read_text()
 
 
 def test_every_module_of_the_method_is_in_the_plan_of_the_house():
