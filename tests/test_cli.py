@@ -165,7 +165,7 @@ def test_an_unknown_name_lists_the_known_ones(capsys, tmp_path, arguments, known
 
 def test_train_list_names_the_experiments(capsys):
     assert cli.main(["train", "list"]) == 0
-    assert capsys.readouterr().out.split() == list(EXPERIMENTS)
+    assert capsys.readouterr().out.split() == [*EXPERIMENTS, "yin-yang"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -387,13 +387,16 @@ def test_an_interrupt_and_a_lack_of_memory_are_one_line(capsys, monkeypatch, com
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_demo_without_data_and_network_says_so_in_one_line_and_ends_well(tmp_path):
-    status, out, err = run_cli(tmp_path, "demo")
+def test_demo_without_data_and_network_says_so_in_one_line_and_learns_made_points(tmp_path):
+    status, out, err = run_cli(tmp_path, "demo", "--epochs", "1")
     assert status == 0
     assert "\r" not in err  # a bar
-    assert all(re.fullmatch(r"raster: \d+ of 3000 updates, loss \d+\.\d{3}", line) for line in err.splitlines())
-    assert [line for line in out.splitlines() if "Fashion-MNIST" in line] == [out.splitlines()[-1]]
-    assert out.splitlines()[-1].startswith("Fashion-MNIST is left out: ")
+    raster, points = r"raster: \d+ of 3000 updates, loss \d+\.\d{3}", r"epoch 1/1: \d+ of 5000 samples, .*"
+    assert all(re.fullmatch(f"{raster}|{points}", line) for line in err.splitlines())
+    assert [line for line in out.splitlines() if "Fashion-MNIST" in line] == [out.splitlines()[-3]]
+    assert out.splitlines()[-3].startswith("Fashion-MNIST is left out: ")
+    assert out.splitlines()[-2] == "5-100-3 learns Yin-Yang (5000 points) in continuous time."
+    assert out.splitlines()[-1].startswith("epoch   1  loss ")
     assert len([line for line in out.splitlines() if re.fullmatch(r"[.#]+", line)]) == 7
     fall = re.search(r"down by ([0-9.]+)%", out)
     assert float(fall[1]) >= 90.0

@@ -14,10 +14,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tsslbp_ref import __version__
 from tsslbp_ref.checks import MOST_SHOWN, printable, shown
+
+if TYPE_CHECKING:
+    from tsslbp_ref.training.exact_training import ExactTrainer
+    from tsslbp_ref.training.trainer import Trainer
 
 FAILED, BAD_INPUT, SIGNAL_BASE = 1, 2, 128
 MOST_SEEDS = 1000
@@ -95,14 +99,16 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     demo = commands.add_parser("demo", help="learn a spike raster, then Fashion-MNIST if it can be had")
-    demo.add_argument("--epochs", type=_positive, default=DEMO_EPOCHS, help="of Fashion-MNIST (default %(default)s)")
+    demo.add_argument(
+        "--epochs", type=_positive, default=DEMO_EPOCHS, help="of pictures, or points (default %(default)s)"
+    )
     demo.add_argument("--seed", type=_natural, default=0)
     _add_data(demo)
     demo.set_defaults(command=_demo)
 
     train = commands.add_parser("train", help="run an experiment of the paper's table")
     train.add_argument("experiment", metavar="EXPERIMENT", help="a name, or 'list' for all names")
-    train.add_argument("--rule", default="released", help="gradient rule (default %(default)s; a wrong name lists all)")
+    train.add_argument("--rule", help="gradient rule (default released; a wrong name lists all; of yin-yang: exact)")
     train.add_argument("--loss", help="in the place of the experiment's loss")
     train.add_argument("--epochs", type=_positive, help="in the place of the experiment's number")
     seeds = train.add_mutually_exclusive_group()
@@ -208,11 +214,11 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _demo_pictures(options: argparse.Namespace) -> int:
-    """Train the demo's network on Fashion-MNIST; where the data cannot be had, say so in one line."""
+    """Train the demo's network on Fashion-MNIST; where the data cannot be had, say so, and train on Yin-Yang."""
     from tsslbp_ref.datasets import DownloadError
     from tsslbp_ref.training.experiments import experiment
     from tsslbp_ref.training.tasks import task_of
-    from tsslbp_ref.training.trainer import Trainer, TrainingSettings, epoch_line
+    from tsslbp_ref.training.trainer import Trainer, TrainingSettings
 
     row = experiment(DEMO_EXPERIMENT)
     try:
@@ -220,12 +226,28 @@ def _demo_pictures(options: argparse.Namespace) -> int:
     except (FileNotFoundError, DownloadError, ImportError) as error:
         if options.data is not None:
             raise
-        print(f"Fashion-MNIST is left out: {' '.join(str(error).split())}")
-        return 0
+        print(f"Fashion-MNIST is left out: {' '.join(str(error).split())}", flush=True)
+        return _demo_points(options)
     print(f"{row.spec}-10 learns Fashion-MNIST ({task.n_train} pictures), {row.n_steps} steps a picture.", flush=True)
     settings = TrainingSettings(options.epochs, row.batch_size, row.learning_rate, row.loss, seed=options.seed)
     trainer = Trainer(row.network(options.seed), task, settings, show_progress=not options.quiet)
-    for _ in range(options.epochs):
+    return _demo_epochs(trainer, options.epochs)
+
+
+def _demo_points(options: argparse.Namespace) -> int:
+    """Train on the Yin-Yang points, which need no data, with the exact gradient."""
+    from tsslbp_ref.training.exact_training import ExactNetwork, ExactSettings, ExactTrainer, YinYangTask
+
+    settings, task = ExactSettings(epochs=options.epochs, seed=options.seed), YinYangTask()
+    print(f"5-{settings.n_hidden}-3 learns Yin-Yang ({task.n_train} points) in continuous time.", flush=True)
+    trainer = ExactTrainer(ExactNetwork(settings), task, settings, show_progress=not options.quiet)
+    return _demo_epochs(trainer, options.epochs)
+
+
+def _demo_epochs(trainer: Trainer | ExactTrainer, epochs: int) -> int:
+    from tsslbp_ref.training.trainer import epoch_line
+
+    for _ in range(epochs):
         metrics = trainer.run_epoch()
         assert metrics is not None
         print(epoch_line(metrics), flush=True)
@@ -235,14 +257,17 @@ def _demo_pictures(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from tsslbp_ref.model import parameters
     from tsslbp_ref.training import experiments, seeds
+    from tsslbp_ref.training.exact_training import EXACT, YIN_YANG
 
-    parameters.rule_by_name(options.rule)
+    rule = options.rule or (EXACT if options.experiment == YIN_YANG else "released")
+    if rule != EXACT:
+        parameters.rule_by_name(rule)
     if options.experiment == "list":
-        print("\n".join(experiments.EXPERIMENTS))
+        print("\n".join([*experiments.EXPERIMENTS, YIN_YANG]))
         return 0
     plan = seeds.Plan(
         experiment=options.experiment,
-        rule=options.rule,
+        rule=rule,
         loss=options.loss,
         epochs=options.epochs,
         runs=options.runs,

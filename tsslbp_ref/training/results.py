@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tsslbp_ref.checks import printable
+from tsslbp_ref.datasets import yin_yang
 from tsslbp_ref.model.parameters import named_rules
+from tsslbp_ref.training.exact_training import LOSS, YIN_YANG
 from tsslbp_ref.training.experiments import EXPERIMENTS, PaperAccuracy
 from tsslbp_ref.training.files import CheckpointError, write_atomically
 from tsslbp_ref.training.run_files import (
@@ -32,6 +34,7 @@ FULL_SIZES = {  # training and test samples
     "n-mnist": (60_000, 10_000),
     "cifar-10": (50_000, 10_000),
 }
+EXACT_SIZES = {YIN_YANG: tuple(yin_yang.SPLITS[split][0] for split in ("train", "test"))}
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def variant_of(config: dict[str, Any], folder: Path) -> str:
     row, loss = EXPERIMENTS.get(config["title"]), config["settings"]["loss"]
     if not isinstance(loss, str):
         raise TypeError(f"settings.loss must be text, got {type(loss).__name__}")
-    return rule if row is not None and row.loss == loss else f"{rule}-{loss}"
+    usual = LOSS if config["title"] == YIN_YANG else row.loss if row is not None else None
+    return rule if loss == usual else f"{rule}-{loss}"
 
 
 def part_of(config: dict[str, Any]) -> tuple[int, int] | None:
@@ -119,7 +123,8 @@ def part_of(config: dict[str, Any]) -> tuple[int, int] | None:
     if not (is_count(n_train) and is_count(n_test) and n_train and n_test):
         raise TypeError("task must hold two numbers of samples")
     row = EXPERIMENTS.get(config["title"])
-    return None if row is not None and FULL_SIZES[row.dataset] == (n_train, n_test) else (n_train, n_test)
+    full = EXACT_SIZES.get(config["title"]) if row is None else FULL_SIZES[row.dataset]
+    return None if full == (n_train, n_test) else (n_train, n_test)
 
 
 def _runs(runs: Path, left_out: Callable[[str], None] = lambda line: None) -> Iterator[_Read]:

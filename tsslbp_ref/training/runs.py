@@ -24,6 +24,7 @@ from tsslbp_ref.model.layers import Dropout, SumPool2d
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.training import checkpoints, files
+from tsslbp_ref.training.exact_training import ExactNetwork, ExactSettings, ExactTrainer, YinYangTask
 from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.run_files import (
     BEST,
@@ -51,6 +52,9 @@ SPARE_BYTES = 2**24  # of a checkpoint, beside the arrays
 SAVE_EVERY_S = 600.0  # within an epoch, so that kill -9 costs minutes even where an epoch takes hours
 
 
+AnyTrainer = Trainer | ExactTrainer
+
+
 class InterruptedRunError(Exception):
     """The run was told to stop and has saved its state; `signum` says by which signal."""
 
@@ -66,9 +70,9 @@ class Run:
     ----------
     folder : Path
         Made if it does not exist.
-    network : Network
-    task : Task
-    settings : TrainingSettings
+    network : Network or ExactNetwork
+    task : Task, or YinYangTask for an ExactNetwork
+    settings : TrainingSettings, or ExactSettings for an ExactNetwork
     title : str
         What the run is, for config.json.
     resume : bool
@@ -91,16 +95,16 @@ class Run:
     def __init__(
         self,
         folder: Path,
-        network: Network,
-        task: Task,
-        settings: TrainingSettings,
+        network: Network | ExactNetwork,
+        task: Task | YinYangTask,
+        settings: TrainingSettings | ExactSettings,
         *,
         title: str = "",
         resume: bool = False,
         show_progress: bool = False,
     ) -> None:
         self.folder = Path(folder)
-        self.trainer = Trainer(network, task, settings, show_progress=show_progress)
+        self.trainer: AnyTrainer = _trainer(network, task, settings, show_progress=show_progress)
         self.config = _config(network, task, settings, title)
         refuse_occupied(self.folder, resume=resume)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -256,21 +260,32 @@ class Run:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _config(network: Network, task: Task, settings: TrainingSettings, title: str) -> dict[str, Any]:
+def _trainer(network: Any, task: Any, settings: Any, *, show_progress: bool) -> AnyTrainer:
+    """The trainer of a network: in steps, or in continuous time."""
+    kind = ExactTrainer if isinstance(network, ExactNetwork) else Trainer
+    return kind(network, task, settings, show_progress=show_progress)
+
+
+def _config(
+    network: Network | ExactNetwork, task: Task | YinYangTask, settings: TrainingSettings | ExactSettings, title: str
+) -> dict[str, Any]:
     """All that decides a run's numbers, JSON-able."""
-    config = {
-        "title": title,
+    described = network.described() if isinstance(network, ExactNetwork) else _described(network)
+    config = {"title": title, **described, "task": _noted(task), "settings": dataclasses.asdict(settings)}
+    return json.loads(json.dumps(config))
+
+
+def _described(network: Network) -> dict[str, Any]:
+    """What decides the numbers of a network."""
+    return {
         "neuron": _neuron(network),
         "rule": {k: str(v) for k, v in dataclasses.asdict(network.rule).items()},
         "layers": [f"{type(layer).__name__} {layer.input_shape} -> {layer.output_shape}" for layer in network.layers],
         "factors": _factors(network),
-        "task": _noted(task),
         "n_steps": network.n_steps,
         "dtype": network.dtype.name,
         "n_threads": network.n_threads or available_cores(),
-        "settings": dataclasses.asdict(settings),
     }
-    return json.loads(json.dumps(config))
 
 
 def _neuron(network: Network) -> Any:
@@ -280,7 +295,7 @@ def _neuron(network: Network) -> Any:
     return [dataclasses.asdict(neuron) for neuron in network.neurons] + [{"input_tau_s": network.input_tau_s}]
 
 
-def _noted(task: Task) -> dict[str, Any]:
+def _noted(task: Task | YinYangTask) -> dict[str, Any]:
     """How many samples a task has, and what tells its data from others, if it says so."""
     fingerprint = getattr(task, "data_sha256", None)
     sizes = {"n_train": task.n_train, "n_test": task.n_test}
@@ -325,7 +340,7 @@ def _first_difference(place: str, wanted: Any, found: Any) -> str | None:
     return None if wanted == found else f"{place} is {shown(found)}, here it is {shown(wanted)}"
 
 
-def restore(trainer: Trainer, path: Path) -> None:
+def restore(trainer: AnyTrainer, path: Path) -> None:
     """Put a checkpoint's weights, optimiser averages and counters into a trainer.
 
     Raises
@@ -343,7 +358,7 @@ def restore(trainer: Trainer, path: Path) -> None:
     trainer.progress = progress
 
 
-def _sound_state(trainer: Trainer, path: Path) -> tuple[dict[str, np.ndarray], Progress, int]:
+def _sound_state(trainer: AnyTrainer, path: Path) -> tuple[dict[str, np.ndarray], Progress, int]:
     """A checkpoint's arrays, progress and number of updates, once all of them are known to fit the trainer."""
     arrays, meta = checkpoints.load(path, _most_bytes(trainer))
     _same_run(_config(trainer.network, trainer.task, trainer.settings, ""), meta.get("config"), path)
@@ -353,7 +368,7 @@ def _sound_state(trainer: Trainer, path: Path) -> tuple[dict[str, np.ndarray], P
     return arrays, progress, n_steps
 
 
-def _most_bytes(trainer: Trainer) -> int:
+def _most_bytes(trainer: AnyTrainer) -> int:
     """More than a checkpoint of the trainer's state takes, were its numbers twice as long."""
     groups = (trainer.network.weights, trainer.optimiser.means, trainer.optimiser.squares)
     return 2 * sum(array.nbytes for group in groups for array in group) + SPARE_BYTES
@@ -399,7 +414,7 @@ def _form(array: np.ndarray) -> str:
     return f"{array.dtype.name} {array.shape}"
 
 
-def load_weights(network: Network, arrays: dict[str, np.ndarray], path: Path) -> None:
+def load_weights(network: Network | ExactNetwork, arrays: dict[str, np.ndarray], path: Path) -> None:
     """Put a checkpoint's weights into a network, in place, if they fit."""
     _fit({"weight": network.weights}, arrays, path)
     for i, W in enumerate(network.weights):

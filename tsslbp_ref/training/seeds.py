@@ -21,13 +21,15 @@ from threadpoolctl import threadpool_limits
 
 from tsslbp_ref import checks
 from tsslbp_ref.engine.threads import available_cores
+from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import rule_by_name
-from tsslbp_ref.training.experiments import experiment
+from tsslbp_ref.training.exact_training import EXACT, YIN_YANG, ExactNetwork, ExactSettings, YinYangTask
+from tsslbp_ref.training.experiments import EXPERIMENTS, experiment
 from tsslbp_ref.training.files import CheckpointError, write_atomically
 from tsslbp_ref.training.run_files import CONFIG, is_there, read_config, read_metrics, refuse_occupied
 from tsslbp_ref.training.runs import InterruptedRunError, Run
 from tsslbp_ref.training.stopping import signals_noted
-from tsslbp_ref.training.tasks import task_of
+from tsslbp_ref.training.tasks import Task, task_of
 from tsslbp_ref.training.trainer import TrainingSettings, epoch_line
 
 BAD_INPUT, SIGNAL_BASE = 2, 128
@@ -78,8 +80,29 @@ class Plan:
         variant = self.rule if self.loss is None else f"{self.rule}-{self.loss}"
         return self.runs / self.experiment / variant / f"seed{seed}"
 
-    def settings(self, seed: int) -> TrainingSettings:
+    @property
+    def exact(self) -> bool:
+        """Whether the plan trains in continuous time."""
+        return self.experiment == YIN_YANG
+
+    def check_rule(self) -> None:
+        """Raise ``ValueError`` unless experiment and rule are known and belong together."""
+        checks.one_of("experiment", self.experiment, [*EXPERIMENTS, YIN_YANG])
+        if self.exact and self.rule != EXACT:
+            raise ValueError(f"{YIN_YANG} is trained with --rule {EXACT} only, got {checks.shown(self.rule)}")
+        if self.rule == EXACT and not self.exact:
+            raise ValueError(
+                f"--rule {EXACT} trains {YIN_YANG} only: the exact simulator takes spike times through dense "
+                f"layers, and {self.experiment} has pictures or convolutions"
+            )
+        if not self.exact:
+            rule_by_name(self.rule)
+
+    def settings(self, seed: int) -> TrainingSettings | ExactSettings:
         """How the seed is trained: the experiment's row, with this plan's loss and epochs where they are given."""
+        if self.exact:
+            usual = ExactSettings()
+            return replace(usual, epochs=self.epochs or usual.epochs, loss=self.loss or usual.loss, seed=seed)
         row = experiment(self.experiment)
         return TrainingSettings(
             epochs=self.epochs or row.epochs,
@@ -108,10 +131,8 @@ def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
     """Run the plan under one seed, in its folder; return 0, or 128 + the signal that stopped it."""
     folder = plan.folder(seed)
     refuse_occupied(folder, resume=plan.resume)  # before the data, which takes longer
-    row = experiment(plan.experiment)
-    network = row.network(seed, rule=rule_by_name(plan.rule), n_threads=_threads(plan, folder))
-    task = task_of(row, plan.data, download=plan.download)
     settings = plan.settings(seed)
+    network, task = _made(plan, settings, _threads(plan, folder))
     run = Run(folder, network, task, settings, title=plan.experiment, resume=plan.resume, show_progress=show_progress)
     if run.finished:
         print(f"{plan.experiment} {plan.rule} seed {seed}  all {settings.epochs} epochs are done already", flush=True)
@@ -122,6 +143,17 @@ def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
         print(f"tsslbp-ref: {stop}", file=sys.stderr, flush=True)
         return SIGNAL_BASE + stop.signum
     return 0
+
+
+def _made(
+    plan: Plan, settings: TrainingSettings | ExactSettings, threads: int | None
+) -> tuple[Network | ExactNetwork, Task | YinYangTask]:
+    """The plan's network, with its initial weights, and its task."""
+    if isinstance(settings, ExactSettings):
+        return ExactNetwork(settings, threads), YinYangTask()
+    row = experiment(plan.experiment)
+    network = row.network(settings.seed, rule=rule_by_name(plan.rule), n_threads=threads)
+    return network, task_of(row, plan.data, download=plan.download)
 
 
 def _threads(plan: Plan, folder: Path) -> int | None:
@@ -200,7 +232,7 @@ def train(plan: Plan, seeds: Sequence[int], *, show_progress: bool = False, dask
         Before anything is trained, if a name is unknown, data is missing, a run folder cannot be used or the cluster
         cannot be reached.
     """
-    rule_by_name(plan.rule)
+    plan.check_rule()
     for seed in seeds:
         plan.settings(seed)
         refuse_occupied(plan.folder(seed), resume=plan.resume)
@@ -210,7 +242,8 @@ def train(plan: Plan, seeds: Sequence[int], *, show_progress: bool = False, dask
         return _train_on_dask(plan, seeds, dask)
     if len(seeds) == 1:
         return run_seed(plan, seeds[0], show_progress=show_progress)
-    task_of(experiment(plan.experiment), plan.data, download=plan.download)  # once, not by every process at a time
+    if not plan.exact:
+        task_of(experiment(plan.experiment), plan.data, download=plan.download)  # once, not by every process at a time
     n_processes = min(len(seeds), available_cores())
     threads = max(1, available_cores() // n_processes)
     with _pool(n_processes) as pool:
