@@ -1,149 +1,237 @@
-"""The house rules that a machine can hold: imports one way, one importer of numba, quick import, README true."""
+"""The house rules that a machine can hold: imports one way, names that load, a quick import, links that hold."""
+
+from __future__ import annotations
 
 import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+import tsslbp_ref
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tsslbp_ref"
-# Every module may import from its own level's left only; modules of one level do not import each other.
-LEVELS = (
-    {"checks", "compilation", "buffers"},
-    {"parameters", "fast_together"},
-    {"terms"},
-    {"fast_terms"},
-    {"trace"},
-    {"reference", "fast", "fast_optim", "losses", "reference_layers", "fast_layers"},
-    {"fast_events", "fast_static"},
-    {"fast_waves", "fast_words"},
-    {"fast_fourier"},
-    {"layers"},
-    {"fast_dense", "fast_pooled"},
-    {"signals", "spec", "workers", "fast_step"},
-    {"layer_runs", "optim"},
-    {"steps"},
-    {"passes"},
-    {"whole_steps"},
-    {"network"},
-    {"experiments", "raster", "datasets"},
-    {"tasks", "gradcheck"},
-    {"training"},
-    {"checkpoints", "stopping"},
-    {"run_files"},
-    {"runs"},
-    {"seeds", "results", "explore"},
-    {"curves"},
-    {"cli"},
-)
-SAME_LEVEL_ALLOWED = {("spec", "layers"), ("trace", "parameters")}
-IMPORTS_NUMBA = {"compilation.py"}  # everything else says "compiled" and "compiled_term"
-IMPORT_MATPLOTLIB = {"explore.py", "curves.py"}  # the command line loads them when they are asked for
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LITERAL = ("model.reference", "model.reference_layers", "model.reference_network")
+# Who may import whom, by folder; a folder may import itself. What stands above all, the command line, may import all.
+MAY_IMPORT = {
+    "checks": set(),
+    "jit": {"model.terms"},
+    "model": {"checks", "jit"},
+    "engine": {"checks", "jit", "model"},
+    "exact": {"checks", "jit", "model.parameters", "model.terms"},
+    "datasets": {"checks"},
+    "gradcheck": {"checks", "model", "engine", "exact"},
+    "training": {"checks", "model", "engine.threads", "datasets"},
+    "plots": {"checks", "model", "training"},
+}
+COMPILE = {"model.sweeps", "model.optim"}  # of the model
 
 
-def module_name(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+class Import(NamedTuple):
+    """One imported module, and whether a function imports it."""
+
+    name: str  # without the package's name where it is of the package
+    in_function: bool
 
 
-def imported_siblings(path: Path) -> set[str]:
-    """Modules of the package that a file imports, at its top or inside a function."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "tsslbp_ref":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tsslbp_ref."):
-            names.add((node.module or "").split(".")[1])
-        elif isinstance(node, ast.Import):
-            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("tsslbp_ref.")}
-    return names
+def dotted(path: Path) -> str:
+    """A file's module, without the package's name."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported_roots(path: Path) -> set[str]:
-    roots: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            roots |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            roots.add(node.module.split(".")[0])
-    return roots
+def imports(path: Path) -> list[Import]:
+    """All that a file imports when it runs; what stands under ``if TYPE_CHECKING`` never runs."""
+    return [
+        Import(name.removeprefix("tsslbp_ref."), in_function)
+        for node, in_function in _running(ast.parse(path.read_text()), in_function=False)
+        for name in _names(node)
+    ]
 
 
-def test_imports_run_one_way():
-    level_of = {name: index for index, names in enumerate(LEVELS) for name in names}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = module_name(path)
-        if name in ("__init__", "__main__") or name.startswith("exact"):
-            continue
-        assert name in level_of, f"{name} has no place in LEVELS"
-        for other in imported_siblings(path) - {name}:
-            if other not in level_of:
-                assert name in ("gradcheck", "cli"), f"{name} imports {other}"
-                continue
-            downward = level_of[other] < level_of[name] or (name, other) in SAME_LEVEL_ALLOWED
-            assert downward, f"{name} imports {other}"
+def _running(node: ast.AST, *, in_function: bool) -> Iterator[tuple[ast.AST, bool]]:
+    yield node, in_function
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _running(child, in_function=in_function or isinstance(node, ast.FunctionDef))
 
 
-def test_reference_and_fast_do_not_know_each_other():
-    assert "fast" not in imported_siblings(PACKAGE / "reference.py")
-    assert "reference" not in imported_siblings(PACKAGE / "fast.py")
+def _names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    assert node.level == 0, "imports are absolute"
+    source = node.module or ""
+    inner = [f"{source}.{alias.name}" for alias in node.names]
+    return [name if _is_module(name) else source for name in inner]
 
 
-def test_exact_stands_beside_the_network():
-    for path in PACKAGE.glob("exact*.py"):
-        assert imported_siblings(path) <= {"checks", "compilation", "parameters", "exact_arguments", "exact_kernels"}
+def _is_module(name: str) -> bool:
+    place = ROOT.joinpath(*name.split("."))
+    return name.startswith("tsslbp_ref.") and (place.is_dir() or place.with_suffix(".py").exists())
 
 
-def test_only_compilation_imports_numba_and_only_what_draws_matplotlib():
-    for path in PACKAGE.rglob("*.py"):
-        roots = imported_roots(path)
-        assert "numba" not in roots or path.name in IMPORTS_NUMBA, path
-        assert "matplotlib" not in roots or path.name in IMPORT_MATPLOTLIB, path
+def of_package(path: Path) -> list[Import]:
+    """What a file imports of this package."""
+    known = {dotted(other) for other in MODULES}
+    return [one for one in imports(path) if one.name in known]
 
 
-def test_the_import_is_light():
-    code = "import sys, tsslbp_ref; print([m for m in ('numba', 'matplotlib', 'scipy', 'tqdm') if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert found.stdout.strip() == "[]"
+# ---------------------------------------------------------------------------------------------------------------------
+# Imports
+# ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_every_public_name_loads():
-    import tsslbp_ref
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_imports_run_one_way(path: Path) -> None:
+    """Model below engine, exact beside both, the rest above; one line of the network knows of the fast engine."""
+    name = dotted(path)
+    folder = name.split(".")[0]
+    if name in ("", "__init__", "__main__", "cli"):
+        return
+    for other in of_package(path):
+        allowed = MAY_IMPORT[folder] | {folder}
+        is_allowed = other.name in allowed or other.name.split(".")[0] in allowed
+        assert is_allowed or (name, *other) == ("model.network", "engine", True), f"{name} imports {other.name}"
+        if folder == "model" and other.name == "jit":
+            assert name in COMPILE, f"{name} imports jit"
 
+
+def test_one_line_of_the_model_knows_of_the_fast_engine() -> None:
+    found = [dotted(path) for path in (PACKAGE / "model").glob("*.py") for one in imports(path) if "engine" in one.name]
+    assert found == ["model.network"]
+
+
+@pytest.mark.parametrize("name", LITERAL)
+def test_literal_loops_know_no_sweeps_and_sweeps_no_literal_loops(name: str) -> None:
+    def reached(module: str, found: set[str]) -> set[str]:
+        """All that a module imports, and what that imports; added to `found`."""
+        place = PACKAGE.joinpath(*module.split("."))
+        for one in of_package(place / "__init__.py" if place.is_dir() else place.with_suffix(".py")):
+            if one.name not in found:
+                found.add(one.name)
+                reached(one.name, found)
+        return found
+
+    assert not reached(name, set()) & {"model.sweeps", "model.network", "model.backpropagation", "jit", "engine"}
+    assert not reached("model.sweeps", set()) & set(LITERAL)
+
+
+def test_only_jit_imports_numba_and_only_plots_matplotlib() -> None:
+    importers = {"numba": set(), "matplotlib": set()}
+    for path in MODULES:
+        for one in imports(path):
+            importers.get(one.name.split(".")[0], set()).add(dotted(path))
+    assert importers["numba"] == {"jit"}
+    assert {name.split(".")[0] for name in importers["matplotlib"]} == {"plots"}
+
+
+def test_the_command_line_imports_what_it_needs_when_it_is_needed() -> None:
+    at_the_top = {one.name for one in imports(PACKAGE / "cli.py") if not one.in_function}
+    assert at_the_top & {dotted(path) for path in MODULES if dotted(path)} <= {"__init__", "checks"}
+
+
+def python(code: str) -> str:
+    """What a fresh process prints."""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def test_the_import_is_light() -> None:
+    heavy = "('numba', 'matplotlib', 'scipy', 'tqdm')"
+    assert python(f"import sys, tsslbp_ref; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Public names
+# ---------------------------------------------------------------------------------------------------------------------
+
+# In a child of its own for each: import one module first, then ask for every public name; what is a module is that one.
+AFTER_ANY_OTHER = """
+import importlib, os, types
+import matplotlib.pyplot, numba.extending, scipy.differentiate, scipy.optimize, tqdm
+FIRST = "checks cli datasets engine exact gradcheck jit model.network plots.curves training.runs".split()
+for first in FIRST:
+    child = os.fork()
+    if child == 0:
+        importlib.import_module(f"tsslbp_ref.{first}")
+        import tsslbp_ref as tr
+        for name in tr.__all__:
+            home = tr._HOME_OF_MODULE.get(name)
+            value = getattr(tr, name)
+            assert home is None or value is importlib.import_module(f"tsslbp_ref.{home}"), (first, name, value)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, first
+print(len(FIRST))
+"""
+
+
+def test_every_public_module_is_there_whatever_was_imported_before() -> None:
+    folders = {dotted(path).split(".")[0] for path in MODULES} - {"", "__init__", "__main__"}
+    assert int(python(AFTER_ANY_OTHER)) == len(folders)
+
+
+def test_dir_and_help_list_the_public_names_and_no_others() -> None:
+    assert dir(tsslbp_ref) == sorted(tsslbp_ref.__all__)
+    text = python("import tsslbp_ref, pydoc; print(pydoc.plain(pydoc.render_doc(tsslbp_ref)))")
+    modules = text.split("\nSUBMODULES\n")[1].split("\n\n")[0].split()
+    assert set(modules) <= set(tsslbp_ref.__all__)
+    assert {"terms", "reference", "network", "sweeps"} <= set(modules)
+
+
+def test_every_public_name_loads() -> None:
     for name in tsslbp_ref.__all__:
         assert getattr(tsslbp_ref, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tsslbp_ref.nothing  # noqa: B018
 
 
-def test_the_public_names_of_the_design_hold():
-    import tsslbp_ref as tr
+def test_the_public_names_of_the_design_hold() -> None:
+    design = {"NeuronParameters", "GradientRule", "Network", "lif_forward", "tsslbp_backward", "fast", "terms"}
+    assert design <= set(dir(tsslbp_ref))
+    from tsslbp_ref.training import Trainer, TrainingSettings
 
-    assert {"NeuronParameters", "GradientRule", "Network", "lif_forward", "tsslbp_backward"} <= set(dir(tr))
+    assert callable(Trainer)
+    assert callable(TrainingSettings)
 
 
-def test_readme_names_what_exists():
+# ---------------------------------------------------------------------------------------------------------------------
+# Documents
+# ---------------------------------------------------------------------------------------------------------------------
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if not target.startswith(("http", "mailto", "#")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_readme_names_what_exists() -> None:
     text = (ROOT / "README.md").read_text()
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        if not target.startswith("http"):
-            assert (ROOT / target).exists(), f"README links to {target}"
     make_targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    for target in re.findall(r"make ([a-z-]+)", text):
-        assert target in make_targets, f"README names make {target}"
+    assert set(re.findall(r"make ([a-z-]+)", text)) <= make_targets
     for name in re.findall(r"tsslbp-ref ([a-z]+)", text):
         assert f'add_parser("{name}"' in (PACKAGE / "cli.py").read_text(), f"README names tsslbp-ref {name}"
 
 
-def test_ci_runs_what_the_readme_says():
-    script = (ROOT / ".ci" / "run").read_text()
-    assert "make test" in script
+def test_ci_runs_what_the_readme_says() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / "README.md").read_text()
 
 
-def test_pyproject_is_minimal():
+def test_pyproject_is_minimal() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert set(config) == {"build-system", "tool"}
     assert set(config["tool"]) == {"ruff"}
