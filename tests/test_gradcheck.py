@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import re
@@ -13,9 +12,9 @@ import pytest
 from scipy import signal
 
 import tsslbp_ref as tr
-from tsslbp_ref import gradcheck, named_rules
-from tsslbp_ref.engine import fast_words
-from tsslbp_ref.gradcheck import finite_differences, sweep_checks, tangent_checks
+from tsslbp_ref import engine, gradcheck, named_rules
+from tsslbp_ref.engine import spike_patterns
+from tsslbp_ref.gradcheck import finite_differences, network_checks, sweep_checks, tangent_checks
 from tsslbp_ref.gradcheck.report import Report, Row
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons
 from tsslbp_ref.model import reference_layers, sweeps
@@ -57,9 +56,10 @@ def test_errors_are_as_small_as_promised(report: Report) -> None:
 
 @pytest.mark.parametrize("check", gradcheck.registry(), ids=lambda check: check.name)
 def test_where_names_something_that_exists(check: gradcheck.Check) -> None:
+    """A public name of the package, or one of the engine's modules."""
     for place in re.split(r", | \* ", check.where):
-        module, *names = place.split(".")
-        found: Any = importlib.import_module(f"tsslbp_ref.{module}")
+        first, *names = place.split(".")
+        found: Any = getattr(tr if first in dir(tr) else engine, first)
         for name in names:
             found = getattr(found, name)
         assert callable(found)
@@ -104,7 +104,7 @@ def test_names_select_rows_in_the_order_of_the_table() -> None:
     ("names", "error", "message"),
     [
         (["term-warmup", "term-warmdown"], ValueError, r"unknown check 'term-warmdown'; known: term-psc-kernel, "),
-        ("no-such-*", ValueError, r"unknown check 'no-such-\*'; known: .*exact-cases-gradients$"),
+        ("no-such-*", ValueError, r"unknown check 'no-such-\*'; known: .*, engine-pooled-back$"),
         ([], ValueError, "names must hold at least one name"),
         ([3], TypeError, "names must hold strings, got 3"),
     ],
@@ -174,7 +174,7 @@ def assert_diverse(trace: Trace, gate: float) -> None:
 def test_tangent_cases_are_diverse(name: str) -> None:
     case = tangent_checks.cases()[name]
     rng = np.random.default_rng(case.seed) if case.dropout else None
-    _, gradients, _, (flows,) = case.network().training_pass(case.input(), case.labels(), case.loss, rng=rng)
+    _, gradients, _, flows = case.network().training_pass(case.input(), case.labels(), case.loss, rng=rng)
     for flow, gradient in zip(flows, gradients, strict=True):
         assert_diverse(flow.trace, tangent_checks.NEURON.theta_s / 4.0)
         assert np.abs(gradient).max() > 1e-3
@@ -192,13 +192,16 @@ def test_literal_loops_are_tried_on_clipped_rises() -> None:
         assert slow_rises(trace) > 0
 
 
-def test_words_are_followed_where_they_are_checked() -> None:
-    signal, _, layer = sweep_checks.signal_case("words")
-    assert signal._follows_words(layer)
-    case = tangent_checks.cases()["tangent-released-dense-3-words"]
-    fed = case.network().gradient_flow(case.input(), case.labels())[0].trace
-    for trace in (fed, *(trace for silent in (0, 3) for trace in sweep_checks._run_case(silent)[0][:-1])):
-        assert 0 < len(fast_words.find_words(trace)) <= fast_words.SHARE_A_STEP * trace.u.size
+def test_spike_patterns_are_followed_where_they_are_checked() -> None:
+    tangent = tangent_checks.cases()["tangent-released-dense-3-patterns"]
+    wide = network_checks.network("static", **network_checks.NETWORKS["dense-wide"])
+    for network, x, y in ((tangent.network(), tangent.input(), tangent.labels()), (*wide, np.arange(len(wide[1])))):
+        fed = network.gradient_flow(x, y)[-2].trace  # of the layer that feeds the output
+        k = spike_patterns.pattern_length(network.n_steps)
+        patterns = spike_patterns.patterns_of(fed.u, fed.threshold, k)
+        assert fed.u.shape[2] >= spike_patterns.FEWEST_NEURONS
+        assert len(patterns[0]) > 0
+        assert spike_patterns.few_fire(patterns[1], fed.u, k)
 
 
 @pytest.mark.parametrize(("rule", "reach"), [("released", 0), ("consistent", 1)])
@@ -261,7 +264,7 @@ def zeros(*shape: int) -> np.ndarray[Any, Any]:
         (lambda: reference_layers.conv2d_forward(zeros(1, 2, 5, 5), zeros(1, 3, 2, 2), 0), "x must have 3 channels"),
         (lambda: reference_layers.conv2d_forward(zeros(1, 3, 5, 5), zeros(1, 3, 2, 1), 0), "square filters"),
         (lambda: reference_layers.conv2d_forward(zeros(1, 3, 5, 5), zeros(1, 3, 2, 2), -1), "padding must be at least"),
-        (lambda: reference_layers.conv2d_forward(zeros(1, 3, 3, 3), zeros(1, 3, 4, 4), 0), "does not fit a picture"),
+        (lambda: reference_layers.conv2d_forward(zeros(1, 3, 3, 3), zeros(1, 3, 4, 4), 0), "does not fit a"),
         (lambda: reference_layers.conv2d_forward(np.full((1, 1, 3, 3), np.nan), zeros(1, 1, 2, 2), 0), "x must be fin"),
         (lambda: reference_layers.conv2d_adjoint(zeros(1, 2, 4, 4), zeros(2, 3, 2, 2), 0, (5, 6)), r"shape \(4, 5\)"),
         (lambda: reference_layers.conv2d_adjoint(zeros(1, 1, 4, 4), zeros(2, 3, 2, 2), 0, (5, 5)), "2 channels"),

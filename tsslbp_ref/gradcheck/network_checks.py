@@ -29,7 +29,7 @@ CONV: dict[str, Any] = {"spec": "3C3-P2-4", "input_shape": (2, 5, 5), "weight_sc
 NETWORKS: dict[str, dict[str, Any]] = {
     "dense": DENSE,
     "dense-deep": DENSE | {"spec": "6-5-5-4-4"},
-    "dense-wide": DENSE | {"spec": f"5-{FEWEST_NEURONS}"},  # whose spike patterns are followed
+    "dense-wide": DENSE | {"spec": f"5-{FEWEST_NEURONS}", "weight_scale": 1.5},  # so that spike patterns are followed
     "dense-dropout": DENSE | {"dropout": 0.3},
     "dense-by-layer": DENSE | {"neuron": BY_LAYER, "input_tau_s": 2.5},
     "conv": CONV,
@@ -70,22 +70,20 @@ def network_error(fed: str, loss: str, **settings: Any) -> float:
     engines: tuple[tuple[Engine | None, int], ...] = ((PlainEngine(), 1), (None, 1), (None, 2))
     wanted: tuple[float, list[Array], Array] | None = None
     for engine, n_threads in engines:
-        net = Network.from_spec(
-            n_classes=N_CLASSES,
-            n_steps=N_STEPS,
-            seed=SEED,
-            dtype="float64",
-            engine=engine,
-            n_threads=n_threads,
-            **settings,
-        )
-        x, y = _input(fed, net), _target(loss)
+        net, x = network(fed, engine=engine, n_threads=n_threads, **settings)
+        y = _target(loss)
         if wanted is None:
             wanted = reference_network.loss_and_gradients(net, x, y, loss, masks=_masks(net))
         value, gradients, a = net.training_step(x, y, loss, rng=np.random.default_rng(SEED))
         errors += [relative_error(value, wanted[0]), relative_error(a, wanted[2])]
         errors += [relative_error(dW, expected) for dW, expected in zip(gradients, wanted[1], strict=True)]
     return largest(errors)
+
+
+def network(fed: str, **settings: Any) -> tuple[Network, Array]:
+    """A network of this file, and its input."""
+    net = Network.from_spec(n_classes=N_CLASSES, n_steps=N_STEPS, seed=SEED, dtype="float64", **settings)
+    return net, _input(fed, net)
 
 
 def _input(fed: str, net: Network) -> Array:

@@ -1,0 +1,44 @@
+"""What is planted: `Plant`, a wrong version in the place of a right one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+FACTOR = 1.001
+Wrong = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def times(factor: float) -> Wrong:
+    """The right result times a factor."""
+    return lambda right: lambda *args, **kwargs: factor * right(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A wrong version of `owner.name`, and the rows, or patterns of rows, that must all reject it."""
+
+    error: str
+    owner: Any
+    name: str
+    wrong: Wrong
+    rejected_by: tuple[str, ...]
+
+    def planted(self) -> Any:
+        """What stands at the place now."""
+        return self.owner[self.name] if isinstance(self.owner, dict) else getattr(self.owner, self.name)
+
+    def where(self) -> str:
+        """The place, as module.name."""
+        owner = "losses" if isinstance(self.owner, dict) else self.owner.__name__.rpartition(".")[2]
+        return f"{owner}.{self.name}"
+
+    def into(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put the wrong version in the place of the right one, in a module, a class or a dictionary."""
+        if isinstance(self.owner, dict):
+            monkeypatch.setitem(self.owner, self.name, self.wrong(self.planted()))
+        else:
+            monkeypatch.setattr(self.owner, self.name, self.wrong(self.planted()))
