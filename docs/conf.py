@@ -31,7 +31,7 @@ include_patterns = [
     "figures/README.md",
     "results/*.md",
     "studies/README.md",
-    "tests/data/README.md",
+    "tsslbp_ref/gradcheck/golden/README.md",
     "tutorials/*.md",
 ]
 exclude_patterns = ["docs/_build", ".venv", "runs", "tutorials/notebooks"]

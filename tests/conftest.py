@@ -1,11 +1,9 @@
 """What the tests share: the released code's golden vectors, and a way to see equal numbers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-DATA = Path(__file__).parent / "data"
+from tsslbp_ref.gradcheck.golden_checks import golden_numbers
 
 
 def relative_error(found, wanted) -> float:
@@ -17,5 +15,4 @@ def relative_error(found, wanted) -> float:
 
 @pytest.fixture(scope="session")
 def golden():
-    with np.load(DATA / "released_code_vectors.npz", allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return golden_numbers("released_code_vectors")

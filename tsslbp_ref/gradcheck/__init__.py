@@ -26,6 +26,7 @@ from tsslbp_ref.gradcheck import (
     adjoint_checks,
     engine_checks,
     exact_checks,
+    golden_checks,
     kernel_checks,
     layer_checks,
     loss_checks,
@@ -48,6 +49,7 @@ FAMILIES = (
     adjoint_checks,
     network_checks,
     exact_checks,
+    golden_checks,
     engine_checks,
 )
 

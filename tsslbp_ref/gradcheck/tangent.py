@@ -29,8 +29,9 @@ The other rules change one line each:
 - "leak": c[t] = (1 - theta_m)(1 - s0[t]). No gradient at silent steps, and "reset": dI[t] enters x only where s0 = 1.
 - "onset": psi0 x enters a~, not s~: a later spike has a larger PSC, as in "literal", and lacks its onset's impulse.
   So s~ = s0 - theta_s psi0 x + m0 q0 dI, and a~[t] gains theta_s (1 + theta_s) psi0[t] x[t] beside the filter.
-- "one-hop": c[t] = (1 - theta_m)(1 - s0[t]), and with A[t] for what psi0 x adds to a~[t], the PSC of a spike p gains
-  theta_m u0[j] (1 - theta_m)^(p-j-1) A[j], j the spike before. See docs/derivations/september-2020.md.
+- "one-hop": c[t] = (1 - theta_m)(1 - s0[t]), and the output is not a~ but b~: equal to a~ but at a spike p that has a
+  spike j before it, b~[p] = a~[p] + theta_m u0[j] (1 - theta_m)^(p-j-1) (a~[j] - a0[j]). What that is, says
+  docs/derivations/september-2020.md.
 - "consistent" reset: c[t] = (1 - theta_m)(1 - s0[t]) + I0[t] psi0[t].
 - "consistent" inter-neuron dependency: the rule reads lambda[t] = psi0[t] (G[t-1] - G[t+1]) / 2 + c[t] lambda[t+1].
   So x[t] must enter s~[t-1] with +psi0[t]/2 and s~[t+1] with -psi0[t]/2:
@@ -141,8 +142,8 @@ class FrozenNeurons:
         x = self.e * dI
         for t in range(1, len(x)):
             x[t] += self.c[t - 1] * x[t - 1]
-        a = self._moved(self.psi * x)
-        return filtered(self.s + self.m * self.q * dI, self.theta_s) + a + self._hopped(a)
+        change = self._moved(self.psi * x) + filtered(self.m * self.q * dI, self.theta_s)
+        return filtered(self.s, self.theta_s) + change + self._hopped(change)
 
     def _moved(self, height: Array) -> Array:
         """What the PSC gains where the spikes move by -height."""
@@ -157,12 +158,12 @@ class FrozenNeurons:
             return filtered(shifted, self.theta_s, self.theta_s * height[0] / 2.0)
         return filtered(height, self.theta_s)
 
-    def _hopped(self, a: Array) -> Array:
-        """What the PSC a at each spike adds at the next one."""
-        found, y = np.zeros_like(a), np.zeros_like(a[0])
-        for t in range(len(a)):
+    def _hopped(self, change: Array) -> Array:
+        """What a change of the PSC at each spike adds to the PSC at the next one."""
+        found, y = np.zeros_like(change), np.zeros_like(change[0])
+        for t in range(len(change)):
             found[t] = self.s[t] * y
-            y = self.hop[t] * a[t] + (1.0 - self.s[t]) * (1.0 - self.theta_m) * y
+            y = self.hop[t] * change[t] + (1.0 - self.s[t]) * (1.0 - self.theta_m) * y
         return found
 
 

@@ -158,10 +158,9 @@ def _dependency_of_neuron(
         for t_k in range(T):
             if s[t_m] == 1.0:
                 phi1[t_k, t_m] = _inter_neuron(t_k, t_m, u, s, c)
-                phi2[t_k, t_m] = _one_hop(t_k, t_m, u, s, c)
             if t_p is not None and c.chain:  # phi(t_k, t_p) is 0 by itself where t_k comes before t_p
                 phi = phi1[t_k, t_p] + phi2[t_k, t_p]
-                phi2[t_k, t_m] += phi * _next_spike_by_membrane(t_p, t_m, u, s, c)
+                phi2[t_k, t_m] = phi * _next_spike_by_membrane(t_p, t_m, u, s, c)
     for t_m in range(T):  # only now: the chain above runs on the unreplaced dependencies
         if s[t_m] == 0.0 and not c.silent:
             phi2[:, t_m] = 0.0
@@ -169,7 +168,18 @@ def _dependency_of_neuron(
             phi2[:, t_m] = 0.0
             for t_k in range(T):
                 phi1[t_k, t_m] = _warmup(t_k, t_m, u, c)
-    return phi1, phi2
+    return phi1, phi2 + _one_hop(phi1 + phi2, u, s, c)
+
+
+def _one_hop(phi: npt.NDArray[Any], u: npt.NDArray[Any], s: list[float], c: RuleCoefficients) -> npt.NDArray[Any]:
+    """phi(t_j, t_m) theta_m u[t_j] (1-theta_m)^(k-j-1) at a spike t_k, t_j the spike before it (September 2020)."""
+    hop = np.zeros_like(phi)
+    for t_k in range(len(u)):
+        t_j = next((t for t in reversed(range(t_k)) if s[t] == 1.0), None)
+        if t_j is not None and s[t_k] == 1.0:
+            reset = -terms.reset_by_firing_time(u[t_j], 0.0, c.hop_by_u, 0.0) * terms.leak(t_k - t_j - 1, c.theta_m)
+            hop[t_k] = phi[t_j] * reset
+    return hop
 
 
 def _firing_time_by_membrane(t_m: int, u: npt.NDArray[Any], s: list[float], c: RuleCoefficients) -> float:
@@ -200,18 +210,6 @@ def _next_spike_by_membrane(t_p: int, t_m: int, u: npt.NDArray[Any], s: list[flo
     I = terms.weighted_input(u[t_m], v_previous, c.theta_m)
     reset_by_firing_time = terms.reset_by_firing_time(u[t_m], I, c.reset_by_u, c.reset_by_I)
     return reset_by_firing_time * terms.leak(t_p - t_m - 1, c.theta_m) * _firing_time_by_membrane(t_m, u, s, c)
-
-
-def _one_hop(t_k: int, t_m: int, u: npt.NDArray[Any], s: list[float], c: RuleCoefficients) -> float:
-    """phi1(t_j, t_m) theta_m u[t_j] (1-theta_m)^(k-j-1) at a spike t_k, t_j the spike before it.
-
-    The intra-neuron term of September 2020: the PSC kernel leads from t_m to t_j, and the reset at t_j to dL/da[t_k].
-    """
-    t_j = next((t for t in reversed(range(t_k)) if s[t] == 1.0), None)
-    if t_j is None or s[t_k] == 0.0:
-        return 0.0
-    reset = -terms.reset_by_firing_time(u[t_j], 0.0, c.hop_by_u, 0.0) * terms.leak(t_k - t_j - 1, c.theta_m)
-    return _inter_neuron(t_j, t_m, u, s, c) * reset
 
 
 def _warmup(t_k: int, t_m: int, u: npt.NDArray[Any], c: RuleCoefficients) -> float:

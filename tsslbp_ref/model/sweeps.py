@@ -176,8 +176,8 @@ def tsslbp_backward(
         fired:  delta = dt/du (w_{-1} G[t+1] + w_0 G[t] + w_{+1} G[t-1]) + dt/du dreset/dt chain
         silent: delta = (1 - theta_m) chain
     and G ds/du (B8) in its place where a[t] is below the gate, and 0 at silent steps of a rule that gives them none;
-    the chain goes on with the unreplaced value. With `intra="one-hop"` the G of fired steps is that of
-    g[t] + s[t] theta_m u[t] n[t], with n[t] = g of the neuron's next spike, leaked back to t+1.
+    the chain goes on with the unreplaced value. With `intra="one-hop"` g[t] + s[t] theta_m u[t] n[t] is in the place of
+    g[t], n[t] = g of the neuron's next spike, leaked back to t+1.
 
     Parameters, result and errors are those of `reference.tsslbp_backward`.
     """
@@ -243,13 +243,12 @@ def backward_block(
 ) -> None:
     """One block of neurons, whose delta goes to `place`, g's own if it may be lost; G[-1] to G[T] lie a row down."""
     T = len(u)
-    for t in range(T - 1, -1, -1):
-        filter_step(G[t + 2], g[t, block], c.theta_s, G[t + 1])
-    filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
-    plain = G
     if c.hop_by_u > 0.0:
-        plain = G.copy()
-        _put_hops(g[:, block], u[:, block], c, G)
+        _filter_with_hops(g[:, block], u[:, block], c, G)
+    else:
+        for t in range(T - 1, -1, -1):
+            filter_step(G[t + 2], g[t, block], c.theta_s, G[t + 1])
+    filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
     for t in range(T - 1, -1, -1):
         u_before = u[t - 1, block] if t > 0 else zeros
         delta_after = delta[t + 1, place] if t < T - 1 else zeros
@@ -259,24 +258,22 @@ def backward_block(
             _silence_step(u[t, block], c.threshold, delta[t, place])
     warmup = (c.threshold, c.surrogate_width, c.surrogate_argument_clip, c.warmup_gate)  # a call costs by the number
     for t in range(T):  # only now, for the same reason
-        _warmup_step(u[t, block], a[t, block], warmup, plain[t + 1], delta[t, place])
+        _warmup_step(u[t, block], a[t, block], warmup, G[t + 1], delta[t, place])
 
 
 @compiled
-def _put_hops(g: npt.NDArray[Any], u: npt.NDArray[Any], c: RuleCoefficients, G: npt.NDArray[Any]) -> None:
-    """G becomes that of g[t] + s[t] theta_m u[t] n[t]; n[t] is g at the next spike, leaked back to t+1, else 0."""
+def _filter_with_hops(g: npt.NDArray[Any], u: npt.NDArray[Any], c: RuleCoefficients, G: npt.NDArray[Any]) -> None:
+    """G of g[t] + s[t] theta_m u[t] n[t]; n[t] is g at the neuron's next spike, leaked back to t+1, else 0."""
     T, M = u.shape
     one_step, zero = terms.leak(1, c.theta_m), u.dtype.type(0)
-    n, gradient = np.zeros(M, u.dtype), np.zeros(M, u.dtype)
+    n, with_hop = np.zeros(M, u.dtype), np.zeros(M, u.dtype)
     for t in range(T - 1, -1, -1):
         for i in range(M):
             fired = terms.spike(u[t, i], c.threshold) > 0
             hop = -n[i] * terms.reset_by_firing_time(u[t, i], zero, c.hop_by_u, zero)
-            gradient[i] = g[t, i] + (hop if fired else zero)
+            with_hop[i] = g[t, i] + (hop if fired else zero)
             n[i] = g[t, i] if fired else one_step * n[i]
-        filter_step(G[t + 2], gradient, c.theta_s, G[t + 1])
-    gradient[:] = zero
-    filter_step(G[1], gradient, c.theta_s, G[0])
+        filter_step(G[t + 2], with_hop, c.theta_s, G[t + 1])
 
 
 @compiled
