@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tsslbp_ref.jit import compiled, gemm
 from tsslbp_ref.model import sweeps
 from tsslbp_ref.model.backpropagation import Masks, MembraneError
 from tsslbp_ref.model.layers import Dense, Layer
-from tsslbp_ref.model.parameters import RuleCoefficients
+from tsslbp_ref.model.parameters import NeuronParameters, RuleCoefficients
 
 if TYPE_CHECKING:
     from tsslbp_ref.model.network import Network
@@ -63,9 +64,8 @@ class DenseChain:
 
     def __init__(self, net: Network) -> None:
         self.neurons, self.dtype = net.neurons, net.dtype
-        self.gain = static_gain(net.n_steps, net.input_synapse, net.dtype)
+        self.gain, self.constants = _constants(net.neurons, net.input_tau_s, net.n_steps, net.dtype)
         self.Ws_transposed = tuple(np.require(W.T, requirements=("C", "W")) for W in net.weights)
-        self.constants = tuple(sweeps.neuron_constants(neuron, net.dtype) for neuron in net.neurons)
         self.follow = np.array([len(W) >= spike_patterns.FEWEST_NEURONS for W in net.weights])  # what feeds a layer
         self.k = spike_patterns.pattern_length(net.n_steps)
 
@@ -114,6 +114,15 @@ class DenseChain:
         """One array (T, B, N) a layer."""
         T = len(self.gain)
         return tuple(buffers.take((name, i), (T, B, W.shape[1]), self.dtype) for i, W in enumerate(self.Ws_transposed))
+
+
+@lru_cache
+def _constants(
+    neurons: tuple[NeuronParameters, ...], input_tau_s: float, n_steps: int, dtype: np.dtype[Any]
+) -> tuple[Array, tuple[tuple[float, float, float], ...]]:
+    """c[t], and theta_m, theta_s and V of each layer: worked out once and not in every step."""
+    gain = static_gain(n_steps, NeuronParameters(tau_s=input_tau_s), dtype)
+    return gain, tuple(sweeps.neuron_constants(neuron, dtype) for neuron in neurons)
 
 
 @compiled

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,12 @@ DESIRED_PSCS: dict[str, Callable[[int, NeuronParameters], npt.NDArray[np.float64
     "kernel-01111-twice": released_psc,
     "kernel-01011-once": paper_psc,
 }
+
+
+@lru_cache
+def _desired_psc(name: str, n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]:
+    """The true class's PSC d, worked out once and not in every step."""
+    return DESIRED_PSCS[name](n_steps, neuron)
 
 
 def target_psc(
@@ -296,7 +303,7 @@ class Loss:
         if self.name == "spike-train":
             return filtered_train(checked, self.neuron)
         if self.is_van_rossum:
-            return target_psc(DESIRED_PSCS[self.name](shape[0], self.neuron), checked, shape, dtype)
+            return target_psc(_desired_psc(self.name, shape[0], self.neuron), checked, shape, dtype)
         return checked
 
     def value_and_gradient(

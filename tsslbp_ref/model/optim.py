@@ -197,7 +197,7 @@ def _check_updatable(name: str, W: Any) -> None:
     """Raise unless W is an array that the compiled loop can update in place."""
     if type(W) is not np.ndarray:
         raise TypeError(f"{name} must be an array, got {type(W).__name__}")
-    if W.dtype.name not in checks.FLOAT_NAMES or not W.dtype.isnative:
+    if W.dtype.char not in "fd" or not W.dtype.isnative:
         raise TypeError(f"{name} must hold native float32 or float64 numbers, got dtype {W.dtype.str}")
     if not W.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
