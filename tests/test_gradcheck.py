@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from tsslbp_ref.gradcheck import finite_differences, network_checks, sweep_check
 from tsslbp_ref.gradcheck.report import Report, Row
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons
 from tsslbp_ref.model import reference_layers, sweeps
+from tsslbp_ref.model.parameters import INTER_RULES, INTRA_RULES, SILENT_STEPS, WARMUPS, GradientRule
 from tsslbp_ref.model.trace import Trace
 
 
@@ -41,10 +43,12 @@ def test_table_holds_every_kind_of_row(report: Report) -> None:
     assert names == [check.name for check in gradcheck.registry()]
     for loss in ("kernel", "kernel-paper", "count", "softmax"):
         assert f"loss-{loss}" in names
-    for rule, settings in named_rules().items():
+    for rule in named_rules():
         assert f"phi-{rule}" in names
         assert {f"sweep-backward-{rule}-float32", f"sweep-backward-{rule}-float64"} <= set(names)
-        assert settings.needs_firing_rate or any(name.startswith(f"tangent-{rule}-") for name in names)
+        assert any(name.startswith(f"tangent-{rule}-") for name in names)
+    for rule in ("released", *tangent_checks.STATES):
+        assert {f"golden-{rule}-layer0", f"golden-{rule}-dense", f"golden-{rule}-cnn"} <= set(names)
 
 
 def test_errors_are_as_small_as_promised(report: Report) -> None:
@@ -180,6 +184,24 @@ def test_tangent_cases_are_diverse(name: str) -> None:
         assert np.abs(gradient).max() > 1e-3
     if "conv" in name:
         assert sum(slow_rises(flow.trace) for flow in flows) > 0
+
+
+@pytest.mark.parametrize("state", tangent_checks.STATES)
+def test_a_quiet_network_has_layers_on_both_sides_of_the_switch(state: str) -> None:
+    case = tangent_checks.cases()[f"tangent-{state}-dense-3-quiet"]
+    flows = case.network().gradient_flow(case.input(), case.labels())
+    rates = [flow.trace.firing_rate for flow in flows]
+    assert min(rates) < 0.1 < max(rates)
+
+
+CHOICES = itertools.product(INTER_RULES, INTRA_RULES, WARMUPS, SILENT_STEPS, (0.1, 0.9))
+
+
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c[2] == "layer" or c[4] == 0.1], ids=str)
+def test_phi_of_every_rule_is_that_of_its_tangent_layer(choice: tuple[Any, ...]) -> None:
+    inter, intra, warmup, silent, rate = choice
+    rule = GradientRule(inter, intra, warmup, silent=silent, warmup_rate=rate, inverse_rise_clip=10.0)
+    assert tangent_checks.dependency_error(rule) < 1e-13
 
 
 def test_literal_loops_are_tried_on_clipped_rises() -> None:

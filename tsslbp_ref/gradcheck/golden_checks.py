@@ -77,7 +77,7 @@ def all_checks() -> list[Check]:
             Check(
                 f"golden-{rule}-{layer}",
                 f"a, delta of a layer by the authors' code, {commit}",
-                "model.reference.tsslbp_backward, model.sweeps.tsslbp_backward",
+                "reference.tsslbp_backward, fast.tsslbp_backward",
                 TOLERANCE,
                 partial(layer_error, file, layer),
             )
@@ -87,7 +87,7 @@ def all_checks() -> list[Check]:
             Check(
                 f"golden-{rule}-{network}",
                 f"L, a, dL/dW of a network by the authors' code, {commit}",
-                "model.network.Network.loss_and_gradients",
+                "network.Network.loss_and_gradients",
                 TOLERANCE,
                 partial(network_error, file, network),
             )
@@ -97,7 +97,7 @@ def all_checks() -> list[Check]:
         Check(
             f"golden-released-loss-{name}",
             "L, dL/da by the authors' code, ffaac71",
-            "model.losses.value_and_gradient",
+            "losses.value_and_gradient",
             TOLERANCE,
             partial(_loss_error, name),
         )

@@ -90,6 +90,7 @@ class Case:
         return np.arange(self.batch) % self.n_classes
 
 
+STATES = ("june-2020", "september-2020", "november-2020")  # whose warm-up is a switch for a whole layer
 DENSE_SPECS = {1: "", 2: "5", 3: "5-4"}
 CONV = Case("3C3-P2-2C2", (2, 6, 6), padding=(1, 1), weight_scale=(3.0, 2.0), seed=4)
 
@@ -117,6 +118,10 @@ def cases() -> dict[str, Case]:
     found["tangent-released-conv-static"] = CONV
     found["tangent-released-conv-spikes"] = replace(CONV, feed="spikes")
     found["tangent-consistent-conv-spikes"] = replace(CONV, feed="spikes", rule=rules["consistent"])
+    for state in STATES:
+        found[f"tangent-{state}-dense-3-static"] = _dense(3, rule=rules[state])
+        found[f"tangent-{state}-dense-3-quiet"] = _dense(3, rule=rules[state], weight_scale=1.5, seed=22)
+        found[f"tangent-{state}-conv-spikes"] = replace(CONV, feed="spikes", rule=rules[state])
     found["tangent-released-conv-dropout"] = replace(CONV, dropout=0.3)
     found["tangent-released-conv-dropout-rows"] = replace(CONV, dropout=0.3, dropout_form="row")
     return found
@@ -130,7 +135,7 @@ def all_checks() -> list[Check]:
             "phi(t_k, t_m) = da~[t_k]/dI~[t_m] (frozen-event tangent layer, differenced in I)",
             "reference.dependency_matrix",
             TOLERANCE,
-            partial(_dependency_error, rule),
+            partial(dependency_error, rule),
         )
         for name, rule in named_rules().items()
     ]
@@ -232,7 +237,7 @@ def phi_weighted_input() -> Array:
     return np.random.default_rng(PHI_SEED).normal(0.4, 0.7, size=(10, 2, 6))
 
 
-def _dependency_error(rule: GradientRule) -> float:
+def dependency_error(rule: GradientRule) -> float:
     """The literal case table B4 - B8 against the tangent layer: column m is its answer to the input at step m."""
     I = phi_weighted_input()
     trace = reference.lif_forward(I, NEURON)
