@@ -61,7 +61,26 @@ class WeightedLayer(Layer, Protocol):
 
 @dataclass(frozen=True)
 class Dense:
-    """Every neuron sees every input: I = W x (F1), with x flattened channel first."""
+    """Every neuron sees every input: I = W x (F1), with x flattened channel first.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of one sample at one step.
+    n_out : int
+        Number of neurons.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not a positive integer; in a call, if an array has other axes or the weights another shape.
+
+    Examples
+    --------
+    >>> layer = Dense((2,), 1)
+    >>> layer.forward(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]))
+    array([[11.]])
+    """
 
     input_shape: Shape
     n_out: int
@@ -105,7 +124,30 @@ class Dense:
 
 @dataclass(frozen=True)
 class Conv2d:
-    """I[f, y, x] = sum_{c, i, j} W[f, c, i, j] a[c, y+i-p, x+j-p], stride 1, padding p with zeros."""
+    """I[f, y, x] = sum_{c, i, j} W[f, c, i, j] a[c, y+i-p, x+j-p], stride 1, padding p with zeros.
+
+    Parameters
+    ----------
+    input_shape : (C, H, W)
+        Shape of one sample at one step.
+    n_filters : int
+        Number of output channels F.
+    kernel_size : int
+        Side k of the filters.
+    padding : int
+        Rows and columns of zeros on every side.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not a positive integer; in a call, if an array has other axes or the weights another shape.
+
+    Examples
+    --------
+    >>> layer = Conv2d((1, 2, 2), n_filters=1, kernel_size=2, padding=0)
+    >>> layer.forward(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.ones((1, 1, 2, 2)))
+    array([[[[10.]]]])
+    """
 
     input_shape: Shape  # (C, H, W)
     n_filters: int
@@ -168,7 +210,25 @@ class Conv2d:
 class SumPool2d:
     """y = gain times the sum of each size x size block of PSCs; no neuron, no weight.
 
-    Rows and columns that do not fill a block are left out. Source: the released code, gain 1.1.
+    Rows and columns that do not fill a block are left out. Source: the released code (commit ffaac71), gain 1.1.
+
+    Parameters
+    ----------
+    input_shape : (C, H, W)
+        Shape of one sample at one step.
+    size : int
+        Side of a block.
+    gain : float
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not a positive integer or the gain not a finite number; in a call, if an array has other axes.
+
+    Examples
+    --------
+    >>> SumPool2d((1, 2, 2), size=2).forward(np.ones((1, 1, 2, 2)), None)
+    array([[[[4.4]]]])
     """
 
     input_shape: Shape  # (C, H, W)
@@ -211,7 +271,8 @@ class Dropout:
 
     Parameters
     ----------
-    input_shape : tuple
+    input_shape : tuple of int
+        Shape of one sample at one step.
     rate : float
         Probability of a zero.
     form : {"unit", "row"}
@@ -220,7 +281,13 @@ class Dropout:
     Raises
     ------
     ValueError, TypeError
-        If the rate is not in [0, 1) or the form is unknown.
+        If the rate is not in [0, 1) or the form is unknown; in a call, if the mask does not fit.
+
+    Examples
+    --------
+    >>> Dropout((3,), rate=0.5).forward(np.ones((2, 1, 3)), np.array([[2.0, 0.0, 2.0]]))[:, 0]
+    array([[2., 0., 2.],
+           [2., 0., 2.]])
     """
 
     input_shape: Shape

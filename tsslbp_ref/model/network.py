@@ -264,7 +264,30 @@ class Network:
             return self.engine.output(self, x)
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Class of each sample: the output neuron with the largest sum_t a[t]. Arguments as for `forward`."""
+        """Class of each sample: the output neuron with the largest sum_t a[t].
+
+        Parameters
+        ----------
+        x : (B, *input_shape) or (T, B, *input_shape) array_like
+            Static images, shown at every step, or spike trains.
+
+        Returns
+        -------
+        (B,) array of int64
+            Numbers from 0 to n_classes - 1; the lowest where sums are equal.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x, or a weight, is not finite or not of the right shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+        >>> net.predict(np.ones((2, 4))).shape
+        (2,)
+        """
         return self.forward(x).sum(axis=0).argmax(axis=1)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -304,6 +327,14 @@ class Network:
         ------
         ValueError, TypeError
             If x, y or a weight is not finite, not of the right shape or out of range, or the loss's name is unknown.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+        >>> loss, gradients = net.loss_and_gradients(np.ones((2, 4)), [0, 1])
+        >>> [dW.shape for dW in gradients]
+        [(20, 4), (3, 20)]
         """
         value, gradients, _ = self.training_step(x, y, loss, settings=settings, rng=rng)
         return value, gradients
@@ -318,10 +349,41 @@ class Network:
         rng: np.random.Generator | None = None,
         optimiser: AdamW | None = None,
     ) -> StepResult:
-        """`loss_and_gradients` with the output PSC (T, B, n_classes) as a third result.
+        """Loss, gradients and output PSC of a mini-batch; with an optimiser, a whole training step.
 
-        With an optimiser, an `AdamW` of these weights, it is a whole training step: they are updated by its `step`.
-        An optimiser of other arrays is a ValueError.
+        Parameters
+        ----------
+        x : (B, *input_shape) or (T, B, *input_shape) array_like
+            Static images, shown at every step, or spike trains.
+        y : (B,) array_like of int
+            Class labels; for "spike-train" the desired trains, (T, B, n_classes).
+        loss : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
+        settings : LossSettings, optional
+            Targets of the count loss.
+        rng : numpy.random.Generator, optional
+            Draws the dropout masks; without it nothing is dropped.
+        optimiser : AdamW, optional
+            Of this network's weights: its `step` then updates them.
+
+        Returns
+        -------
+        StepResult
+            Loss, gradients in the order and shapes of `weights`, and the output PSC (T, B, n_classes).
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `loss_and_gradients` does; and if the optimiser holds other arrays, or the gradients' norm is not finite.
+            The weights are unchanged then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tsslbp_ref.model.optim import AdamW
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5, weight_scale=2.0)
+        >>> result = net.training_step(np.ones((2, 4)), [0, 1], optimiser=AdamW(net.weights))
+        >>> result.output.shape
+        (5, 2, 3)
         """
         if optimiser is not None:
             self._check_optimiser(optimiser)
@@ -341,9 +403,19 @@ class Network:
         settings: LossSettings | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[float, list[Array], Array, list[LayerFlow]]:
-        """`loss_and_gradients` in two plain loops, with all they came by: the output PSC and the flow of each layer.
+        """Loss and gradients from the two plain loops, the output PSC, and what passed through each layer.
 
-        Parameters, errors and the first two results are those of `loss_and_gradients`.
+        Parameters
+        ----------
+        x : (B, *input_shape) or (T, B, *input_shape) array_like
+            Static images, shown at every step, or spike trains.
+        y : (B,) array_like of int
+            Class labels; for "spike-train" the desired trains, (T, B, n_classes).
+        loss : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
+        settings : LossSettings, optional
+            Targets of the count loss.
+        rng : numpy.random.Generator, optional
+            Draws the dropout masks; without it nothing is dropped.
 
         Returns
         -------
@@ -352,6 +424,11 @@ class Network:
         a : (T, B, n_classes) array
         flows : list of LayerFlow
             Trace, g and delta of each layer of neurons.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `loss_and_gradients` does.
         """
         x, target, checked_loss, masks = self._step_arguments(x, y, loss, settings, rng)
         with self._culprit_sought(x, masks):
@@ -363,9 +440,34 @@ class Network:
     def gradient_flow(
         self, x: npt.ArrayLike, y: npt.ArrayLike, loss: str = "kernel", settings: LossSettings | None = None
     ) -> list[LayerFlow]:
-        """Trace, g and delta of every layer of neurons, each (T, B, N), for the whole batch.
+        """Trace, g and delta of every layer of neurons, for the whole batch.
 
-        Parameters and errors are those of `loss_and_gradients`.
+        Parameters
+        ----------
+        x : (B, *input_shape) or (T, B, *input_shape) array_like
+            Static images, shown at every step, or spike trains.
+        y : (B,) array_like of int
+            Class labels; for "spike-train" the desired trains, (T, B, n_classes).
+        loss : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
+        settings : LossSettings, optional
+            Targets of the count loss.
+
+        Returns
+        -------
+        list of LayerFlow
+            From the first layer of neurons to the output; u, a, g and delta are (T, B, N). Nothing is dropped.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `loss_and_gradients` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+        >>> [flow.delta.shape for flow in net.gradient_flow(np.ones((2, 4)), [0, 1])]
+        [(5, 2, 20), (5, 2, 3)]
         """
         return self.training_pass(x, y, loss, settings=settings)[3]
 
@@ -433,7 +535,7 @@ class Network:
 
     @contextmanager
     def _culprit_sought(self, x: Array, masks: Masks) -> Iterator[None]:
-        """Seek what made a membrane leave the finite numbers: a weight that is not finite, or else its place."""
+        """Where a membrane leaves the finite numbers, name the cause: a weight that is not finite, or the neuron."""
         with np.errstate(over="ignore", invalid="ignore"):
             try:
                 yield

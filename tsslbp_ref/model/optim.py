@@ -103,13 +103,14 @@ class AdamW:
         gradients : sequence of array
             One a weight array, of its shape and dtype.
         n_parts : int
-            Parts into which every array is cut; their number changes no bit.
+            Number of parts into which every array is cut; it changes no bit of the result.
         run : callable
-            Calls a function for the number of each part, as ``map`` does; an engine brings its threads.
+            Calls a function with the index of each part, as ``map`` does; an engine runs the parts in its threads.
 
         Returns
         -------
         float
+            Euclidean norm of all gradients together, before clipping.
 
         Raises
         ------

@@ -35,6 +35,12 @@ class NeuronParameters:
     Notes
     -----
     Source: the paper's section "Spiking neuron model"; the defaults are the released code's MNIST settings.
+
+    Examples
+    --------
+    >>> neuron = NeuronParameters(tau_m=5.0, tau_s=2.0)
+    >>> neuron.theta_m, neuron.theta_s
+    (0.2, 0.5)
     """
 
     tau_m: float = 5.0
@@ -243,6 +249,25 @@ def named_rules() -> dict[str, GradientRule]:
 
 
 def rule_by_name(name: Any) -> GradientRule:
-    """Look a rule up in `named_rules`; an unknown name is a ValueError that lists the known ones."""
+    """Look a rule up in `named_rules`.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    GradientRule
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown, or no text; the error lists the known names.
+
+    Examples
+    --------
+    >>> rule_by_name("no-intra").intra
+    False
+    """
     rules = named_rules()
     return rules[checks.one_of("rule", name, rules)]

@@ -46,7 +46,28 @@ def flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     """a[t] = a[t-1] + theta_s (s[t] - a[t-1])    (F6): the double sum of C2 as a recursion.
 
-    Parameters, result and errors are those of `reference.psc_filter`.
+    Parameters
+    ----------
+    s : (T, ...) array_like
+        Spike trains, or any other signal over time.
+    neuron : NeuronParameters
+        Its tau_s, in steps, is the filter's time constant.
+
+    Returns
+    -------
+    (T, ...) array
+        The PSC.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If s is not a finite array with a time axis, or neuron is not of its kind.
+
+    Examples
+    --------
+    >>> import tsslbp_ref as tr
+    >>> tr.psc_filter([1.0, 0.0, 0.0], tr.NeuronParameters(tau_s=2.0))
+    array([0.5  , 0.25 , 0.125])
     """
     s = checked_signal("s", s, neuron)
     a = np.empty_like(s, order="C")
@@ -72,6 +93,12 @@ def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArra
     ------
     ValueError, TypeError
         If g is not a finite array with a time axis, or neuron is not of its kind.
+
+    Examples
+    --------
+    >>> import tsslbp_ref as tr
+    >>> tr.psc_filter_adjoint([0.0, 0.0, 1.0], tr.NeuronParameters(tau_s=2.0))
+    array([0.125, 0.25 , 0.5  ])
     """
     g = checked_signal("g", g, neuron)
     return np.ascontiguousarray(psc_filter(g[::-1], neuron)[::-1])
@@ -101,7 +128,32 @@ def filter_step(
 def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
     """u, s, a of a layer from its weighted input    (F3 - F6).
 
-    Parameters, result and errors are those of `reference.lif_forward`.
+    Parameters
+    ----------
+    I : (T, B, N) array_like
+        Weighted input of T steps, B samples, N neurons.
+    neuron : NeuronParameters
+        tau_m and tau_s, in steps, and the threshold.
+
+    Returns
+    -------
+    Trace
+        With u, s and a, each (T, B, N).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If I is not a finite (T, B, N) array, or so large that a membrane overflows, or neuron is not of its kind.
+
+    Examples
+    --------
+    A neuron that rises for three steps, fires, and starts again from 0:
+
+    >>> import numpy as np
+    >>> import tsslbp_ref as tr
+    >>> trace = tr.lif_forward(np.full((5, 1, 1), 0.5), tr.NeuronParameters(tau_m=4.0))
+    >>> trace.u[:, 0, 0], trace.s[:, 0, 0]
+    (array([0.5    , 0.875  , 1.15625, 0.5    , 0.875  ]), array([0., 0., 1., 0., 0.]))
     """
     u = np.array(checked_weighted_input(I, neuron), order="C")
     return checked_membranes(lif_forward_in_place(u, neuron, np.empty_like(u)))
@@ -179,7 +231,38 @@ def tsslbp_backward(
     the chain goes on with the unreplaced value. With `intra="one-hop"` g[t] + s[t] theta_m u[t] n[t] is in the place of
     g[t], n[t] = g of the neuron's next spike, leaked back to t+1.
 
-    Parameters, result and errors are those of `reference.tsslbp_backward`.
+    Parameters
+    ----------
+    g : (T, B, N) array_like
+        dL/da.
+    trace : Trace
+        The forward pass, from `lif_forward`.
+    neuron : NeuronParameters
+    rule : GradientRule
+    firing_rate : float, optional
+        Mean of s over the whole mini-batch, which a rule with `warmup="layer"` asks for; if not given, the trace's own.
+
+    Returns
+    -------
+    (T, B, N) array
+        delta = dL/du, equally dL/dI.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If g is not finite or not of the trace's shape, or an argument is not of its kind, or the trace is not that of
+        such neurons.
+
+    Examples
+    --------
+    Silent steps get their share of the next spike's delta through the leak:
+
+    >>> import numpy as np
+    >>> import tsslbp_ref as tr
+    >>> neuron, rule = tr.NeuronParameters(tau_m=4.0), tr.GradientRule(warmup=False)
+    >>> trace = tr.lif_forward(np.full((4, 1, 1), 0.5), neuron)
+    >>> tr.tsslbp_backward(np.ones((4, 1, 1)), trace, neuron, rule)[:, 0, 0].round(3)
+    array([1.111, 1.481, 1.975, 0.   ])
     """
     trace = checked_trace(trace, neuron, rule)
     delta = np.array(checked_psc_gradient(g, trace), order="C")

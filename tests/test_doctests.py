@@ -1,0 +1,21 @@
+"""The examples in docstrings of the model and of what compiles it: each runs and prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+from tsslbp_ref import model
+
+MODULES = [*(f"tsslbp_ref.model.{module.name}" for module in pkgutil.iter_modules(model.__path__)), "tsslbp_ref.jit"]
+WITH_EXAMPLES = {"layers", "losses", "network", "optim", "parameters", "srm", "sweeps"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_docstrings(name):
+    outcome = doctest.testmod(importlib.import_module(name))
+    assert outcome.failed == 0
+    assert outcome.attempted > 0 or name.rpartition(".")[2] not in WITH_EXAMPLES
