@@ -76,6 +76,8 @@ def single(**changes):
         ({"loss": exact.Peak(0), "desired_spikes": None}, "Peak needs a readout that never fires"),
         ({"loss": FIRST, "desired_spikes": None, "threshold": [None]}, "FirstSpike needs outputs that fire"),
         ({"loss": exact.FirstSpike(1, 2.0, 10.0, 0.0), "desired_spikes": None}, "label must be one of the 1 outputs"),
+        ({"loss": exact.Peak(None), "desired_spikes": None, "threshold": [None]}, "label must be one of .* got None"),
+        ({"loss": exact.FirstSpike(0, 2.0, 1e-3, 0.05), "desired_spikes": None}, "tau1 must be at least duration/700"),
         ({"loss": exact.Peak(3), "desired_spikes": None, "threshold": [None]}, "label must be one of .* got 3"),
         ({"loss": exact.VanRossum([], 3.0), "desired_spikes": None}, "desired must hold 1 spike trains"),
         ({"loss": exact.VanRossum([[31.0]], 3.0), "desired_spikes": None}, r"desired\[0\] must lie in"),
@@ -112,6 +114,7 @@ def test_the_number_of_spikes_is_bounded():
     with pytest.raises(ValueError, match="more than max_events = 100000 spikes, reached in layer 0"):
         single(weights=[[[1e12]]])
     counts = len(single(weights=[[[500.0]]]).spike_times[0][0])
+    assert len(single(weights=[[[500.0]]], max_events=10**30).spike_times[0][0]) == counts
     assert len(single(weights=[[[500.0]]], max_events=counts).spike_times[0][0]) == counts
     with pytest.raises(ValueError, match=f"more than max_events = {counts - 1}"):
         single(weights=[[[500.0]]], max_events=counts - 1)

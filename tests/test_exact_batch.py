@@ -202,6 +202,8 @@ def test_the_example_in_the_docstring_is_true():
         ({"silent_output": -1.0}, ValueError, "silent_output must be at least 0"),
         ({"silent_hidden": -1.0}, ValueError, "silent_hidden must be at least 0"),
         ({"n_threads": 0}, ValueError, "n_threads must be at least 1"),
+        ({"n_threads": 10**6}, ValueError, "n_threads must be at most"),
+        ({"loss": exact.FirstSpike(None, 2.0, 1e-3, 0.05)}, ValueError, "tau1 must be at least duration/700"),
         ({"max_events": 2}, ValueError, "the network fires more than max_events = 2 spikes, reached in layer 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -195,7 +195,7 @@ class _Threads:
 
     def __init__(self, n_threads: int | None) -> None:
         wanted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        n_threads = wanted if n_threads is None else checks.positive_integer("n_threads", n_threads)
+        n_threads = wanted if n_threads is None else checks.thread_count("n_threads", n_threads, wanted)
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
 
     def __enter__(self) -> _Threads:
@@ -214,10 +214,7 @@ def _check_loss(loss: FirstSpike | Peak, model: Model, silent_output: float | No
     """Raise an error unless the loss fits the network and the term against silent outputs fits the loss."""
     if not isinstance(loss, (FirstSpike, Peak)):
         raise TypeError(f"loss must be a FirstSpike or a Peak, got {type(loss).__name__}")
-    if isinstance(loss, Peak) and model.fires:
-        raise ValueError("Peak needs a readout that never fires: give None as the last layer's threshold")
-    if isinstance(loss, FirstSpike) and not model.fires:
-        raise ValueError("FirstSpike needs outputs that fire, and the last threshold is None")
+    loss.check_network(model.duration, fires=model.fires)
     if silent_output is not None:
         checks.real_number("silent_output", silent_output, minimum=0.0)
         if isinstance(loss, Peak):

@@ -17,6 +17,8 @@ from tsslbp_ref.exact import loss_kernels
 from tsslbp_ref.exact.arguments import SpikeTrains, checked_trains
 from tsslbp_ref.exact.kernels import FloatArray
 
+LARGEST_EXPONENT = 700.0  # exp of it is a number
+
 
 class LossDerivatives(NamedTuple):
     """A loss's value and derivatives.
@@ -99,9 +101,17 @@ class FirstSpike:
             object.__setattr__(self, name, checks.real_number(name, getattr(self, name), above=0.0))
         object.__setattr__(self, "alpha", checks.real_number("alpha", self.alpha, minimum=0.0))
 
+    def check_network(self, duration: float, *, fires: bool) -> None:
+        """Raise an error if the loss does not fit a network, whatever the label."""
+        _needs_spikes(self, fires=fires)
+        if self.alpha > 0.0 and duration / self.tau1 > LARGEST_EXPONENT:
+            raise ValueError(
+                f"tau1 must be at least duration/{LARGEST_EXPONENT:g}, or exp(T/tau1) overflows, got {self.tau1:g}"
+            )
+
     def check(self, n_out: int, duration: float, *, fires: bool) -> None:
         """Raise an error if the loss does not fit a network of `n_out` output neurons."""
-        _needs_spikes(self, fires=fires)
+        self.check_network(duration, fires=fires)
         _label_among(self.label, n_out)
 
     def value_and_derivatives(
@@ -141,10 +151,14 @@ class Peak:
     def __post_init__(self) -> None:
         object.__setattr__(self, "label", _checked_label(self.label))
 
-    def check(self, n_out: int, duration: float, *, fires: bool) -> None:
-        """Raise an error if the loss does not fit a network of `n_out` output neurons."""
+    def check_network(self, duration: float, *, fires: bool) -> None:
+        """Raise an error if the loss does not fit a network, whatever the label."""
         if fires:
             raise ValueError("Peak needs a readout that never fires: give None as the last layer's threshold")
+
+    def check(self, n_out: int, duration: float, *, fires: bool) -> None:
+        """Raise an error if the loss does not fit a network of `n_out` output neurons."""
+        self.check_network(duration, fires=fires)
         _label_among(self.label, n_out)
 
     def value_and_derivatives(

@@ -64,7 +64,7 @@ def simulate_layers(model: Model, trains: Trains, max_events: int, enough_of_out
     `enough_of_outputs`.
     """
     layers: list[Layer] = []
-    budget = np.full(len(trains.offsets), max_events)
+    budget = np.full(len(trains.offsets), min(max_events, NO_LIMIT))
     for number, w in enumerate(model.weights):
         enough = enough_of_outputs if number == len(model.weights) - 1 else NO_LIMIT
         found = kernels.layer_spikes(w, *trains, model.delays[number], *model.constants(number), budget, enough)
