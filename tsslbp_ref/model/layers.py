@@ -337,6 +337,16 @@ class Dropout:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def dropout_masks(
+    layers: Sequence[Layer], batch: int, rng: np.random.Generator | None, dtype: npt.DTypeLike
+) -> list[Array | None]:
+    """One mask a dropout layer for the whole batch, None for other layers; without rng nothing is dropped."""
+    if rng is None:
+        return [None] * len(layers)
+    checks.instance_of("rng", rng, np.random.Generator)
+    return [layer.draw_mask(batch, rng, dtype) if isinstance(layer, Dropout) else None for layer in layers]
+
+
 def fitting_layers(layers: Sequence[Layer]) -> list[Layer]:
     """Return the layers as a new list, if there are any, each takes what the one before makes, and neurons end them.
 

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from tsslbp_ref import checks
 from tsslbp_ref.model import backpropagation
 from tsslbp_ref.model.backpropagation import Engine, LayerFlow, Masks, MembraneError, PlainEngine, StepResult
-from tsslbp_ref.model.layers import POOL_GAIN, Conv2d, Dropout, Layer, fitting_layers
+from tsslbp_ref.model.layers import POOL_GAIN, Layer, dropout_masks, fitting_layers
 from tsslbp_ref.model.losses import RELEASED_SETTINGS, Loss, LossSettings
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.model.spec import initial_weights, layers_from_spec, weighted
+from tsslbp_ref.model.spec import initial_network_weights, layers_from_spec, weighted
 
 __all__ = ["Engine", "LayerFlow", "MembraneError", "Network", "PlainEngine", "StepResult"]
 
@@ -151,11 +151,9 @@ class Network:
             dropout_form=dropout_form,
             pool_gain=pool_gain,
         )
-        rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
-        conv, dense = checks.number_or_pair("weight_scale", weight_scale, above=0.0)
         return cls(
             layers,
-            [initial_weights(layer, rng, conv if isinstance(layer, Conv2d) else dense) for layer in weighted(layers)],
+            initial_network_weights(layers, seed, weight_scale),
             n_steps=n_steps,
             neuron=NeuronParameters() if neuron is None else neuron,
             rule=checks.instance_or_default("rule", rule, GradientRule),
@@ -471,15 +469,6 @@ class Network:
         """
         return self.training_pass(x, y, loss, settings=settings)[3]
 
-    def _dropout_masks(self, batch: int, rng: np.random.Generator | None) -> list[Array | None]:
-        """One mask a dropout layer for the whole batch, so that the number of shards changes nothing."""
-        if rng is None:
-            return [None] * len(self.layers)
-        checks.instance_of("rng", rng, np.random.Generator)
-        return [
-            layer.draw_mask(batch, rng, self.dtype) if isinstance(layer, Dropout) else None for layer in self.layers
-        ]
-
     # -----------------------------------------------------------------------------------------------------------------
     # Arguments
     # -----------------------------------------------------------------------------------------------------------------
@@ -509,7 +498,7 @@ class Network:
         checked = Loss(loss, self.neurons[-1], RELEASED_SETTINGS if settings is None else settings)
         batch = self.batch_size(x)
         target = checked.target(y, (self.n_steps, batch, self.n_classes), self.dtype)
-        return x, target, checked, self._dropout_masks(batch, rng)
+        return x, target, checked, dropout_masks(self.layers, batch, rng, self.dtype)
 
     def _checked_input(self, x: npt.ArrayLike) -> Array:
         """Return x as a finite array: static in the network's dtype, integer spike trains as they are."""

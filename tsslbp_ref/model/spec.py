@@ -165,3 +165,20 @@ def initial_weights(layer: WeightedLayer, rng: np.random.Generator, scale: float
         bound = 1.0 / math.sqrt(layer.fan_in)
         return scale * rng.uniform(-bound, bound, shape)
     return np.asfortranarray(scale * rng.normal(0.0, math.sqrt(2.0 / layer.fan_in), shape))
+
+
+def initial_network_weights(
+    layers: Sequence[Layer], seed: int, weight_scale: float | tuple[float, float]
+) -> list[Array]:
+    """Initial weights of all layers that have some, drawn in order from one seed.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    seed : int
+    weight_scale : float or (float, float)
+        Factor of all, or one for convolutions and one for fully connected layers.
+    """
+    rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
+    conv, dense = checks.number_or_pair("weight_scale", weight_scale, above=0.0)
+    return [initial_weights(layer, rng, conv if isinstance(layer, Conv2d) else dense) for layer in weighted(layers)]
