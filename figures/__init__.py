@@ -1,4 +1,4 @@
-"""The pictures of this project: one script a figure, one idea a picture, the plotted numbers beside it.
+"""The figures of this project: one script a figure, one idea a figure, the plotted numbers beside it.
 
 ``python -m figures`` draws them all into ``figures/out``. The scripts import `tsslbp_ref`, which never imports them,
 and this is the only folder that uses matplotlib.

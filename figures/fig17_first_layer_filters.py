@@ -28,21 +28,23 @@ def measure() -> tuple[list[int], dict[str, np.ndarray]]:
 
 def plot(out_dir: Path) -> Path:
     """Draw the figure and write its numbers; returns the PNG's path."""
-    numbers, pictures = measure()
+    numbers, images = measure()
     labels = {"initial": "initial\nweights", "learned": "learned\nweights", "change": "change"}
-    limit = max(np.abs(each).max() for each in pictures.values())
+    limit = max(np.abs(each).max() for each in images.values())
     with style.page(__file__, out_dir, TITLE, height=5.6) as page:
         page.table(
-            ("neuron", "row", "column", *pictures),
+            ("neuron", "row", "column", *images),
             (
-                (numbers[i], y, x, *(each[i, y, x] for each in pictures.values()))
-                for i, y, x in np.ndindex(pictures["initial"].shape)
+                (numbers[i], y, x, *(each[i, y, x] for each in images.values()))
+                for i, y, x in np.ndindex(images["initial"].shape)
             ),
         )
         axes = page.figure.subplots(3, len(numbers))
-        for row, (name, each) in zip(axes, pictures.items(), strict=True):
-            for ax, picture in zip(row, each, strict=True):
-                image = ax.imshow(picture, cmap=style.DIVERGING_MAP, vmin=-limit, vmax=limit, interpolation="nearest")
+        for row, (name, each) in zip(axes, images.items(), strict=True):
+            for ax, filter_image in zip(row, each, strict=True):
+                image = ax.imshow(
+                    filter_image, cmap=style.DIVERGING_MAP, vmin=-limit, vmax=limit, interpolation="nearest"
+                )
                 ax.set_xticks([])
                 ax.set_yticks([])
                 ax.spines[:].set_visible(False)

@@ -34,9 +34,9 @@ def plot(out_dir: Path) -> Path:
         ax = page.figure.subplots()
         heights = np.array(measured.draw_layer_rows(ax, layers))
         causal = [PERCENT * row.means[CAUSAL] / row.means[ALL] for row in layers]
-        for place, (name, label) in enumerate(BARS.items()):
+        for index, (name, label) in enumerate(BARS.items()):
             share = np.array([PERCENT * row.means[name] / row.means[ALL] for row in layers])
-            y = heights + (place - 0.5) * BAR
+            y = heights + (index - 0.5) * BAR
             ax.barh(y, share, height=BAR, color=COLOURS[name], label=label)
             for at, value, half in zip(y, share, causal, strict=True):
                 beside = half if value > half - ROOM_FOR_NUMBER else value  # a number must not cross the line

@@ -73,12 +73,12 @@ def _draw_pairs(axes: style.Axes, curves: dict[str, dict[str, np.ndarray]]) -> N
     """Best epoch of either rule, one line a seed."""
     best = np.array([[values.max() for values in curves[rule].values()] for rule in RULES])
     axes.plot([0, 1], best, color=style.GREY, linewidth=1.0)
-    for place, rule in enumerate(RULES):
-        axes.plot([place] * best.shape[1], best[place], "o", color=style.RULE_COLOURS[rule])
-        mean = best[place].mean()
-        shift, side = ((-12, "right"), (12, "left"))[place]
+    for index, rule in enumerate(RULES):
+        axes.plot([index] * best.shape[1], best[index], "o", color=style.RULE_COLOURS[rule])
+        mean = best[index].mean()
+        shift, side = ((-12, "right"), (12, "left"))[index]
         text = f"mean\n{mean:.2f}"
-        axes.annotate(text, (place, mean), (shift, 0), textcoords="offset points", ha=side, va="center")
+        axes.annotate(text, (index, mean), (shift, 0), textcoords="offset points", ha=side, va="center")
     axes.set_xticks([0, 1], ["TSSL-BP", "surrogate"])
     axes.set_xlim(-0.7, 1.7)
     axes.margins(y=0.25)

@@ -73,9 +73,9 @@ def _rows(values: Values) -> list[tuple[str, str, str, float]]:
 
 def _draw_rules(axes: style.Axes, values: Values, rules: list[str], measures: tuple[str, ...]) -> None:
     """A column a rule and measure: its seeds, and beside them mean and interval."""
-    for place, rule in enumerate(rules):
+    for index, rule in enumerate(rules):
         for name in measures:
-            x = place + (ASIDE[name] if len(measures) > 1 else 0.0)
+            x = index + (ASIDE[name] if len(measures) > 1 else 0.0)
             of_seed = list(values[rule, name].values())
             seeds_x = [x + SEED_SPREAD * (number - (len(of_seed) - 1) / 2) for number in range(len(of_seed))]
             face = COLOURS[rule] if name == "best" else "white"

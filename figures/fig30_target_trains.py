@@ -80,8 +80,8 @@ def _draw_pairs(axes: style.Axes, curves: Curves) -> None:
         values = {target: choose(runs, axis=1) for target, runs in curves.items()}
         for pair in zip(*values.values(), strict=True):
             axes.plot((start, start + 1.0), pair, color=style.GREY, linewidth=0.9)
-        for place, (target, of_seed) in enumerate(values.items()):
-            axes.plot([start + place] * len(of_seed), of_seed, MARKERS[target], color=LINES[target][0])
+        for index, (target, of_seed) in enumerate(values.items()):
+            axes.plot([start + index] * len(of_seed), of_seed, MARKERS[target], color=LINES[target][0])
     _draw_paper(axes)
     axes.set_xticks((0.5, 2.5), ("best epoch", "last epoch"))
     axes.set_xlim(-0.5, 3.5)

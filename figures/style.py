@@ -106,18 +106,18 @@ def page(script: str, out_dir: Path, title: str, *, height: float = HEIGHT) -> I
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the picture
+        matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the figure
         matplotlib.rcParams.update(SETTINGS)
         figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(title, x=0.012, ha="left", fontsize=TITLE, fontweight="bold", linespacing=1.25)
         sheet = Page(figure, out_dir / f"{Path(script).stem}.png")
         yield sheet
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})  # no version, no date
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})  # no version, no date
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([sheet.header, *sheet.rows])
-    _write({sheet.path.with_suffix(".csv"): text.getvalue().encode(), sheet.path: picture.getvalue()})
+    _write({sheet.path.with_suffix(".csv"): text.getvalue().encode(), sheet.path: image.getvalue()})
 
 
 def _cell(value: object) -> str:
@@ -125,7 +125,7 @@ def _cell(value: object) -> str:
 
 
 def _write(contents: dict[Path, bytes]) -> None:
-    """Replace files as a whole, once all are written: a full disk leaves the old picture with the old numbers."""
+    """Replace files as a whole, once all are written: a full disk leaves the old figure with the old numbers."""
     partials = {path: path.with_name(f"{path.name}.{os.getpid()}.part") for path in contents}
     try:
         for path, content in contents.items():

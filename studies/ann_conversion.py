@@ -1,11 +1,11 @@
 """An ANN of the same shape, trained by the same loop and converted to spikes: accuracy against time steps.
 
 ``python -m studies.ann_conversion --tsslbp RUN_FOLDER [...] --out results/ann-conversion.csv`` trains a ReLU network
-784-400-400-10 on Fashion-MNIST, turns every ReLU into an integrate-and-fire neuron, and counts how many test pictures
+784-400-400-10 on Fashion-MNIST, turns every ReLU into an integrate-and-fire neuron, and counts how many test images
 are classified right after 1, 2, ... time steps. OUT has a row a way of converting and number of steps, a row for the
 ANN itself, and one for each TSSL-BP run that is named.
 
-The ANN has the spiking network's initial weights, order of pictures, batches and optimiser, and no biases; only its
+The ANN has the spiking network's initial weights, order of images, batches and optimiser, and no biases; only its
 neurons and its loss (softmax of the output sums) are others.
 """
 
@@ -43,7 +43,7 @@ EXPERIMENT = "fashion-mnist-400-400"
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200)
 NO_LEAK = 0.0  # theta_m of an integrate-and-fire neuron
 THRESHOLD = 1.0
-CALIBRATION = 10_000  # training pictures whose activations set the scales
+CALIBRATION = 10_000  # training images whose activations set the scales
 HEADER = ("method", "run", "scale", "reset", "start", "steps", "accuracy", "spikes_a_picture")
 NONE = "-"  # in a column that says nothing of a row
 DIGITS = 6
@@ -78,7 +78,7 @@ class ReluNetwork:
         self.weights = network.weights
 
     def activations(self, x: Array) -> list[Array]:
-        """Outputs of all layers for pictures x (B, C, H, W); the last one is not rectified."""
+        """Outputs of all layers for images x (B, C, H, W); the last one is not rectified."""
         outputs: list[Array] = []
         for layer, W in zip(self.layers, self.weights, strict=True):
             x = layer.forward(x if not outputs else np.maximum(outputs[-1], 0.0), W)
@@ -191,7 +191,7 @@ CONVERSIONS = (
 
 
 def scales(ann: ReluNetwork, x: Array, percentile: float) -> list[float]:
-    """Return lambda_l of the hidden layers: the percentile of layer l's activations over neurons and pictures x.
+    """Return lambda_l of the hidden layers: the percentile of layer l's activations over neurons and images x.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def membrane_after(u: Array, s: Array, reset: str) -> Array:
 def run_converted(
     ann: ReluNetwork, weights: Sequence[Array], x: Array, conversion: Conversion, n_steps: int
 ) -> Iterator[tuple[Array, int]]:
-    """Run the spiking network on pictures x (B, C, H, W), which are its constant input; one result a step.
+    """Run the spiking network on images x (B, C, H, W), which are its constant input; one result a step.
 
     u[t] = v[t-1] + W s_below[t], s[t] = (u[t] > V), then the reset. Layers follow each other within the step, as in
     TSSL-BP's network. Spikes, not PSCs, are passed on. The output neurons only add up.
@@ -234,19 +234,19 @@ def run_converted(
     sums : (B, n_classes) array
         What the output neurons have added up so far.
     n_spikes : int
-        Spikes of all hidden neurons and pictures so far.
+        Spikes of all hidden neurons and images so far.
     """
-    drive = ann.layers[0].forward(x, weights[0])
+    Wx = ann.layers[0].forward(x, weights[0])
     shapes = [(len(x), *layer.output_shape) for layer in ann.layers[:-1]]
-    v = [np.full(shape, conversion.start * THRESHOLD, drive.dtype) for shape in shapes]
-    counts = np.zeros(shapes[-1], drive.dtype)  # of the last hidden layer: the output is linear in them
+    v = [np.full(shape, conversion.start * THRESHOLD, Wx.dtype) for shape in shapes]
+    counts = np.zeros(shapes[-1], Wx.dtype)  # of the last hidden layer: the output is linear in them
     n_spikes = 0
     for _ in range(n_steps):
         s = np.empty(0)
         for index, layer in enumerate(ann.layers[:-1]):
-            I = drive if index == 0 else layer.forward(s, weights[index])
+            I = Wx if index == 0 else layer.forward(s, weights[index])
             u = np.asarray(terms.membrane(v[index], I, NO_LEAK))  # type: ignore[arg-type] # a whole array at once
-            s = np.asarray(terms.spike(u, THRESHOLD), dtype=drive.dtype)  # type: ignore[arg-type]
+            s = np.asarray(terms.spike(u, THRESHOLD), dtype=Wx.dtype)  # type: ignore[arg-type]
             v[index] = membrane_after(u, s, conversion.reset)
             n_spikes += np.count_nonzero(s)
         counts += s
@@ -255,12 +255,12 @@ def run_converted(
 
 @dataclass
 class Tally:
-    """How many pictures were right, and how many spikes fired, after each of the numbers of steps."""
+    """How many images were right, and how many spikes fired, after each of the numbers of steps."""
 
     steps: Sequence[int]
     correct: npt.NDArray[np.int64]
     spikes: npt.NDArray[np.int64]
-    pictures: int = 0
+    images: int = 0
 
     @classmethod
     def empty(cls, steps: Sequence[int]) -> Tally:
@@ -268,21 +268,21 @@ class Tally:
         return cls(steps, np.zeros(len(steps), np.int64), np.zeros(len(steps), np.int64))
 
     def add(self, passes: Iterable[tuple[Array, int]], labels: Array) -> None:
-        """Count some more pictures."""
+        """Count some more images."""
         for step, (sums, n_spikes) in enumerate(passes, start=1):
             if step in self.steps:
-                place = self.steps.index(step)
-                self.correct[place] += int((sums.argmax(axis=1) == labels).sum())
-                self.spikes[place] += n_spikes
-        self.pictures += len(labels)
+                index = self.steps.index(step)
+                self.correct[index] += int((sums.argmax(axis=1) == labels).sum())
+                self.spikes[index] += n_spikes
+        self.images += len(labels)
 
 
 def measure(
     ann: ReluNetwork, task: Task, conversion: Conversion, steps: Sequence[int] = STEPS, *, show_progress: bool = False
 ) -> list[dict[str, Any]]:
     """Rows of one way of converting, over the whole test set."""
-    pictures, _ = task.train_batch(np.arange(min(CALIBRATION, task.n_train)), np.random.default_rng(0))
-    weights = scaled_weights(ann.weights, scales(ann, pictures, conversion.scale))
+    images, _ = task.train_batch(np.arange(min(CALIBRATION, task.n_train)), np.random.default_rng(0))
+    weights = scaled_weights(ann.weights, scales(ann, images, conversion.scale))
     total = Tally.empty(steps)
     hidden = not show_progress or None  # None: where standard error is no terminal
     for x, y in tqdm(task.test_batches(), str(conversion), unit="batch", disable=hidden, leave=False):
@@ -290,9 +290,7 @@ def measure(
     how = {"scale": conversion.scale, "reset": conversion.reset, "start": conversion.start}
     return [
         how | {"method": "conversion", "steps": step, "accuracy": right, "spikes_a_picture": spikes}
-        for step, right, spikes in zip(
-            steps, total.correct / total.pictures, total.spikes / total.pictures, strict=True
-        )
+        for step, right, spikes in zip(steps, total.correct / total.images, total.spikes / total.images, strict=True)
     ]
 
 
@@ -311,12 +309,12 @@ def tsslbp_row(folder: Path, data_dir: Path | None, most: int | None = None) -> 
     """
     run = load_run(folder)
     checks.one_of("experiment", run.row.name, (EXPERIMENT,))
-    correct = spikes = pictures = 0
+    correct = spikes = images = 0
     for piece in pass_test_data(run, data_dir, most):
         correct += int((piece.predicted == piece.labels).sum())
         spikes += sum(np.count_nonzero(flow.trace.s) for flow in piece.flows)
-        pictures += len(piece.labels)
-    found = {"accuracy": correct / pictures, "spikes_a_picture": spikes / pictures}
+        images += len(piece.labels)
+    found = {"accuracy": correct / images, "spikes_a_picture": spikes / images}
     return {"method": f"tsslbp-{run.rule}", "run": run.name, "steps": run.row.n_steps} | found
 
 

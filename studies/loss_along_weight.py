@@ -86,7 +86,7 @@ def exact_loss(n_points: int = 400, limits: tuple[float, float] = WEIGHTS) -> li
 def _jump(
     below: tuple[float, RandomNetwork], above: tuple[float, RandomNetwork]
 ) -> tuple[tuple[float, RandomNetwork], tuple[float, RandomNetwork]]:
-    """Bisect to the place where the spike counts first differ from those of `below`."""
+    """Bisect to the weight where the spike counts first differ from those of `below`."""
     counts = spike_counts(below[1])
     while above[0] - below[0] > JUMP_WIDTH:
         weight = 0.5 * (below[0] + above[0])

@@ -44,7 +44,7 @@ def confusion_counts(pieces: Iterable[Piece], n_classes: int) -> npt.NDArray[np.
 
 
 def first_layer_filters(network: Network) -> npt.NDArray[np.floating]:
-    """The weights of the first layer as pictures, (filters, C, H, W); a fully connected neuron is one filter."""
+    """The weights of the first layer as images, (filters, C, H, W); a fully connected neuron is one filter."""
     layer = network.layers[0]
     shape = layer.input_shape[:1] + (layer.kernel_size,) * 2 if isinstance(layer, Conv2d) else layer.input_shape
     return network.weights[0].reshape(-1, *shape)
@@ -69,9 +69,9 @@ def filter_rows(run: TrainedRun, n: int = N_FILTERS) -> Iterator[tuple[object, .
     initial = first_layer_filters(run.row.network(run.seed, n_threads=1))
     learned = first_layer_filters(run.network)
     for number in most_changed(initial, learned, n):
-        for place in np.ndindex(initial.shape[1:]):
-            before, after = initial[number][place], learned[number][place]
-            yield (number, *place, f"{before:.{DECIMALS}f}", f"{after:.{DECIMALS}f}")
+        for index in np.ndindex(initial.shape[1:]):
+            before, after = initial[number][index], learned[number][index]
+            yield (number, *index, f"{before:.{DECIMALS}f}", f"{after:.{DECIMALS}f}")
 
 
 def write_pictures(run: TrainedRun, pieces: Iterable[Piece], out: Path) -> None:

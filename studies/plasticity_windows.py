@@ -108,26 +108,26 @@ def bcm(pre_rate: float, post_rate: float, threshold: float) -> float:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def weight_changes(pre: Array, drive: Array, desired: Array, rule: GradientRule = RULE) -> tuple[Array, Array]:
+def weight_changes(pre: Array, I: Array, desired: Array, rule: GradientRule = RULE) -> tuple[Array, Array]:
     """Dw = -dL/dw = -sum_t delta[t] a_pre[t] at w = 0, sample by sample; L is the van Rossum loss (L1).
 
     Parameters
     ----------
     pre : (T, B) array
         Presynaptic spike trains.
-    drive : (T, B) array
-        Weighted input of the postsynaptic neuron from elsewhere.
+    I : (T, B) array
+        Weighted input of the postsynaptic neuron from its other synapses.
     desired : (T, B) array
-        Its desired spike trains.
+        Desired spike trains of the postsynaptic neuron.
     rule : GradientRule
 
     Returns
     -------
     changes : (B,) array
     spikes : (T, B) array
-        What the neuron did.
+        Spike trains of the postsynaptic neuron.
     """
-    trace = sweeps.lif_forward(drive[:, :, np.newaxis], NEURON)
+    trace = sweeps.lif_forward(I[:, :, np.newaxis], NEURON)
     _, g = losses.value_and_gradient("spike-train", trace.a, desired[:, :, np.newaxis], NEURON)
     delta = sweeps.tsslbp_backward(g, trace, NEURON, rule)
     a_pre = sweeps.psc_filter(pre, NEURON)
@@ -178,10 +178,10 @@ def tsslbp_window(differences: Sequence[int], pairing: Pairing) -> Array:
     pre, desired = np.zeros((2, N_STEPS, len(t_pre)))
     pre[t_pre, np.arange(len(t_pre))] = 1.0
     desired[list(pairing.desired)] = 1.0
-    drive = np.full_like(pre, NEURON.theta_m * REST)
-    drive[0] = REST  # at rest from the first step on
-    drive[T_POST] += PULSE if pairing.fires else 0.0
-    changes, spikes = weight_changes(pre, drive, desired, pairing.rule)
+    I = np.full_like(pre, NEURON.theta_m * REST)
+    I[0] = REST  # at rest from the first step on
+    I[T_POST] += PULSE if pairing.fires else 0.0
+    changes, spikes = weight_changes(pre, I, desired, pairing.rule)
     assert (spikes.sum(axis=0) == pairing.fires).all()
     return changes
 
@@ -206,12 +206,14 @@ RATE_STEPS = 200
 SAMPLES = 400
 PRE_RATES = (0.1, 0.2, 0.4)
 DESIRED_RATE = 0.2  # spikes a step; also theta of the BCM rule
-NOISE = 0.3  # standard deviation of the drive
-DRIVES = (-0.1, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)  # means
+NOISE = 0.3  # standard deviation of the weighted input
+MEAN_INPUTS = (-0.1, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)  # of the weighted input
 SEED = 0
 
 
-def tsslbp_rates(pre_rate: float, drive: float, rng: np.random.Generator, n_samples: int) -> tuple[float, float, float]:
+def tsslbp_rates(
+    pre_rate: float, mean_input: float, rng: np.random.Generator, n_samples: int
+) -> tuple[float, float, float]:
     """Post-rate, mean weight change a step and its standard error; all trains are independent Bernoulli trains.
 
     Raises
@@ -220,10 +222,10 @@ def tsslbp_rates(pre_rate: float, drive: float, rng: np.random.Generator, n_samp
         If an argument is out of range.
     """
     checks.real_number("pre_rate", pre_rate, minimum=0.0)
-    checks.real_number("drive", drive)
+    checks.real_number("mean_input", mean_input)
     shape = (RATE_STEPS, checks.positive_integer("n_samples", n_samples, minimum=2))
     pre, desired = ((rng.random(shape) < rate).astype(np.float64) for rate in (pre_rate, DESIRED_RATE))
-    changes, spikes = weight_changes(pre, rng.normal(drive, NOISE, shape), desired)
+    changes, spikes = weight_changes(pre, rng.normal(mean_input, NOISE, shape), desired)
     a_step = changes / RATE_STEPS
     return float(spikes.mean()), float(a_step.mean()), float(a_step.std(ddof=1) / math.sqrt(n_samples))
 
@@ -232,9 +234,9 @@ def rate_rows(n_samples: int = SAMPLES) -> list[dict[str, Any]]:
     """All rows of the table of firing rates; BCM is evaluated at the rates that TSSL-BP's neuron had."""
     rows = []
     for pre_rate in PRE_RATES:
-        for drive in DRIVES:
-            rng = np.random.default_rng(SEED)  # the same noise for every drive: the curve shows the drive
-            post_rate, change, error = tsslbp_rates(pre_rate, drive, rng, n_samples)
+        for mean_input in MEAN_INPUTS:
+            rng = np.random.default_rng(SEED)  # the same noise at every mean: the curve shows the mean
+            post_rate, change, error = tsslbp_rates(pre_rate, mean_input, rng, n_samples)
             what = {"pre_rate": pre_rate, "post_rate": post_rate}
             rows.append({"rule": "BCM", **what, "change": bcm(pre_rate, post_rate, DESIRED_RATE), "error": 0.0})
             rows.append({"rule": "TSSL-BP", **what, "change": change, "error": error})

@@ -1,4 +1,4 @@
-"""The embedded task from several seeds: how many places of the raster each rule leaves wrong.
+"""The embedded task from several seeds: how many entries of the raster each rule leaves wrong.
 
 ``python -m studies.raster_seeds --out results/raster-seeds.csv`` trains the task of `tsslbp_ref.raster` by each of
 three rules from each seed, and writes a row a run. A seed gives the same input trains and initial weights under every
@@ -29,7 +29,7 @@ USAGE_ERROR = 2
 
 
 def run(rule: str, seed: int, n_updates: int = N_UPDATES) -> tuple[str, int, int, int, float]:
-    """Train once; return the row: rule, seed, updates, places of the output raster that are wrong, and the loss.
+    """Train once; return the row: rule, seed, updates, entries of the output raster that are wrong, and the loss.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 ``python -m studies.step_cost NAME`` builds the network of an experiment of the paper's table, takes one sample through
 it untimed, so that all loops are compiled, and then times training steps on a batch of the experiment's size: forward,
 backward and update, as `tsslbp_ref.training` does them. With ``--real`` the batch is the first of the training data.
-Without, no data set is needed: the input is random, pictures normal and events as rare as in a recording of N-MNIST.
+Without, no data set is needed: the input is random, images normal and events as rare as in a recording of N-MNIST.
 Reading and augmenting data is not in the measure.
 """
 
@@ -63,7 +63,7 @@ class StepCost:
 
 
 def random_batch(row: Experiment, batch_size: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Input and labels of the experiment's shapes: (B, C, H, W) normal pictures or (T, B, C, H, W) rare events."""
+    """Input and labels of the experiment's shapes: (B, C, H, W) normal images or (T, B, C, H, W) rare events."""
     y = rng.integers(N_CLASSES, size=batch_size)
     if row.dataset == EVENT_DATASET:
         events = rng.random((row.n_steps, batch_size, *row.input_shape), dtype=np.float32) < EVENT_SHARE

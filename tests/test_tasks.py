@@ -7,7 +7,7 @@ from test_datasets_images import write_idx_set
 from tsslbp_ref.datasets import DataError, ImageSet
 from tsslbp_ref.training import runs
 from tsslbp_ref.training.experiments import experiment
-from tsslbp_ref.training.tasks import EventTask, _pictures_sha256, task_of
+from tsslbp_ref.training.tasks import EventTask, _images_sha256, task_of
 
 EVENT = bytes([3, 4, 0, 0, 1])
 ROW = experiment("n-mnist-12c5-64c5-t30")
@@ -58,12 +58,12 @@ def test_recordings_tell_other_recordings_of_the_same_number(recordings):
 @pytest.mark.parametrize("changed", ["nothing", "pixels", "labels"])
 def test_pictures_tell_other_pictures_of_the_same_number(changed):
     images, labels = np.zeros((3, 1, 28, 28), np.uint8), np.array([0, 1, 2])
-    before = _pictures_sha256(ImageSet(images, labels, "mnist", "train", "here"))
+    before = _images_sha256(ImageSet(images, labels, "mnist", "train", "here"))
     if changed == "pixels":
         images[0, 0, 5, 5] = 1
     elif changed == "labels":
         labels[2] = 3
-    after = _pictures_sha256(ImageSet(images, labels, "mnist", "train", "there"))
+    after = _images_sha256(ImageSet(images, labels, "mnist", "train", "there"))
     assert (after == before) == (changed == "nothing")
 
 

@@ -1,9 +1,9 @@
 """Convolution and pooling in compiled loops, for batches of images.
 
-A convolution is a product of its filters with the image laid out by im2col. It is enough to lay out the rows: the k
+A convolution is a product of its filters with the columns that im2col makes of the image. Copying rows is enough: the k
 rows that the kernel covers follow one another in memory, so that every row of the output finds its columns without a
 copy. Images are taken a tile at a time, so that a tile stays in the second-level cache, and within a tile the image's
-number is the last axis, so that every copy is one long run.
+index is the last axis, so that every copy is one long run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tsslbp_ref.model.layers import Conv2d, SumPool2d
 Array = npt.NDArray[Any]
 
 FLOAT32_BYTES = 4
-TILE_BYTES = 1 << 20  # what a tile takes, laid out: second-level caches have 512 KiB to 2 MiB
+TILE_BYTES = 1 << 20  # im2col's bytes of a tile: second-level caches have 512 KiB to 2 MiB
 SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS takes its operands as they lie, without packing them
 FEW_IMAGES, ENOUGH_IMAGES = 8, 16  # a tile has at least so many: one vector register, and runs worth a call
 
@@ -50,18 +50,18 @@ def weight_gradient(layer: Conv2d, delta: Array, x: Array) -> Array:
 
 def pool(layer: SumPool2d, x: Array, y: Array) -> None:
     """Write y = gain times block sums of images (..., H, W)."""
-    pool_forward(_maps(x), layer.size, x.dtype.type(layer.gain), _maps(y))
+    pool_forward(_feature_maps(x), layer.size, x.dtype.type(layer.gain), _feature_maps(y))
 
 
 def pool_transposed(layer: SumPool2d, y: Array, x: Array) -> None:
     """Write x = gain times the gradient of its block, 0 where it fills none."""
     if any(n % layer.size for n in layer.input_shape[1:]):
         x[...] = 0.0  # rows and columns that fill no block
-    pool_adjoint(_maps(y), layer.size, y.dtype.type(layer.gain), _maps(x))
+    pool_adjoint(_feature_maps(y), layer.size, y.dtype.type(layer.gain), _feature_maps(x))
 
 
 def _by_rows(W: Array) -> Array:
-    """Filters (F, C, k, k) as (F, k C k), the kernel's row first: the order of the images laid out."""
+    """Filters (F, C, k, k) as (F, k C k), the kernel's row first: the order of im2col's rows."""
     return W.transpose(0, 2, 1, 3).reshape(len(W), -1)
 
 
@@ -72,10 +72,10 @@ def _tile(layer: Conv2d) -> int:
 
 
 def _tile_in_cache(layer: Conv2d) -> int:
-    """Images that `TILE_BYTES` holds, laid out, and at least `ENOUGH_IMAGES`."""
+    """Number of images whose im2col fits `TILE_BYTES`, and at least `ENOUGH_IMAGES`."""
     C, H, _ = layer.input_shape
-    laid_out = (H + 2 * layer.padding) * C * layer.kernel_size * layer.output_shape[2]
-    return max(ENOUGH_IMAGES, TILE_BYTES // (laid_out * FLOAT32_BYTES))
+    numbers = (H + 2 * layer.padding) * C * layer.kernel_size * layer.output_shape[2]
+    return max(ENOUGH_IMAGES, TILE_BYTES // (numbers * FLOAT32_BYTES))
 
 
 def _images(x: Array) -> Array:
@@ -83,7 +83,7 @@ def _images(x: Array) -> Array:
     return x.reshape(-1, *x.shape[-3:])
 
 
-def _maps(x: Array) -> Array:
+def _feature_maps(x: Array) -> Array:
     """(..., H, W), contiguous, as (M, H, W)."""
     return x.reshape(-1, *x.shape[-2:])
 
@@ -95,7 +95,7 @@ def _maps(x: Array) -> Array:
 
 @compiled
 def _overlap(j: int, padding: int, W: int, width: int) -> tuple[int, int, int]:
-    """First and last + 1 column of an image's row, moved by j - p, in one that is laid out; and its own first."""
+    """left, right, start: columns [left, right) of im2col's row take an image's row from its column `start` on."""
     left = max(0, padding - j)
     return left, min(width, W + padding - j), left + j - padding
 
@@ -132,7 +132,7 @@ def im2col(images: Array, kernel_size: int, padding: int, rows: Array) -> None:
 
 @compiled
 def col2im(rows: Array, kernel_size: int, padding: int, images: Array) -> None:
-    """images[y-p, c, x+j-p, m] = sum of rows[y, c, j, x, m] over all j, x that meet there: the adjoint of `im2col`.
+    """images[y-p, c, x+j-p, m] = sum of rows[y, c, j, x, m] over the j, x that read it: the adjoint of `im2col`.
 
     Parameters
     ----------
@@ -157,44 +157,44 @@ def col2im(rows: Array, kernel_size: int, padding: int, images: Array) -> None:
 
 
 @compiled
-def _images_last(maps: Array, which: npt.NDArray[np.int64], last: Array) -> None:
-    """last[y, c, x, m] = maps[which[m], c, y, x]: some images, their number as the last axis."""
+def _images_last(images: Array, which: npt.NDArray[np.int64], last: Array) -> None:
+    """last[y, c, x, m] = images[which[m], c, y, x]: some images, their index as the last axis."""
     for y in range(len(last)):
-        _row_last(maps, which, y, last[y])
+        _row_last(images, which, y, last[y])
 
 
 @compiled
-def _images_first(last: Array, which: npt.NDArray[np.int64], maps: Array) -> None:
-    """maps[which[m], c, y, x] = last[y, c, x, m]: back again."""
+def _images_first(last: Array, which: npt.NDArray[np.int64], images: Array) -> None:
+    """images[which[m], c, y, x] = last[y, c, x, m]: the inverse."""
     for y in range(len(last)):
-        _row_first(last[y], which, y, maps)
+        _row_first(last[y], which, y, images)
 
 
 @compiled
-def _row_last(maps: Array, which: npt.NDArray[np.int64], y: int, last: Array) -> None:
-    """last[c, x, m] = maps[which[m], c, y, x]: row y of some images."""
+def _row_last(images: Array, which: npt.NDArray[np.int64], y: int, last: Array) -> None:
+    """last[c, x, m] = images[which[m], c, y, x]: row y of some images."""
     C, W, M = last.shape
     for c in range(C):
         for x in range(W):
             row = last[c, x]
             for m in range(M):
-                row[m] = maps[which[m], c, y, x]
+                row[m] = images[which[m], c, y, x]
 
 
 @compiled
-def _row_first(last: Array, which: npt.NDArray[np.int64], y: int, maps: Array) -> None:
-    """maps[which[m], c, y, x] = last[c, x, m]: back again."""
+def _row_first(last: Array, which: npt.NDArray[np.int64], y: int, images: Array) -> None:
+    """images[which[m], c, y, x] = last[c, x, m]: the inverse."""
     C, W, M = last.shape
     for c in range(C):
         for m in range(M):
-            row = maps[which[m], c, y]
+            row = images[which[m], c, y]
             for x in range(W):
                 row[x] = last[c, x, m]
 
 
 @compiled
 def active_images(images: Array) -> npt.NDArray[np.int64]:
-    """Numbers of the images that are not all 0, and of the last one: a filter that is not finite has to show in I.
+    """Indices of the images that are not all 0, and of the last one: a filter that is not finite has to show in I.
 
     A silent image adds nothing to a convolution or to its dL/dW. A PSC is silent until the first spike.
     """
@@ -230,7 +230,7 @@ def conv_forward(images: Array, filters: Array, kernel_size: int, padding: int, 
     filters : (F, k C k) array
     kernel_size, padding : int
     tile : int
-        Images that are laid out at once.
+        Number of images in one product.
     I : (N, F, H', W') array
         Written.
     """
@@ -298,7 +298,7 @@ def conv_weight_gradient(
 ) -> None:
     """dL/dW[(i, c, j), f] = sum over m, y, x of images[m, c, y+i-p, x+j-p] delta[m, f, y, x]    (B1), transposed.
 
-    Transposed, because BLAS takes the long axis of the images laid out as it lies.
+    Transposed, so that BLAS reads the long axis of im2col's rows without a copy.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MOST_LAYERS = 4  # of a chain: the compiler takes longer with each, and deep networks go layer by layer
-ALL_FINITE = -1  # in the place of the number of a layer whose membranes are not
+ALL_FINITE = -1  # no layer's index: all membranes are finite
 
 
 def is_chain(layers: Sequence[Layer]) -> bool:

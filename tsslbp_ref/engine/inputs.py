@@ -67,7 +67,7 @@ class PSCInput:
 class StaticInput:
     """An image x (B, ...) shown at every step: a[t] = c[t] x with c = eps * (1, 1, ...).
 
-    W a[t] = c[t] (W x), and sum_t delta[t] a[t]^T = (sum_t c[t] delta[t]) x^T: one product in the place of T.
+    W a[t] = c[t] (W x), and sum_t delta[t] a[t]^T = (sum_t c[t] delta[t]) x^T: one product instead of T.
     """
 
     x: Array

@@ -1,4 +1,4 @@
-"""Neurons under a static image and the pooling behind them, some maps at a time: u and a are never whole in memory.
+"""Neurons under a static image and the pooling behind them, a few feature maps at a time: u and a are never whole.
 
 With I[t] = c[t] W x all that a neuron does follows from its W x. So forward keeps only W x and the pooled PSC, and
 backward makes u and a once more, which takes less long than to fetch them. Compiled by Numba.
@@ -46,29 +46,31 @@ class PooledNeurons:
         """Membrane, spikes, PSC and pooling    (F3 - F6) into (T, B, C, H', W'); whether the membranes are finite."""
         constants = sweeps.neuron_constants(neuron, self.Wx.dtype)
         gain = self.Wx.dtype.type(self.pool.gain)
-        return bool(neurons_and_pool(self._maps, self.fed.gain, *constants, self.pool.size, gain, self._blocks(pooled)))
+        return bool(
+            neurons_and_pool(self._feature_maps, self.fed.gain, *constants, self.pool.size, gain, self._blocks(pooled))
+        )
 
     def backward(self, g: Array, c: RuleCoefficients) -> Array:
         """dL/dW    (B1, B2) from dL/da of the pooled PSC."""
-        total = np.empty_like(self._maps)
+        total = np.empty_like(self._feature_maps)
         gain = self.Wx.dtype.type(self.pool.gain)
-        pool_and_chain_rule(self._blocks(g), self.fed.gain, self._maps, c, self.pool.size, gain, total)
+        pool_and_chain_rule(self._blocks(g), self.fed.gain, self._feature_maps, c, self.pool.size, gain, total)
         return maps.weight_gradient(self.layer, total.reshape(self.Wx.shape), self.fed.x)
 
     @property
-    def _maps(self) -> Array:
-        """W x as (M, H, W): some maps, one below the other, count as one."""
+    def _feature_maps(self) -> Array:
+        """W x as (M, H, W): some feature maps, one below the other, count as one."""
         _, height, width = self.pool.input_shape
-        return self.Wx.reshape(-1, self._maps_at_once * height, width)
+        return self.Wx.reshape(-1, self._n_at_once * height, width)
 
     def _blocks(self, pooled: Array) -> Array:
         """A pooled PSC, or its gradient, as (T, M, H // size, W // size)."""
         _, height, width = self.pool.output_shape
-        return pooled.reshape(len(self.fed.gain), -1, self._maps_at_once * height, width)
+        return pooled.reshape(len(self.fed.gain), -1, self._n_at_once * height, width)
 
     @property
-    def _maps_at_once(self) -> int:
-        """A divisor of the number of maps, 1 if a block would lie across two of them."""
+    def _n_at_once(self) -> int:
+        """Feature maps at a time: a divisor of their number, 1 if a block would lie across two of them."""
         channels, height, width = self.pool.input_shape
         if height % self.pool.size:
             return 1

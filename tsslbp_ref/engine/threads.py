@@ -141,7 +141,7 @@ _BLAS_LIMIT = _BlasLimit()  # of the process, as the number of BLAS threads is
 def one_blas_thread() -> Iterator[None]:
     """Limit BLAS to one thread until the end of the block."""
     holder = object()
-    try:  # also around `hold`: an interrupt may come at any place
+    try:  # also around `hold`: an interrupt may come at any moment
         _BLAS_LIMIT.hold(holder)
         yield
     finally:

@@ -32,7 +32,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     Parameters
     ----------
     s : (T, ...) array_like
-        Spike trains, or any signal in their place.
+        Spike trains, or any other signal.
     neuron : NeuronParameters
 
     Returns

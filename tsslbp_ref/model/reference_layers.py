@@ -1,4 +1,4 @@
-"""The maps between layers as their definitions read: nested loops over images, channels, positions, kernel entries.
+"""The linear maps between layers by their definitions: nested loops over images, channels, positions, kernel entries.
 
 Slow on purpose, as `reference` is for the neurons. `layers` does the same with products of whole arrays; the checks
 hold the two equal. Convolutions have stride 1 and zero padding.

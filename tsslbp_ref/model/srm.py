@@ -80,7 +80,7 @@ def forward(s: npt.ArrayLike, W: npt.ArrayLike, neuron: NeuronParameters) -> Tra
     Parameters
     ----------
     s : (T, B, in) array_like
-        Spike trains of the layer below, or any signal in their place.
+        Spike trains of the layer below, or any other signal.
     W : (out, in) array_like
         Weights.
     neuron : NeuronParameters

@@ -227,7 +227,7 @@ def tsslbp_backward(
     With G[t] = sum_{k >= t} eps[k-t] g[k] and chain = delta of the neuron's next spike, leaked back to t+1:
         fired:  delta = dt/du (w_{-1} G[t+1] + w_0 G[t] + w_{+1} G[t-1]) + dt/du dreset/dt chain
         silent: delta = (1 - theta_m) chain
-    and G ds/du (B8) in its place where a[t] is below the gate, and 0 at silent steps of a rule that gives them none;
+    and G ds/du (B8) instead where a[t] is below the gate, and 0 at silent steps of a rule that gives them none;
     the chain goes on with the unreplaced value. With `intra="one-hop"` g[t] + s[t] theta_m u[t] n[t] is in the place of
     g[t], n[t] = g of the neuron's next spike, leaked back to t+1.
 
@@ -322,9 +322,9 @@ def backward_block(
     G: npt.NDArray[Any],
     zeros: npt.NDArray[Any],
     delta: npt.NDArray[Any],
-    place: slice,
+    target: slice,
 ) -> None:
-    """One block of neurons, whose delta goes to `place`, g's own if it may be lost; G[-1] to G[T] lie a row down."""
+    """One block of neurons; its delta is written to `target`, which may be g's own block. Row t+1 of G holds G[t]."""
     T = len(u)
     if c.hop_by_u > 0.0:
         _filter_with_hops(g[:, block], u[:, block], c, G)
@@ -334,14 +334,14 @@ def backward_block(
     filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
     for t in range(T - 1, -1, -1):
         u_before = u[t - 1, block] if t > 0 else zeros
-        delta_after = delta[t + 1, place] if t < T - 1 else zeros
-        _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, place])
+        delta_after = delta[t + 1, target] if t < T - 1 else zeros
+        _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, target])
     if c.silent == 0.0:  # only now: the chain above runs on the unreplaced values
         for t in range(T):
-            _silence_step(u[t, block], c.threshold, delta[t, place])
+            _silence_step(u[t, block], c.threshold, delta[t, target])
     warmup = (c.threshold, c.surrogate_width, c.surrogate_argument_clip, c.warmup_gate)  # a call costs by the number
     for t in range(T):  # only now, for the same reason
-        _warmup_step(u[t, block], a[t, block], warmup, G[t + 1], delta[t, place])
+        _warmup_step(u[t, block], a[t, block], warmup, G[t + 1], delta[t, target])
 
 
 @compiled

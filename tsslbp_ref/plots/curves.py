@@ -56,7 +56,7 @@ def write_plot(table: Sequence[Summary], path: Path) -> None:
     if form not in FORMATS:
         raise ValueError(f"--plot must be a file name that ends in .{' or .'.join(FORMATS)}, got {shown(str(path))}")
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the picture
+        matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the figure
         matplotlib.rcParams.update(SETTINGS)
         content = io.BytesIO()
         draw(table).savefig(content, format=form, dpi=DPI)
@@ -92,11 +92,11 @@ def _name(summary: Summary) -> str:
     return summary.variant if summary.part is None else f"{summary.variant}, {samples(summary.part)} samples"
 
 
-def _draw_curves(axes: Axes, summary: Summary, place: int) -> None:
+def _draw_curves(axes: Axes, summary: Summary, index: int) -> None:
     """Draw the accuracy by epoch: of each seed, and the mean over all of them as far as all have come."""
     look: dict[str, Any] = {
-        "color": COLOURS[place % len(COLOURS)],
-        "linestyle": STYLES[place // len(COLOURS) % len(STYLES)],
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": STYLES[index // len(COLOURS) % len(STYLES)],
     }
     n_seeds, n_common = len(summary.curves), min(summary.epochs)
     if n_seeds > 1:

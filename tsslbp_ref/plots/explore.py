@@ -149,8 +149,8 @@ class Explorer:
         sliders = {}
         for left, column in ((0.12, spikes), (0.57, constants)):
             for row, (name, low, high, value, step) in enumerate(column):
-                place = self.figure.add_axes((left, 0.19 - 0.045 * row, 0.33, 0.03))
-                sliders[name] = Slider(place, name, low, high, valinit=value, valstep=step)
+                axes = self.figure.add_axes((left, 0.19 - 0.045 * row, 0.33, 0.03))
+                sliders[name] = Slider(axes, name, low, high, valinit=value, valstep=step)
                 sliders[name].drawon = False  # it would draw before the lines have moved
                 sliders[name].on_changed(lambda _: self._update())
         return sliders

@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 TEST_BATCH = 500
 EVENT_TEST_BATCH = 50
-DIGEST_EVERY = 64  # pictures; the labels tell nearly all already
+DIGEST_EVERY = 64  # images; the labels tell nearly all already
 
 
 class Task(Protocol):
@@ -41,7 +41,7 @@ class Task(Protocol):
 
 
 class ImageTask:
-    """Static pictures: normalised once, augmented a batch at a time where the experiment says so."""
+    """Static images: normalised once, augmented a batch at a time where the experiment says so."""
 
     def __init__(
         self, dataset: str, *, augment: bool, data_dir: str | Path | None = None, download: bool = True
@@ -49,7 +49,7 @@ class ImageTask:
         train = datasets.load_images(dataset, "train", data_dir, download)
         test = datasets.load_images(dataset, "test", data_dir, download)
         self.source = train.source
-        self.data_sha256 = _pictures_sha256(train, test)
+        self.data_sha256 = _images_sha256(train, test)
         self._dataset = dataset
         self._augment = augment
         # Augmentation crops raw pixels, so these stay uint8 until their batch is drawn.
@@ -60,30 +60,30 @@ class ImageTask:
 
     @property
     def n_train(self) -> int:
-        """Number of training pictures."""
+        """Number of training images."""
         return len(self._train)
 
     @property
     def n_test(self) -> int:
-        """Number of test pictures."""
+        """Number of test images."""
         return len(self._test)
 
     def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
-        """Pictures (B, C, H, W) float32 and labels (B,)."""
+        """Images (B, C, H, W) float32 and labels (B,)."""
         images = self._train[indices]
         if self._augment:
             images = datasets.normalise(datasets.augment_crop_flip(images, rng), self._dataset)
         return images, self._train_labels[indices]
 
     def test_batches(self) -> Iterator[tuple[Array, Array]]:
-        """Pictures and labels, 500 at a time."""
+        """Images and labels, 500 at a time."""
         for start in range(0, self.n_test, TEST_BATCH):
             run = slice(start, start + TEST_BATCH)
             yield self._test[run], self._test_labels[run]
 
 
-def _pictures_sha256(*splits: datasets.ImageSet) -> str:
-    """What tells these pictures from others: a digest of all labels and of some of the pictures."""
+def _images_sha256(*splits: datasets.ImageSet) -> str:
+    """What tells these images from others: a digest of all labels and of some of the images."""
     digest = hashlib.sha256()
     for split in splits:
         digest.update(np.asarray(split.labels, "<i8").tobytes())
