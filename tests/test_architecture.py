@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "exact": {"checks", "jit", "model.parameters", "model.terms"},
     "datasets": {"checks"},
     "gradcheck": {"checks", "model", "engine", "exact"},
-    "training": {"checks", "model", "engine.threads", "datasets"},
+    "training": {"checks", "model", "engine.threads", "exact", "datasets"},
     "plots": {"checks", "model", "training"},
 }
 COMPILE = {"model.sweeps", "model.optim"}  # of the model
