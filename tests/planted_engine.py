@@ -143,18 +143,18 @@ def first_gradient_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
 # Plants
 # ---------------------------------------------------------------------------------------------------------------------
 
-WHOLE = ("network-*-s*", "network-*-loss-*", "network-*-rule-*", "tangent-*")
+WHOLE = ("network-*", "tangent-*")
 SOME = ("network-dense-spikes", "network-conv-static")
 BY_LAYER = ("network-*-by-layer-*",)
-DENSE_ROWS = ("tangent-released-dense-3-spikes", "network-dense-deep-static", "network-conv-spikes")
+DENSE_ROWS = ("tangent-released-dense-3-spikes", "engine-network-dense-deep-static", "engine-network-conv-spikes")
 STEP = (  # one call a shard: a chain of fully connected layers under static images, a van Rossum loss
-    *("network-dense-static", "network-dense-by-layer-static"),
-    *("network-dense-loss-kernel*", "network-dense-loss-spike-train", "tangent-released-dense-3-static"),
+    *("engine-network-dense-static", "engine-network-dense-by-layer-static"),
+    *("engine-network-dense-loss-kernel*", "engine-network-dense-loss-spike-train", "tangent-released-dense-3-static"),
 )
-TWO_CALLS = ("network-dense-loss-count", "network-dense-loss-softmax")  # the other losses
-CONV = ("network-conv-spikes", "tangent-released-conv-spikes")
-STATIC_CONV = ("network-conv-static", "tangent-released-conv-static")
-EVENTS = ("engine-input-events", "network-dense-sparse", "tangent-*-sparse-spikes")
+TWO_CALLS = ("engine-network-dense-loss-count", "engine-network-dense-loss-softmax")  # the other losses
+CONV = ("engine-network-conv-spikes", "tangent-released-conv-spikes")
+STATIC_CONV = ("engine-network-conv-static", "tangent-released-conv-static")
+EVENTS = ("engine-input-events", "engine-network-dense-sparse", "tangent-*-sparse-spikes")
 
 ENGINE_PLANTS = (
     # The two plain loops.
@@ -175,8 +175,8 @@ ENGINE_PLANTS = (
         ("sweep-conv-adjoint", "engine-conv-adjoint"),
     ),
     # The fast engine: shards, passes.
-    Plant("first shard only", engine, "_summed", first_part, SOME),
-    Plant("first masks", engine, "_masks_of", first_masks, ("network-*-dropout-s*",)),
+    Plant("first shard only", engine, "_summed", first_part, ("engine-network-*",)),
+    Plant("first masks", engine, "_masks_of", first_masks, ("engine-network-*-dropout-s*",)),
     Plant("c[t] reversed", batch, "static_gain", lambda right: lambda *args: backwards(right(*args)), STATIC_CONV),
     Plant("input x 1.001", maps, "forward", argument(1, scaled), (*DENSE_ROWS, "engine-input-psc")),
     Plant("delta x 1.001", maps, "adjoint", argument(1, scaled), DENSE_ROWS),
@@ -200,9 +200,15 @@ ENGINE_PLANTS = (
     Plant("kernel turned", convolution, "conv_forward", argument(1, turned), ("engine-conv-forward", *CONV)),
     Plant("kernel turned", convolution, "conv_adjoint", argument(1, turned), ("engine-conv-adjoint", CONV[1])),
     Plant("x x 1.001", convolution, "conv_weight_gradient", argument(1, scaled), ("engine-conv-weights", *CONV)),
-    Plant("written twice", convolution, "pool_forward", written_twice(3), ("engine-pool", "network-conv-spikes")),
     Plant(
-        "written twice", convolution, "pool_adjoint", written_twice(3), ("engine-pool-adjoint", "network-conv-spikes")
+        "written twice", convolution, "pool_forward", written_twice(3), ("engine-pool", "engine-network-conv-spikes")
+    ),
+    Plant(
+        "written twice",
+        convolution,
+        "pool_adjoint",
+        written_twice(3),
+        ("engine-pool-adjoint", "engine-network-conv-spikes"),
     ),
     Plant("input x 1.1", pooled, "neurons_and_pool", argument(0, lambda Wx: 1.1 * Wx), ("engine-pooled", *STATIC_CONV)),
     Plant("dL/da x 1.001", pooled, "pool_and_chain_rule", argument(0, scaled), ("engine-pooled-back", *STATIC_CONV)),

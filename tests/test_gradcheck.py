@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fnmatch
 import itertools
 import json
 import math
@@ -16,7 +18,7 @@ import tsslbp_ref as tr
 from tsslbp_ref import engine, gradcheck, named_rules
 from tsslbp_ref.engine import spike_patterns
 from tsslbp_ref.gradcheck import finite_differences, network_checks, sweep_checks, tangent_checks
-from tsslbp_ref.gradcheck.report import Report, Row
+from tsslbp_ref.gradcheck.report import KIND_OF_NAMES, KINDS, Report, Row
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons
 from tsslbp_ref.model import reference_layers, sweeps
 from tsslbp_ref.model.parameters import INTER_RULES, INTRA_RULES, SILENT_STEPS, WARMUPS, GradientRule
@@ -25,7 +27,7 @@ from tsslbp_ref.model.trace import Trace
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return gradcheck.run()
+    return gradcheck.run(engine=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -69,20 +71,57 @@ def test_where_names_something_that_exists(check: gradcheck.Check) -> None:
         assert callable(found)
 
 
-def test_text_table_is_aligned(report: Report) -> None:
-    heading, rule, *lines = report.table().split("\n")
-    assert len(lines) == len(report.rows)
-    for title in ("equation", "where defined", "max rel error", "tolerance", "pass"):
-        column = heading.index(title)
-        assert rule[column - 2 : column + 1] == "  -"
-        assert {line[column - 2 : column] for line in lines} == {"  "}
-    assert {line.split()[-1] for line in lines} == {"yes"}
+def test_text_table_is_grouped_aligned_and_narrow(report: Report) -> None:
+    *groups, last = report.table().split("\n\n")
+    assert last == f"{len(report.rows)} of {len(report.rows)} passed"
+    kinds = []
+    for group in groups:
+        kind, heading, rule, *lines = group.split("\n")
+        kinds.append(kind.split(":")[0])
+        assert len(lines) == sum(row.kind == kinds[-1] for row in report.rows)
+        for title in ("error", "bound", "pass", "equation"):
+            column = heading.index(title)
+            assert {line[column - 2 : column] for line in (heading, *lines)} == {"  "}
+        assert rule[heading.index("pass") :] == "----"
+        assert {line[heading.index("pass") :].split()[0] for line in lines} == {"yes"}
+    assert kinds == list(KINDS)
+    assert max(map(len, report.table().split("\n"))) <= 100
+
+
+def test_kinds_say_what_is_compared(report: Report) -> None:
+    kinds = {row.name: row.kind for row in report.rows}
+    assert kinds["term-warmup"] == kinds["loss-softmax"] == kinds["exact-differences-tau-equal"] == "derivative"
+    assert kinds["term-psc-kernel"] == kinds["number-clip"] == kinds["exact-identity-scale"] == "identity"
+    assert kinds["tangent-released-dense-3-static"] == kinds["adjoint-conv"] == "transposition"
+    assert kinds["golden-released-ties"] == kinds["sweep-forward"] == kinds["network-dense-static"] == "agreement"
+    assert kinds["engine-network-dense-static"] == kinds["engine-pooled"] == "engine"
+
+
+def test_every_pattern_of_a_kind_fits_some_row(report: Report) -> None:
+    names = [row.name for row in report.rows]
+    for pattern, kind in KIND_OF_NAMES:
+        assert kind in KINDS
+        assert fnmatch.filter(names, pattern), pattern
+
+
+def test_engine_rows_are_run_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    for family in gradcheck.FAMILIES:
+        quick = [dataclasses.replace(check, measure=lambda: 0.0) for check in family.all_checks()]
+        monkeypatch.setattr(family, "all_checks", lambda quick=quick: quick)
+    for names, with_engine in ((None, False), (None, True), ("engine-pool", False)):
+        ran.append([row.name for row in gradcheck.run(names, engine=with_engine).rows])
+    assert not [name for name in ran[0] if name.startswith("engine-")]
+    assert len(ran[1]) == len(gradcheck.registry())
+    assert ran[2] == ["engine-pool"]
 
 
 def test_json_rows(report: Report) -> None:
     rows = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert len(rows) == len(report.rows)
-    assert {tuple(row) for row in rows} == {("name", "equation", "where", "max_rel_error", "tolerance", "passed")}
+    assert {tuple(row) for row in rows} == {
+        ("name", "kind", "equation", "where", "max_rel_error", "tolerance", "passed")
+    }
     assert all(row["passed"] is True and 0.0 <= row["max_rel_error"] <= row["tolerance"] for row in rows)
 
 
@@ -94,7 +133,8 @@ def test_row_with_a_large_or_undefined_error_does_not_pass() -> None:
     assert not Report([good, undefined]).passed
     assert not Report([]).passed
     assert Report([undefined]).to_json()[0]["max_rel_error"] is None
-    assert Report([good, large]).table().split("\n")[-1].endswith("NO")
+    assert "NO" in Report([good, large]).table().split("\n")[-3]
+    assert Report([good, large]).table().endswith("\n1 of 2 passed")
 
 
 def test_names_select_rows_in_the_order_of_the_table() -> None:

@@ -23,6 +23,7 @@ from wrong_versions import (
     count_without_dead_zone,
     entry_scaled,
     filter_not_reversed,
+    fires_at_threshold,
     first_scaled,
     gain_from_step_zero,
     gradient_times,
@@ -30,18 +31,22 @@ from wrong_versions import (
     in_place,
     input_scaled,
     kernel_turned,
+    late_gradient,
     later_lag,
     pool_adjoint_without_gain,
     result_with,
     rolled,
     rule_with,
     scaled,
+    softmax_without_shift,
     spike_not_scaled,
     summed_softmax,
     times_shifted,
+    times_value,
     unfiltered_train,
     value_and_gradient_times,
     wider,
+    with_default,
     without_clip,
     without_mask,
     wrong_gate,
@@ -49,8 +54,8 @@ from wrong_versions import (
 
 from tsslbp_ref import exact, gradcheck
 from tsslbp_ref.engine import inputs
-from tsslbp_ref.model import layers, losses, srm, sweeps, terms
-from tsslbp_ref.model.parameters import GradientRule
+from tsslbp_ref.model import layers, losses, optim, reference, srm, sweeps, terms
+from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 SWEEP = "tsslbp_backward_in_place"  # what the fast engine calls, and `sweeps.tsslbp_backward` after its checks
 CHAINED = ("released", "no-warmup", "literal", "consistent")  # rules with the intra-neuron dependency
@@ -65,6 +70,15 @@ DENSE_RELEASED = ("tangent-released-dense-[123]-static", "tangent-released-dense
 CLIP_ROWS = ("tangent-released-dense-3-spikes", "tangent-no-warmup-dense-3-spikes", "tangent-released-conv-s*")
 SWEPT = ("tangent-*-spikes", "sweep-backward-*")
 KERNELS = ("srm-eta", "srm-membrane")
+NUMBER_PHI = ("number-phi-silent", "number-phi-spike", "number-phi-before-spike")
+GOLDEN_NETWORKS = (
+    "golden-*-dense*",
+    "golden-*-quiet",
+    "golden-*-cnn",
+    "golden-*_count",
+    "golden-*7",
+    "golden-*_kernel",
+)
 EXACT_ROWS = (
     *("exact-differences-*", "exact-cases-gradients", "exact-constants-weights"),
     *("exact-identity-scale", "exact-identity-stretch"),
@@ -149,6 +163,29 @@ PLANTS = (
     ),
     Plant("not reversed", sweeps, "psc_filter_adjoint", filter_not_reversed, ("adjoint-psc-filter",)),
     Plant("input x 1.001", sweeps, "lif_forward_in_place", input_scaled, ("sweep-forward", "tangent-*-conv-spikes")),
+    # Constants and single numbers; `test_wrong_packages` has more, planted in the source.
+    Plant(
+        "tau_s 6", NeuronParameters.__init__, "__defaults__", with_default(1, 6.0), ("number-neuron", "number-*-train")
+    ),
+    Plant("clip 10", GradientRule.__init__, "__defaults__", with_default(3, 10.0), ("number-rule", "number-clip")),
+    Plant("gate 1/2", GradientRule.__init__, "__defaults__", with_default(6, 0.5), ("number-gate", "number-delta-*")),
+    Plant("gate 10", GradientRule.__init__, "__defaults__", with_default(6, 10.0), ("number-phi-*",)),
+    Plant("no intra", GradientRule.__init__, "__defaults__", with_default(1, False), NUMBER_PHI),
+    Plant("width 0.25", GradientRule.__init__, "__defaults__", with_default(4, 0.25), ("number-warmup-tails",)),
+    Plant("8 spikes", losses.LossSettings.__init__, "__defaults__", with_default(0, 8.0), ("number-counts",)),
+    Plant("fires at V", terms, "spike", fires_at_threshold, ("number-threshold",)),
+    Plant("factor 1.001", reference, "dependency_matrix", times(FACTOR), ("number-phi-last-spike", "phi-*")),
+    Plant("without shift", losses.LOSSES, "softmax", softmax_without_shift, ("number-softmax-shift",)),
+    Plant("twice", losses, "van_rossum", times_value, ("number-van-rossum", "number-spike-train", "loss-spike-train")),
+    Plant("g late", sweeps, "tsslbp_backward", late_gradient, ("number-output-delta",)),
+    Plant("sum over the batch", losses.LOSSES, "softmax", summed_softmax, ("number-softmax-shares",)),
+    Plant("gradient cut late", optim, "gradient_norm", times(0.5), ("number-adamw",)),
+    # The authors' numbers.
+    Plant(
+        "input x 1.001", sweeps, "lif_forward", first_scaled, ("golden-*-layer*", "golden-*-ties", "golden-*-clipped")
+    ),
+    Plant("both x 1.001", losses, "value_and_gradient", value_and_gradient_times(FACTOR), ("golden-*-loss-*",)),
+    Plant("B2 x 1.001", sweeps, "tsslbp_backward", times(FACTOR), GOLDEN_NETWORKS),
     # Continuous time.
     Plant("gradient x 1.001", exact, "simulate", result_with(gradients=gradients_scaled), EXACT_ROWS),
     Plant("spikes late", exact, "simulate", result_with(spike_times=times_shifted), EXACT_LATE),
@@ -223,7 +260,7 @@ ALL_PLANTS = (*PLANTS, *ENGINE_PLANTS)
 @pytest.fixture(scope="module", autouse=True)
 def compiled_before_planting() -> None:
     """Compile every loop with the right terms: a wrong one, planted before, would be compiled in, or not at all."""
-    assert gradcheck.run().passed
+    assert gradcheck.run(engine=True).passed
 
 
 @pytest.mark.parametrize("plant", ALL_PLANTS, ids=lambda plant: f"{plant.where()}: {plant.error}")

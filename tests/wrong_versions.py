@@ -221,3 +221,40 @@ def entry_scaled(key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def times_shifted(spike_times: Any) -> Any:
     """All spikes 1e-9 ms late."""
     return [[train + 1e-9 for train in layer] for layer in spike_times]
+
+
+def with_default(index: int, value: Any) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """The defaults of a function, one of them another."""
+    return lambda right: (*right[:index], value, *right[index + 1 :])
+
+
+def fires_at_threshold(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A spike at V, too."""
+    return lambda u, threshold: 1.0 * (u >= threshold)
+
+
+def late_gradient(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward pass that reads dL/da of the step before."""
+    return lambda g, *args: right(np.roll(g, 1, axis=0), *args)
+
+
+def softmax_without_shift(right: Callable[..., Any]) -> Callable[..., Any]:
+    """The softmax loss whose exponentials overflow."""
+
+    def softmax(a: Any, y: Any, *args: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore"):
+            p = np.exp(a.sum(axis=0))
+            p /= p.sum(axis=1, keepdims=True)
+        return -float(np.log(p[np.arange(len(y)), y]).mean()), right(a, y, *args)[1]
+
+    return softmax
+
+
+def times_value(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss of twice the value, its gradient right."""
+
+    def loss(*args: Any) -> Any:
+        value, gradient = right(*args)
+        return 2.0 * value, gradient
+
+    return loss

@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="check every chain-rule term by finite differences")
     check.add_argument("names", nargs="*", metavar="NAME", help="rows to check; all if none is named")
+    check.add_argument("--engine", action="store_true", help="check the fast engine, too")
     check.add_argument("--json", action="store_true", help="print the rows as JSON")
     check.set_defaults(command=_check)
 
@@ -190,7 +191,7 @@ def _seeds(text: str) -> list[int]:
 def _check(options: argparse.Namespace) -> int:
     from tsslbp_ref import gradcheck
 
-    report = gradcheck.run(options.names or None)
+    report = gradcheck.run(options.names or None, engine=options.engine)
     print(json.dumps(report.to_json(), indent=2) if options.json else report.table())
     return 0 if report.passed else FAILED
 

@@ -1,16 +1,17 @@
 """The registry of gradient checks: one row a derivative, each with its equation, its error and its tolerance.
 
-Kinds of row, by the beginning of the name:
+Rows are grouped by what they compare (`report.KINDS`), and named by what is checked:
 
-- ``term-``, ``loss-``, ``layer-``: every factor of the chain rule against a finite difference of the smooth function
-  that it is the derivative of. The equation says which.
+- ``term-``, ``loss-``, ``layer-``: every factor of the chain rule. The equation says which function is differenced.
+- ``number-``: the same with constants written out as numbers, spikes at the threshold, each case of phi alone.
 - ``srm-``: the neuron as a sum of kernels against the recursions.
 - ``phi-``, ``tangent-``: the rule and the whole backward pass against the frozen-event tangent network, see `tangent`.
 - ``sweep-``: the sweeps in O(T), and the layers, against the literal loops.
 - ``adjoint-``: the dot-product test of each linear map.
-- ``network-``: a whole step of a network, by literal loops, by the two plain loops and by the fast engine.
-- ``engine-``: each part of the fast engine against literal loops.
+- ``network-``: a whole step of a network, by literal loops and by the two plain loops.
+- ``golden-``: layers, losses and networks against numbers of the authors' own code.
 - ``exact-``: the simulator of continuous time and its adjoint, against differences, golden cases and identities.
+- ``engine-``: the fast engine, each part of it and whole steps, against literal loops; only where asked for.
 
 The checks look every function up when they run, so a wrong derivative planted in a module shows. One limit of that: the
 compiled loops of `fast` hold the terms that they were compiled with.
@@ -31,6 +32,7 @@ from tsslbp_ref.gradcheck import (
     layer_checks,
     loss_checks,
     network_checks,
+    number_checks,
     srm_checks,
     sweep_checks,
     tangent_checks,
@@ -41,6 +43,7 @@ from tsslbp_ref.gradcheck.report import Check, Report, Row
 FAMILIES = (
     kernel_checks,
     terms_checks,
+    number_checks,
     srm_checks,
     loss_checks,
     layer_checks,
@@ -61,13 +64,15 @@ def registry() -> list[Check]:
     return [check for family in FAMILIES for check in family.all_checks()]
 
 
-def run(names: str | Iterable[str] | None = None) -> Report:
+def run(names: str | Iterable[str] | None = None, *, engine: bool = False) -> Report:
     """Run the checks and return the table.
 
     Parameters
     ----------
     names : str or iterable of str, optional
         Names of rows, or patterns such as "tangent-*"; all rows if not given. Rows keep the table's order.
+    engine : bool
+        Whether all rows are also those of the fast engine, ``engine-*``. A name or pattern finds them without it.
 
     Returns
     -------
@@ -81,7 +86,8 @@ def run(names: str | Iterable[str] | None = None) -> Report:
     TypeError
         If names is no sequence, or a name is no string.
     """
-    return Report([check.run() for check in _selected(registry(), names)])
+    selected = _selected(registry(), names)
+    return Report([check.run() for check in selected if engine or names is not None or check.kind != "engine"])
 
 
 def _selected(known: list[Check], names: str | Iterable[str] | None) -> list[Check]:

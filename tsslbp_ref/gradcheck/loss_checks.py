@@ -36,6 +36,13 @@ def all_checks() -> list[Check]:
             lambda: _loss("kernel-paper", _psc(), levels=1),
         ),
         Check(
+            "loss-spike-train",
+            "dL/da[t] = a[t] - (eps * y)[t] (L1 against desired trains y, differenced in a)",
+            "losses.spike_train",
+            QUADRATIC,
+            lambda: _loss("spike-train", _psc(), levels=1, y=np.round(_psc())),
+        ),
+        Check(
             "loss-kernel-targets",
             "d = a - dL/da: 0,1,1,1,1 filtered twice; 0,1,0,1,1 filtered once",
             "losses.kernel, losses.kernel_paper",
@@ -77,13 +84,13 @@ def _counts() -> Array:
     return np.ascontiguousarray(np.moveaxis(shares * sums[..., None], -1, 0))
 
 
-def _value(name: str, a: Array) -> float:
-    return losses.value_and_gradient(name, a, LABELS, NEURON)[0]
+def _value(name: str, a: Array, y: Array = LABELS) -> float:
+    return losses.value_and_gradient(name, a, y, NEURON)[0]
 
 
-def _loss(name: str, a: Array, *, levels: int) -> float:
-    found = losses.value_and_gradient(name, a, LABELS, NEURON)[1]
-    return relative_error(found, gradient(lambda moved: _value(name, moved), a, STEP, levels))
+def _loss(name: str, a: Array, *, levels: int, y: Array = LABELS) -> float:
+    found = losses.value_and_gradient(name, a, y, NEURON)[1]
+    return relative_error(found, gradient(lambda moved: _value(name, moved, y), a, STEP, levels))
 
 
 def _kernel_targets() -> float:

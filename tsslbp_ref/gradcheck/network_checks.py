@@ -1,7 +1,7 @@
 """Rows that hold three ways through a network equal: literal loops, the two plain loops, and the fast engine.
 
-Each row runs a training step of one network by `reference_network.loss_and_gradients`, by `PlainEngine` and by the fast
-engine on one and on two threads; its error is the largest difference from the literal loops in loss, output and dL/dW.
+Each row runs a training step of one network by `reference_network.loss_and_gradients`, and by `PlainEngine` or by the
+fast engine on one and on two threads; its error is the largest difference in loss, output and dL/dW.
 """
 
 from __future__ import annotations
@@ -42,42 +42,41 @@ SPARSE = 0.05
 
 
 def all_checks() -> list[Check]:
-    """Every network with every input, then one network with every loss and with every rule."""
-    rows = {
-        f"{name}-{fed}": partial(network_error, fed=fed, loss="kernel", **settings)
+    """Every network with every input, then one network with every loss and with every rule; first by plain loops."""
+    steps = {
+        f"{name}-{fed}": {"fed": fed, "loss": "kernel", **settings}
         for name, settings in NETWORKS.items()
         for fed in INPUTS
     }
     for kind, settings in (("dense", DENSE), ("conv", CONV)):
-        rows |= {f"{kind}-loss-{loss}": partial(network_error, fed="static", loss=loss, **settings) for loss in LOSSES}
+        steps |= {f"{kind}-loss-{loss}": {"fed": "static", "loss": loss, **settings} for loss in LOSSES}
         for name, rule in named_rules().items():
-            rows[f"{kind}-rule-{name}"] = partial(network_error, fed="spikes", loss="kernel", rule=rule, **settings)
+            steps[f"{kind}-rule-{name}"] = {"fed": "spikes", "loss": "kernel", "rule": rule, **settings}
+    plain = [(f"network-{name}", "plain loops", partial(plain_error, **step)) for name, step in steps.items()]
+    fast = [(f"engine-network-{name}", "fast engine", partial(fast_error, **step)) for name, step in steps.items()]
     return [
-        Check(
-            f"network-{name}",
-            "L, a, dL/dW of a step (F1 - B3): literal loops, plain loops, fast engine",
-            "reference_network.loss_and_gradients",
-            TOLERANCE,
-            measure,
-        )
-        for name, measure in rows.items()
+        Check(name, f"L, a, dL/dW of a step: {way}", "reference_network.loss_and_gradients", TOLERANCE, measure)
+        for name, way, measure in plain + fast
     ]
 
 
-def network_error(fed: str, loss: str, **settings: Any) -> float:
-    """The largest error of plain loops and fast engine, relative to the largest entry of each literal array."""
-    errors = []
-    engines: tuple[tuple[Engine | None, int], ...] = ((PlainEngine(), 1), (None, 1), (None, 2))
-    wanted: tuple[float, list[Array], Array] | None = None
-    for engine, n_threads in engines:
-        net, x = network(fed, engine=engine, n_threads=n_threads, **settings)
-        y = _target(loss)
-        if wanted is None:
-            wanted = reference_network.loss_and_gradients(net, x, y, loss, masks=_masks(net))
-        value, gradients, a = net.training_step(x, y, loss, rng=np.random.default_rng(SEED))
-        errors += [relative_error(value, wanted[0]), relative_error(a, wanted[2])]
-        errors += [relative_error(dW, expected) for dW, expected in zip(gradients, wanted[1], strict=True)]
-    return largest(errors)
+def plain_error(**step: Any) -> float:
+    """The largest error of the plain loops, relative to the largest entry of each literal array."""
+    return _error(1, PlainEngine(), **step)
+
+
+def fast_error(**step: Any) -> float:
+    """The largest error of the fast engine on one and on two threads."""
+    return largest(_error(n_threads, None, **step) for n_threads in (1, 2))
+
+
+def _error(n_threads: int, engine: Engine | None, *, fed: str, loss: str, **settings: Any) -> float:
+    net, x = network(fed, engine=engine, n_threads=n_threads, **settings)
+    y = _target(loss)
+    value, gradients, a = net.training_step(x, y, loss, rng=np.random.default_rng(SEED))
+    expected = reference_network.loss_and_gradients(net, x, y, loss, masks=_masks(net))
+    errors = [relative_error(value, expected[0]), relative_error(a, expected[2])]
+    return largest([*errors, *map(relative_error, gradients, expected[1])])
 
 
 def network(fed: str, **settings: Any) -> tuple[Network, Array]:
