@@ -357,7 +357,7 @@ def test_check_prints_rows_and_fails_by_status(capsys, monkeypatch):
     assert cli.main(["check", name]) == 0
     assert name in capsys.readouterr().out
     failing = SimpleNamespace(passed=False, table=lambda: "a table", to_json=lambda: [{"name": "x"}])
-    monkeypatch.setattr(gradcheck, "run", lambda names: failing)
+    monkeypatch.setattr(gradcheck, "run", lambda names, engine: failing)
     assert cli.main(["check"]) == 1
     assert capsys.readouterr().out == "a table\n"
     assert cli.main(["check", "--json"]) == 1
