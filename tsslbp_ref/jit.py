@@ -34,7 +34,16 @@ ensure_blas: Any = None
 with suppress(ImportError):  # in another Numba; `gemm` then falls back to NumPy's product
     from numba.np.linalg import ensure_blas, get_blas_kind
 
-__all__ = ["compiled", "compiled_contracted", "compiled_term", "exponential", "exponential_single", "gemm", "terms"]
+__all__ = [
+    "compiled",
+    "compiled_contracted",
+    "compiled_inlined",
+    "compiled_term",
+    "exponential",
+    "exponential_single",
+    "gemm",
+    "terms",
+]
 
 COMPILED = ("jit.py", "model/*.py", "engine/*.py", "exact/*.py")  # the sources of compiled loops
 NAME_DIGITS = 16  # of a digest in the name of a file of machine code
@@ -58,6 +67,11 @@ def compiled_contracted(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, fastmath={"contract"})
 
 
+def compiled_inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`compiled`, and a loop that calls it is compiled with its lines: a call of many arrays compiles for seconds."""
+    return _compiled(function, inline="always")
+
+
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile with Numba's options.
 
@@ -65,7 +79,8 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     is compiled anew in every process. Where Numba's cache is no longer what `_Cache` extends, Numba's own is used: it
     notices no edit of other files, and a damaged file ends the process.
     """
-    dispatcher = numba.njit(nogil=True, **options)(function)
+    # No entry for C code: nobody asks for it, and it takes an eighth of the compiler's time.
+    dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
     if dispatcher is function:  # NUMBA_DISABLE_JIT
         return function
     with suppress(RuntimeError):

@@ -20,7 +20,7 @@ from tsslbp_ref.engine.inputs import static_gain
 from tsslbp_ref.engine.pooled import scale, weighted_sum
 from tsslbp_ref.engine.spike_patterns import PatternList
 from tsslbp_ref.engine.threads import Buffers
-from tsslbp_ref.jit import compiled, gemm
+from tsslbp_ref.jit import compiled, compiled_inlined, gemm
 from tsslbp_ref.model import sweeps
 from tsslbp_ref.model.backpropagation import Masks, MembraneError
 from tsslbp_ref.model.layers import Dense, Layer
@@ -125,7 +125,7 @@ def _constants(
     return gain, tuple(sweeps.neuron_constants(neuron, dtype) for neuron in neurons)
 
 
-@compiled
+@compiled_inlined
 def chain_forward(
     x: Array,
     gain: Array,
@@ -184,7 +184,7 @@ def chain_forward(
     return ALL_FINITE
 
 
-@compiled
+@compiled_inlined
 def chain_backward(
     x: Array,
     us: tuple[Array, ...],
