@@ -95,6 +95,21 @@ class Threads:
         return self._pool
 
 
+def _set_threads(library: Any, n_threads: int) -> None:
+    """Set the number of threads of a BLAS library, from any thread.
+
+    From threadpoolctl 3.7 on, the thread that first sets OpenBLAS's number alone may do so until it is cleared, and
+    the calls of all others do nothing, without a word. `_BlasLimit` keeps the order among threads itself.
+    """
+    clear = getattr(library, "clear_controlling_thread", None)
+    if clear is None:
+        library.set_num_threads(n_threads)
+        return
+    clear(force=True)
+    library.set_num_threads(n_threads)
+    clear(force=True)
+
+
 class _BlasLimit:
     """One BLAS thread for as long as anybody in this process asks for it; then as many as there were before.
 
@@ -121,7 +136,7 @@ class _BlasLimit:
             if not self._holders:
                 self._before = [(library, n) for library in self._libraries if (n := library.num_threads) != 1]
                 for library, _ in self._before:
-                    library.set_num_threads(1)
+                    _set_threads(library, 1)
             self._holders.add(holder)
 
     def release(self, holder: object) -> None:
@@ -130,7 +145,7 @@ class _BlasLimit:
             self._holders.discard(holder)
             if not self._holders:
                 for library, n_threads in self._before:
-                    library.set_num_threads(n_threads)
+                    _set_threads(library, n_threads)
                 self._before = []
 
 
