@@ -33,6 +33,7 @@ def parameter_of(layer):
         (lambda: Dense((), 2), r"input_shape must be a size or more, got \(\)"),
         (lambda: Dense((3,), 0), "n_out must be at least 1, got 0"),
         (lambda: Conv2d((4, 4), 2, 3, 0), r"input_shape must be \(C, H, W\), got \(4, 4\)"),
+        (lambda: Conv2d((1, 4, 4), 2, 0, 0), "kernel_size must be at least 1, got 0"),
         (lambda: Conv2d((1, 4, 4), 2, 3, -1), "padding must be at least 0, got -1"),
         (lambda: SumPool2d((1, 4, 0), 2), "input_shape must be at least 1, got 0"),
         (lambda: SumPool2d((1, 4, 4), 1.5), "size must be an integer, got 1.5"),
@@ -83,10 +84,66 @@ def test_delta_and_input_of_different_batches(layer):
         layer.weight_gradient(None, x)
 
 
-@pytest.mark.parametrize("layer", [CONV, DENSE, POOL], ids=name_of)
-def test_a_place_to_write_of_another_size(layer):
-    with pytest.raises(ValueError, match=r"out must hold an array of shape \(2, .*, got shape \(1,\)"):
-        layer.forward(ones((2, *layer.input_shape)), parameter_of(layer), ones(1))
+# What holds the same whole numbers in another way; every one gives the same product, in float64 unless it is float32.
+KINDS = {
+    "int8": lambda x: x.astype("int8"),
+    "uint16, foreign": lambda x: x.astype(">u2"),
+    "float16": lambda x: x.astype("float16"),
+    "float64, foreign": lambda x: x.astype(">f8"),
+    "longdouble": lambda x: x.astype("longdouble"),
+    "unaligned": lambda x: np.frombuffer(b"." + x.tobytes(), np.uint8)[1:].view("float64").reshape(x.shape),
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "columns": np.asfortranarray,
+    "read-only": lambda x: np.broadcast_to(x, x.shape),
+    "masked, nothing": np.ma.masked_array,
+}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "float32", "float32, foreign"])
+@pytest.mark.parametrize("layer", LAYERS, ids=name_of)
+def test_any_real_numbers_give_the_same(layer, kind):
+    """Up to 100, so that a product of small integers would wrap."""
+    as_kind = KINDS.get(kind, lambda x: x.astype(">f4" if "foreign" in kind else "f4"))
+    rng = np.random.default_rng(0)
+    shape = (3, *layer.output_shape) if layer is DROPOUT else layer.weight_shape
+    x, y = (rng.integers(1, 100, (3, *shape)).astype(float) for shape in (layer.input_shape, layer.output_shape))
+    W = None if shape is None else rng.integers(1, 100, shape).astype(float)
+    given = None if W is None else as_kind(W)
+    results = [
+        (layer.forward(as_kind(x), given), layer.forward(x, W)),
+        (layer.adjoint(as_kind(y), given), layer.adjoint(y, W)),
+    ]
+    if layer in (CONV, DENSE):
+        results.append((layer.weight_gradient(as_kind(y), as_kind(x)), layer.weight_gradient(y, x)))
+    for found, wanted in results:
+        assert type(found) is np.ndarray
+        assert found.dtype == ("float32" if "float32" in kind else "float64")
+        assert found.dtype.isnative
+        np.testing.assert_allclose(found, wanted, rtol=1e-6 if "float32" in kind else 1e-14)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x + 0j, "must hold real numbers, got dtype complex128"),
+        (lambda x: x.astype(object), "must hold real numbers, got dtype object"),
+        (lambda x: x.astype(str), "must hold real numbers, got dtype <U"),
+        (lambda x: np.ma.masked_array(x, x == x), "must not be masked"),
+        (lambda x: np.asmatrix(x.reshape(len(x), -1)), "must be an array, got matrix"),
+    ],
+    ids=["complex", "objects", "text", "masked", "matrix"],
+)
+@pytest.mark.parametrize("layer", LAYERS, ids=name_of)
+def test_arrays_that_hold_something_else_are_named(layer, change, message):
+    x, y, W = ones((2, *layer.input_shape)), ones((2, *layer.output_shape)), parameter_of(layer)
+    calls = [("x", layer.forward, (change(x), W)), ("[xy]", layer.adjoint, (change(y), W))]
+    if layer is DROPOUT:
+        calls.append(("parameter", layer.forward, (x, change(ones((2, 3))))))
+    elif W is not None:
+        calls += [("parameter", layer.forward, (x, change(W))), ("delta", layer.weight_gradient, (change(y), x))]
+    for name, call, arguments in calls:
+        with pytest.raises((ValueError, TypeError), match=f"^{name} {message}"):
+            call(*arguments)
 
 
 def test_a_mask_of_another_shape():

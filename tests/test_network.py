@@ -1,29 +1,36 @@
-"""The network: shapes, prediction, shards, sparse and dense ways, dropout, gradients in the weights' order."""
+"""The network: shapes, prediction, dropout, constants by layer, networks as values, optimisers of other arrays."""
 
-import dataclasses
+import copy
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
 from conftest import relative_error
-from tsslbp_ref.engine.buffers import KeptArrays, Shelf
-from tsslbp_ref.engine.workers import Workers
 
 import tsslbp_ref as tr
-from tsslbp_ref.engine import signals
-from tsslbp_ref.model import network as network_module
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
-from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.network import Network, PlainEngine
+from tsslbp_ref.model.optim import AdamW
 
 NEURON = tr.NeuronParameters(tau_m=8.0, tau_s=4.0)
-
-
-def spikes(rng, density, shape=(12, 6, 2, 5, 5)):
-    return (rng.random(shape) < density).astype(np.uint8)
+X, Y = (np.random.default_rng(0).random((12, 6, 2, 5, 5)) < 0.3).astype(np.uint8), np.arange(6) % 4
 
 
 def network(spec="20-15", shape=(2, 5, 5), n_steps=12, **keywords):
-    settings = {"dtype": "float64", "weight_scale": 3.0, "seed": 1} | keywords
-    return Network.from_spec(spec, shape, 4, n_steps, NEURON, **settings)
+    settings = {"dtype": "float64", "weight_scale": 3.0, "seed": 1, "neuron": NEURON} | keywords
+    return Network.from_spec(spec, shape, 4, n_steps, **settings)
+
+
+def bits(net):
+    loss, gradients, a = net.training_step(X, Y)
+    return [np.float64(loss).tobytes(), *(array.tobytes() for array in [*gradients, a])]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a network is made of
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_shapes_all_the_way():
@@ -38,60 +45,16 @@ def test_shapes_all_the_way():
 
 def test_prediction_is_the_largest_summed_psc():
     net = network()
-    x = spikes(np.random.default_rng(0), 0.4)
-    assert np.array_equal(net.predict(x), net.forward(x).sum(axis=0).argmax(axis=1))
+    assert np.array_equal(net.predict(X), net.forward(X).sum(axis=0).argmax(axis=1))
 
 
-def test_sparse_and_dense_feeds_give_the_same(monkeypatch):
-    rng = np.random.default_rng(2)
-    x, y = spikes(rng, 0.05), rng.integers(0, 4, 6)
-    net = network(n_threads=1)
-    assert isinstance(net._input_signal(net._plan(x), x), signals.SparseSpikeSignal)
-    loss, gradients = net.loss_and_gradients(x, y)
-    monkeypatch.setattr(signals, "SPARSE_DENSITY", 0.0)
-    assert isinstance(net._input_signal(net._plan(x), x), signals.PSCSignal)
-    dense_loss, dense_gradients = net.loss_and_gradients(x, y)
-    assert loss == pytest.approx(dense_loss, rel=1e-12)
-    for one, other in zip(gradients, dense_gradients, strict=True):
-        assert relative_error(one, other) < 1e-12
-
-
-def test_sparse_spikes_may_be_pooled_first(monkeypatch):
-    rng = np.random.default_rng(2)
-    x = spikes(rng, 0.05, (12, 3, 2, 4, 4))
-    net = network("P2-9", shape=(2, 4, 4))
-    pooled_spikes = SumPool2d((2, 4, 4), 2).forward(tr.psc_filter(x, NEURON), None)
-    assert relative_error(net._input_signal(net._plan(x), x).through(net.layers[0], None).a, pooled_spikes) < 1e-12
-
-
-@pytest.mark.parametrize("n_threads", [2, 3, 8])
-def test_shards_change_only_the_order_of_sums(n_threads):
-    rng = np.random.default_rng(3)
-    x, y = spikes(rng, 0.3), rng.integers(0, 4, 6)
-    loss, gradients = network(n_threads=1).loss_and_gradients(x, y, loss="softmax")
-    other_loss, others = network(n_threads=n_threads).loss_and_gradients(x, y, loss="softmax")
-    assert loss == pytest.approx(other_loss, rel=1e-12)
-    for one, other in zip(gradients, others, strict=True):
-        assert relative_error(other, one) < 1e-12
-
-
-def test_the_same_thread_count_gives_the_same_bits():
-    rng = np.random.default_rng(4)
-    x, y = spikes(rng, 0.3), rng.integers(0, 4, 6)
-    runs = [network(n_threads=2, dtype="float32").loss_and_gradients(x, y) for _ in range(2)]
-    assert runs[0][0] == runs[1][0]
-    for one, other in zip(runs[0][1], runs[1][1], strict=True):
-        assert np.array_equal(one, other)
-
-
-def test_dropout_draws_one_mask_for_all_steps_and_threads():
-    rng = np.random.default_rng(5)
-    x, y = rng.normal(size=(6, 2, 5, 5)), rng.integers(0, 4, 6)
-    dropped = [network(dropout=0.5, n_threads=n).loss_and_gradients(x, y, rng=np.random.default_rng(9)) for n in (1, 3)]
-    assert dropped[0][0] == pytest.approx(dropped[1][0], rel=1e-12)
-    whole, _ = network(dropout=0.5).loss_and_gradients(x, y)
-    plain, _ = network(dropout=0.0).loss_and_gradients(x, y)
-    assert whole == plain != dropped[0][0]
+def test_initial_weights_follow_the_released_code():
+    net = network("40C5-300", shape=(3, 12, 12), weight_scale=(5.0, 2.0), seed=3)
+    conv, dense = net.weights[0], net.weights[1]
+    bound = 5.0 / np.sqrt(3 * 25)
+    assert np.abs(conv).max() <= bound
+    assert conv.std() == pytest.approx(bound / np.sqrt(3), rel=0.05)
+    assert dense.std() == pytest.approx(2.0 * np.sqrt(2.0 / dense.shape[1]), rel=0.02)
 
 
 def test_dropout_masks():
@@ -104,157 +67,196 @@ def test_dropout_masks():
     assert np.mean(row == 0.0) == pytest.approx(0.2, abs=0.03)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("neuron", tr.NeuronParameters(tau_m=5.0, tau_s=3.0)), ("rule", tr.GradientRule(inter="literal")), ("n_steps", 9)],
-)
-def test_what_is_worked_out_once_follows_a_change(name, value):
-    rng = np.random.default_rng(3)
-    x, y = 4.0 * rng.random((3, 2, 5, 5)), [0, 1, 2]
-    changed, fresh = network(n_threads=1), network(n_threads=1)
-    _, before = changed.loss_and_gradients(x, y)
+def test_nothing_is_dropped_without_a_generator():
+    whole, _ = network(dropout=0.5).loss_and_gradients(X, Y)
+    dropped, _ = network(dropout=0.5).loss_and_gradients(X, Y, rng=np.random.default_rng(9))
+    assert whole == network().loss_and_gradients(X, Y)[0] != dropped
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Constants by layer
+# ---------------------------------------------------------------------------------------------------------------------
+
+BY_LAYER = [tr.NeuronParameters(8.0, 4.0), tr.NeuronParameters(5.0, 3.0, 0.8), tr.NeuronParameters(6.0, 2.0, 1.2)]
+
+
+def test_one_neuron_for_all_layers_is_the_same_as_one_a_layer():
+    assert network(neuron=[NEURON] * 3).neurons == network().neurons == (NEURON,) * 3
+    assert bits(network(neuron=[NEURON] * 3)) == bits(network()) == bits(network(input_tau_s=4.0))
+    assert network().input_tau_s == 4.0
+    assert network(neuron=BY_LAYER[::-1]).input_tau_s == 2.0
+
+
+@pytest.mark.parametrize("engine", [None, PlainEngine()], ids=["fast", "plain"])
+def test_each_layer_has_its_own_constants(engine):
+    """tau_m, tau_s and V of a layer, and the input's tau_s, each where it belongs: trace by trace."""
+    net = network(neuron=BY_LAYER, input_tau_s=2.5, engine=engine)
+    a = tr.psc_filter(X, tr.NeuronParameters(tau_s=2.5)).reshape(12, 6, -1)
+    for W, neuron, flow in zip(net.weights, BY_LAYER, net.gradient_flow(X, Y), strict=True):
+        trace = tr.lif_forward(a @ W.T, neuron)
+        assert trace.s.any()
+        assert relative_error(flow.trace.u, trace.u) < 1e-12
+        a = trace.a
+    assert relative_error(net.forward(X), a) < 1e-12
+
+
+@pytest.mark.parametrize("engine", [None, PlainEngine()], ids=["fast", "plain"])
+@pytest.mark.parametrize("name", ["neuron", "rule", "n_steps", "input_tau_s"])
+def test_what_is_worked_out_once_follows_a_change(name, engine):
+    value = {"neuron": BY_LAYER, "rule": tr.GradientRule(inter="literal"), "n_steps": 9, "input_tau_s": 2.0}[name]
+    x, y = 4.0 * np.random.default_rng(3).random((3, 2, 5, 5)), [0, 1, 2]
+    changed, fresh = (network(n_threads=1, engine=engine) for _ in range(2))
+    before = changed.loss_and_gradients(x, y)[1]
     for net in (changed, fresh):
         setattr(net, name, value)
-    for found, expected, old in zip(
-        *(net.loss_and_gradients(x, y)[1] for net in (changed, fresh)), before, strict=True
-    ):
+    pairs = zip(*(net.loss_and_gradients(x, y)[1] for net in (changed, fresh)), before, strict=True)
+    for found, expected, old in pairs:
         np.testing.assert_array_equal(found, expected)
         assert not np.array_equal(found, old)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"neuron": BY_LAYER[:2]}, "neuron must have one entry a layer of neurons, 3, got 2"),
+        ({"neuron": []}, "neuron must have one entry a layer of neurons, 3, got 0"),
+        ({"neuron": [NEURON, 5.0, NEURON]}, r"neuron\[1\] must be a NeuronParameters, got float"),
+        ({"neuron": "5-3-1"}, "neuron must be a NeuronParameters, or a sequence of one a layer of neurons, got str"),
+        ({"input_tau_s": 0.5}, "input_tau_s must be at least 1, got 0.5"),
+        ({"input_tau_s": np.nan}, "input_tau_s must be finite, got nan"),
+        ({"input_tau_s": "3"}, "input_tau_s must be a real number, got '3'"),
+    ],
+)
+def test_constants_that_do_not_fit(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        network(**settings)
+    net = network()
+    with pytest.raises((ValueError, TypeError), match=message):
+        setattr(net, *next(iter(settings.items())))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Networks are values
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+@pytest.mark.parametrize("engine", [None, PlainEngine()], ids=["fast", "plain"])
+def test_a_copy_gives_the_same_bits(copied, used, engine):
+    net = network("3C3-P2-7", neuron=BY_LAYER, n_threads=2, engine=engine)
+    wanted = bits(network("3C3-P2-7", neuron=BY_LAYER, n_threads=2, engine=engine))
+    if used:
+        bits(net)
+    other = copied(net)
+    assert type(other.engine) is type(net.engine)
+    assert engine is not None or other.engine is not net.engine
+    assert other.n_threads == 2
+    assert bits(other) == bits(net) == wanted
+
+
+def test_a_deep_copy_has_weights_of_its_own():
+    net = network()
+    other, wanted = copy.deepcopy(net), bits(net)
+    other.weights[0][...] = 0.0
+    assert bits(net) == wanted != bits(other)
+
+
+def test_a_network_and_its_optimiser_are_pickled_together():
+    net = network(n_threads=2)
+    optimiser = AdamW(net.weights, 1e-2)
+    net.training_step(X, Y, optimiser=optimiser)
+    other, its_optimiser = pickle.loads(pickle.dumps((net, optimiser)))
+    for one, own in ((net, optimiser), (other, its_optimiser)):
+        one.training_step(X, Y, optimiser=own)
+    for W, same in zip(net.weights, other.weights, strict=True):
+        assert np.array_equal(W, same)
+
+
+def test_a_spawned_process_takes_a_network_and_makes_a_step():
+    """As joblib and dask do it: networks that were used or not go there, and the same bits come back."""
+    nets = [network(n_threads=2), network("3C3-P2-7", n_threads=1)]
+    wanted = [nets[0].training_step(X, Y), copy.deepcopy(nets[1]).training_step(X, Y)]
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = [pool.submit(Network.training_step, net, X, Y).result(timeout=120) for net in nets]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.loss == other.loss
+        for array, same in zip([*one.gradients, one.output], [*other.gradients, other.output], strict=True):
+            assert np.array_equal(array, same)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Weights and their optimiser
+# ---------------------------------------------------------------------------------------------------------------------
+
+
 def test_weights_are_assignable_one_by_one():
     net = network()
-    x = spikes(np.random.default_rng(7), 0.4)
-    before = net.forward(x)
+    before = net.forward(X)
     net.weights[-1] = np.zeros_like(net.weights[-1])
     assert before.any()
-    assert not net.forward(x).any()
+    assert not net.forward(X).any()
 
 
-def test_initial_weights_follow_the_released_code():
-    net = network("40C5-300", shape=(3, 12, 12), weight_scale=(5.0, 2.0), seed=3)
-    conv, dense = net.weights[0], net.weights[1]
-    bound = 5.0 / np.sqrt(3 * 25)
-    assert np.abs(conv).max() <= bound
-    assert conv.std() == pytest.approx(bound / np.sqrt(3), rel=0.05)
-    assert dense.std() == pytest.approx(2.0 * np.sqrt(2.0 / dense.shape[1]), rel=0.02)
-
-
-def test_gradient_flow_joins_the_shards():
-    rng = np.random.default_rng(8)
-    x, y = spikes(rng, 0.3), rng.integers(0, 4, 6)
-    alone, shared = network(n_threads=1).gradient_flow(x, y), network(n_threads=3).gradient_flow(x, y)
-    assert [flow.delta.shape for flow in alone] == [(12, 6, 20), (12, 6, 15), (12, 6, 4)]
-    for one, other in zip(alone, shared, strict=True):
-        assert relative_error(other.delta, one.delta) < 1e-12
-        assert np.array_equal(other.trace.s, one.trace.s)
-
-
-def test_a_small_network_learns():
-    """Gradient steps lower the loss: the sign of every gradient is right on the whole."""
-    rng = np.random.default_rng(9)
-    x, y = spikes(rng, 0.3), rng.integers(0, 4, 6)
+@pytest.mark.parametrize("layout", ["by rows", "by columns", "read-only", "foreign", "strided", "masked", "matrix"])
+def test_weights_of_any_layout_give_the_same(layout):
     net = network()
-    optimiser = tr.optim.AdamW(net.weights, learning_rate=5e-3)
-    losses = []
-    for _ in range(60):
-        loss, gradients = net.loss_and_gradients(x, y)
-        optimiser.step(gradients)
-        losses.append(loss)
-    assert losses[-1] < 0.3 * losses[0]
-
-
-def test_memory_is_kept_from_step_to_step_and_never_handed_out():
-    rng = np.random.default_rng(10)
-    net = network(n_threads=1)
-    x, y = spikes(rng, 0.3), rng.integers(0, 4, 6)
-    _, gradients, a = net.training_step(x, y)
-    copies = [a.copy(), *(gradient.copy() for gradient in gradients)]
-    net.training_step(spikes(rng, 0.6), y)
-    for array, copy in zip([a, *gradients], copies, strict=True):
-        assert np.array_equal(array, copy)
-    _, again, a_again = net.training_step(x, y)
-    for array, copy in zip([a_again, *again], copies, strict=True):
-        assert np.array_equal(array, copy)
-
-
-def test_kept_arrays_are_the_same_memory_until_more_is_asked_for():
-    kept = KeptArrays()
-    first = kept.take("u", (3, 4), np.float32)
-    assert np.shares_memory(first, kept.take("u", (2, 3), np.float32))
-    assert not np.shares_memory(first, kept.take("a", (3, 4), np.float32))
-    assert not np.shares_memory(first, kept.take("u", (4, 4), np.float32))
-    assert kept.take("u", (4, 4), np.float64).dtype == np.float64
-
-
-def test_a_borrowed_array_is_not_lent_twice():
-    shelf = Shelf()
-    with shelf.borrow() as one, shelf.borrow() as other:
-        assert one is not other
-    with shelf.borrow() as again:
-        assert again in (one, other)
-
-
-@pytest.mark.parametrize("loss", ["kernel", "count", "softmax"])
-def test_a_batch_too_large_for_its_memory_is_taken_in_turns(loss, monkeypatch):
-    rng = np.random.default_rng(11)
-    x, y = spikes(rng, 0.3), rng.integers(0, 4, 6)
-    value, gradients, _, flows = network(n_threads=2).training_pass(x, y, loss)
-    monkeypatch.setattr(network_module, "SHARD_BYTES", 1)
-    turns = network(n_threads=2)
-    small_value, small_gradients, _, small_flows = turns.training_pass(x, y, loss)
-    assert (len(flows), len(small_flows)) == (2, 6)
-    assert small_value == pytest.approx(value, rel=1e-12)
-    for one, other in zip(small_gradients, gradients, strict=True):
+    loss, gradients = net.loss_and_gradients(X, Y)
+    change = {
+        "by rows": np.ascontiguousarray,
+        "by columns": np.asfortranarray,
+        "read-only": lambda W: np.broadcast_to(W, W.shape),
+        "foreign": lambda W: W.astype(">f8"),
+        "strided": lambda W: np.repeat(W, 2, axis=1)[:, ::2],
+        "masked": np.ma.masked_array,
+        "matrix": np.asmatrix,
+    }[layout]
+    net.weights = [change(W) for W in net.weights]
+    found = net.loss_and_gradients(X, Y)
+    assert found[0] == pytest.approx(loss, rel=1e-12)
+    for one, other in zip(found[1], gradients, strict=True):
+        assert type(one) is np.ndarray
         assert relative_error(one, other) < 1e-12
-    assert np.array_equal(turns.forward(x), network(n_threads=2).forward(x))
 
 
-@pytest.mark.parametrize(("n_threads", "largest", "lengths"), [(1, None, [7]), (2, 2, [1, 2, 2, 2]), (3, 9, [2, 2, 3])])
-def test_shards_are_as_many_for_every_thread(n_threads, largest, lengths):
-    shards = Workers(n_threads).shards(7, largest)
-    assert [shard.stop - shard.start for shard in shards] == lengths
-    assert (shards[0].start, shards[-1].stop) == (0, 7)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Halved(Dense):
-    """A map of its own: I = W x / 2."""
-
-    def forward(self, x, parameter, out=None):
-        return super().forward(x, 0.5 * parameter, out)
-
-    def adjoint(self, y, parameter, out=None):
-        return super().adjoint(y, 0.5 * parameter, out)
-
-    def weight_gradient(self, delta, x):
-        return 0.5 * super().weight_gradient(delta, x)
-
-
-def test_a_layer_derived_from_dense_keeps_its_own_map():
-    rng = np.random.default_rng(13)
-    weights = [rng.normal(size=shape) for shape in ((6, 7), (5, 6), (3, 5))]
-    halved = [weights[0], 0.5 * weights[1], weights[2]]
-    results = []
-    for middle, W in ((_Halved((6,), 5), weights), (Dense((6,), 5), halved)):
-        maps = [Dense((7,), 6), middle, Dense((5,), 3)]
-        net = Network(maps, W, n_steps=6, neuron=NEURON, rule=tr.GradientRule(), dtype="float64", n_threads=1)
-        results.append(net.loss_and_gradients(2.0 * np.ones((2, 7)), [0, 2]))
-    (loss, gradients), (plain_loss, plain_gradients) = results
-    assert loss == plain_loss
-    assert gradients[1].any()
-    for k, factor in enumerate((1.0, 0.5, 1.0)):
-        np.testing.assert_allclose(gradients[k], factor * plain_gradients[k], rtol=1e-12)
-
-
-def test_weights_that_are_not_finite_are_named():
-    net = network(n_threads=1)
-    net.weights[1][0] = np.nan
-    with pytest.raises(ValueError, match=r"weights\[1\] must be finite, got nan"):
-        net.forward(spikes(np.random.default_rng(12), 0.4))
-    net.weights[1][0] = 1e308
-    with (
-        np.errstate(over="ignore"),
-        pytest.raises(ValueError, match="membranes of layer 1 are not finite: weights or input are too large"),
+@pytest.mark.parametrize(
+    "others",
+    [
+        lambda net: network().weights,
+        lambda net: [W.copy() for W in net.weights],
+        lambda net: [W.astype("float32") for W in net.weights],
+        lambda net: net.weights[:2],
+        lambda net: net.weights[::-1],
+        lambda net: [W[:] for W in net.weights],
+    ],
+    ids=["another network", "copies", "float32", "fewer", "another order", "views"],
+)
+def test_an_optimiser_of_other_arrays(others):
+    net = network()
+    optimiser, before = AdamW(others(net)), [W.copy() for W in net.weights]
+    with pytest.raises(
+        ValueError, match=r"optimiser must hold this network's weights, got other arrays: AdamW\(net\.w"
     ):
-        net.forward(np.full((6, 2, 5, 5), 1e10))
+        net.training_step(X, Y, optimiser=optimiser)
+    assert optimiser.n_steps == 0
+    assert all(np.array_equal(W, same) for W, same in zip(net.weights, before, strict=True))
+    with pytest.raises(TypeError, match="optimiser must be a AdamW, got str"):
+        net.training_step(X, Y, optimiser="adamw")
+
+
+def test_weights_replaced_behind_the_optimiser():
+    net = network()
+    optimiser = AdamW(net.weights)
+    net.training_step(X, Y, optimiser=optimiser)
+    net.weights = [2.0 * W for W in net.weights]
+    with pytest.raises(ValueError, match="optimiser must hold this network's weights"):
+        net.training_step(X, Y, optimiser=optimiser)
+
+
+@pytest.mark.parametrize("engine", [None, PlainEngine()], ids=["fast", "plain"])
+def test_a_small_network_learns(engine):
+    """Gradient steps lower the loss: the sign of every gradient is right on the whole."""
+    net = network(engine=engine)
+    optimiser = AdamW(net.weights, learning_rate=5e-3)
+    losses = [net.training_step(X, Y, optimiser=optimiser).loss for _ in range(60)]
+    assert losses[-1] < 0.3 * losses[0]

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from tsslbp_ref.engine.workers import Workers
 
-from tsslbp_ref.engine import fast_optim
-from tsslbp_ref.model import optim
+from tsslbp_ref import engine
+from tsslbp_ref.engine import FastEngine
 from tsslbp_ref.model.optim import AdamW, gradient_norm
 
 
@@ -19,17 +18,52 @@ def numpy_adamw(W, gradients, lr=5e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, dec
     return W
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("n_threads", [None, 1, 2, 3])
 def test_against_numpy(n_threads, monkeypatch):
-    monkeypatch.setattr(optim, "NUMBERS_A_THREAD", 8)
+    """Alone, and by an engine whose threads share every layer, also one of fewer weights than there are threads."""
+    monkeypatch.setattr(engine, "WEIGHTS_A_PART", 1)
     rng = np.random.default_rng(0)
-    W = rng.normal(size=(7, 5))
-    gradients = [1e-2 * rng.normal(size=W.shape) for _ in range(20)]
-    wanted = numpy_adamw(W, gradients)
-    optimiser = AdamW([W], workers=Workers(n_threads))
-    for gradient in gradients:
-        assert optimiser.step([gradient]) == pytest.approx(np.linalg.norm(gradient))
-    np.testing.assert_allclose(W, wanted, rtol=1e-12)
+    start = [rng.normal(size=shape) for shape in ((7, 5), (1, 1), (2, 3))]
+    gradients = [[1e-2 * rng.normal(size=W.shape) for W in start] for _ in range(20)]
+    weights = [W.copy() for W in start]
+    optimiser = AdamW(weights)
+    for each in gradients:
+        if n_threads is None:
+            assert optimiser.step(each) == pytest.approx(np.sqrt(sum(np.sum(g**2) for g in each)))
+        else:
+            FastEngine(n_threads).update(optimiser, each)
+    assert optimiser.n_steps == 20
+    for k, W in enumerate(weights):
+        np.testing.assert_allclose(W, numpy_adamw(start[k], [each[k] for each in gradients]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_number_of_parts_changes_no_bit(dtype):
+    rng = np.random.default_rng(3)
+    start, gradient = (rng.normal(size=37).astype(dtype) for _ in range(2))
+    found = []
+    for n_parts in (1, 2, 3, 50):
+        W = start.copy()
+        optimiser = AdamW([W])
+        for _ in range(3):
+            optimiser.step([gradient], n_parts=n_parts)
+        found.append([W.tobytes(), optimiser.means[0].tobytes(), optimiser.squares[0].tobytes()])
+    assert (start != W).all()
+    assert found[1:] == found[:-1]
+
+
+def test_few_weights_wake_no_thread():
+    parts = []
+
+    class Counted(AdamW):
+        def step(self, gradients, *, n_parts=1, run=map):
+            parts.append(n_parts)
+            return super().step(gradients, n_parts=n_parts, run=run)
+
+    for n_weights in (2 * engine.WEIGHTS_A_PART - 1, 2 * engine.WEIGHTS_A_PART, 9 * engine.WEIGHTS_A_PART):
+        gradients = [np.ones(n_weights - 1), np.ones(1)]
+        FastEngine(3).update(Counted([np.zeros_like(g) for g in gradients]), gradients)
+    assert parts == [1, 2, 3]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -45,10 +79,61 @@ def test_arrays_by_rows_and_by_columns(order, gradient_order):
     np.testing.assert_allclose(updated, numpy_adamw(W, gradients), rtol=1e-12)
 
 
-def test_arrays_that_cannot_be_updated_in_place_are_named():
-    W = np.ones((4, 6))
-    with pytest.raises(ValueError, match="weights must be contiguous arrays, got strides"):
-        AdamW([W[:, ::2]]).step([np.ones((4, 3))])
+@pytest.mark.parametrize(
+    ("W", "message"),
+    [
+        ([[1.0, 2.0]], r"weights\[0\] must be an array, got list"),
+        (np.ma.ones((2, 3)), r"weights\[0\] must be an array, got MaskedArray"),
+        (np.full((2, 3), 3), r"weights\[0\] must hold native float32 or float64 numbers, got dtype <i8"),
+        (np.ones((2, 3), bool), r"weights\[0\] must hold native float32 or float64 numbers, got dtype \|b1"),
+        (np.ones((2, 3), ">f8"), r"weights\[0\] must hold native float32 or float64 numbers, got dtype >f8"),
+        (np.ones((2, 3), "float16"), r"weights\[0\] must hold native float32 or float64 numbers, got dtype <f2"),
+        (np.ones((2, 3), "longdouble"), r"weights\[0\] must hold native float32 or float64 numbers, got dtype <f16"),
+        (np.array([[1.0, np.nan]]), r"weights\[0\] must be finite, got nan at index \[0, 1\]"),
+        (np.ones((4, 6))[:, ::2], r"weights\[0\] must be a contiguous array, got strides \(48, 16\)"),
+        (np.broadcast_to(1.0, (2, 3)), r"weights\[0\] must be writeable, got a read-only array"),
+        (np.lib.stride_tricks.as_strided(np.ones(3), (2, 3), (0, 8)), r"weights\[0\] must be a contiguous array"),
+        (np.frombuffer(bytes(8)), r"weights\[0\] must be writeable, got a read-only array"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else None,
+)
+def test_arrays_that_cannot_be_updated_in_place_are_named(W, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        AdamW([W])
+
+
+def test_weights_on_disk(tmp_path):
+    np.save(tmp_path / "W.npy", np.ones((2, 3)))
+    for mode, kind in (("r", "memmap"), ("r+", "memmap")):
+        with pytest.raises(TypeError, match=rf"weights\[0\] must be an array, got {kind}"):
+            AdamW([np.load(tmp_path / "W.npy", mmap_mode=mode)])
+    with pytest.raises(ValueError, match=r"weights\[0\] must be writeable, got a read-only array"):
+        AdamW([np.asarray(np.load(tmp_path / "W.npy", mmap_mode="r"))])
+
+
+@pytest.mark.parametrize(
+    ("gradient", "message"),
+    [
+        ([[1.0, 1.0]], r"gradients\[0\] must be an array, got list"),
+        (np.ones((1, 2), "float32"), r"gradients\[0\] must be float64 as weights\[0\], got dtype <f4"),
+        (np.ones((1, 2), ">f8"), r"gradients\[0\] must be float64 as weights\[0\], got dtype >f8"),
+        (np.ones((1, 2), int), r"gradients\[0\] must be float64 as weights\[0\], got dtype <i8"),
+        (np.ones((2, 1)), r"gradients\[0\] must have shape \(1, 2\) to match weights\[0\], got \(2, 1\)"),
+        (np.full((1, 2), 1e200), "gradients must be finite, got a norm of inf"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else None,
+)
+@pytest.mark.filterwarnings("error")
+def test_gradients_that_do_not_fit_change_nothing(gradient, message):
+    W = np.ones((1, 2))
+    optimiser = AdamW([W])
+    with pytest.raises((ValueError, TypeError), match=message):
+        optimiser.step([gradient])
+    assert (W == 1.0).all()
+    assert not optimiser.means[0].any()
+    assert optimiser.n_steps == 0
+    with pytest.raises(ValueError, match="gradients must be 1 arrays, got 2"):
+        optimiser.step([np.ones((1, 2))] * 2)
 
 
 def test_a_weight_may_be_replaced_by_one_in_the_other_order():
@@ -84,54 +169,6 @@ def test_weights_are_clamped_after_the_step():
     assert W[0, 0] == 4.0
     assert W[0, 1] == -4.0
     assert W[0, 2] < 0.0
-
-
-@pytest.mark.parametrize("n_threads", [1, 2, 3, 50])
-def test_threads_share_every_layer_and_change_every_weight_once(n_threads):
-    rng = np.random.default_rng(3)
-    start = [rng.normal(size=size) for size in (7, 1, 12, 3)]
-    alone, shared = ([(W.copy(), W.copy(), np.zeros_like(W), np.zeros_like(W)) for W in start] for _ in range(2))
-    c = AdamW([start[0]]).update([start[0]]).constants
-    fast_optim.adamw_part(tuple(alone), 0.5, c, 0, 1)
-    for thread in range(n_threads):
-        fast_optim.adamw_part(tuple(shared), 0.5, c, thread, n_threads)
-    for one, other, W in zip(alone, shared, start, strict=True):
-        assert (one[0] != W).all()
-        for array, same in zip(one, other, strict=True):
-            np.testing.assert_array_equal(array, same)
-
-
-@pytest.mark.parametrize("clip_norm", [1.0, np.inf])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_update_within_a_loop_is_a_step(clip_norm, dtype):
-    rng = np.random.default_rng(4)
-    start = [np.asfortranarray(rng.normal(size=shape).astype(dtype)) for shape in ((4, 3), (2, 4))]
-    one, other = ([W.copy(order="F") for W in start] for _ in range(2))
-    stepping, updating = AdamW(one, clip_norm=clip_norm), AdamW(other, clip_norm=clip_norm)
-    for _ in range(3):
-        gradients = [np.asfortranarray(rng.normal(size=W.shape).astype(dtype)) for W in start]
-        stepping.step(gradients)
-        assert fast_optim.update_part(updating.update(gradients), 0, 1)
-    assert updating.n_steps == stepping.n_steps == 3
-    for W, same, before in zip(one, other, start, strict=True):
-        assert (before != W).all()
-        np.testing.assert_allclose(same, W, rtol=4 * np.finfo(dtype).eps)
-
-
-def test_an_update_of_a_norm_that_is_not_finite_changes_nothing():
-    W = np.asfortranarray(np.ones((2, 3)))
-    optimiser = AdamW([W])
-    assert not fast_optim.update_part(optimiser.update([np.asfortranarray(np.full((2, 3), 1e200))]), 0, 1)
-    assert (W == 1.0).all()
-    assert not optimiser.means[0].any()
-
-
-def test_few_weights_wake_no_thread():
-    few, enough = (np.zeros(2 * optim.NUMBERS_A_THREAD - short) for short in (1, 0))
-    optimiser = AdamW([few], workers=Workers(2))
-    assert optimiser._worth_waking([(few,) * 4]) == 1
-    assert optimiser._worth_waking([(enough,) * 4]) == 2
-    assert optimiser._worth_waking([(enough[1:],) * 4, (few[:1],) * 4]) == 2
 
 
 def test_weights_of_two_precisions_are_clipped_together():

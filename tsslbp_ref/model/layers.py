@@ -107,13 +107,13 @@ class Dense:
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """I = W x    (F1)."""
         W = _weights(self, parameter)
-        x = _floats(_ending("x", x, self.input_shape))
+        x = _ending("x", x, self.input_shape)
         return x.reshape(*_leading(x, self.input_shape), self.fan_in) @ W.T
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
         """g = W^T delta    (B3)."""
         W = _weights(self, parameter)
-        y = _floats(_ending("y", y, self.output_shape))
+        y = _ending("y", y, self.output_shape)
         return (y @ W).reshape(*y.shape[:-1], *self.input_shape)
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
@@ -179,14 +179,14 @@ class Conv2d:
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """I = W * x    (F1): every window of the padded image times every filter."""
         W = _weights(self, parameter)
-        x = _floats(_ending("x", x, self.input_shape))
+        x = _ending("x", x, self.input_shape)
         I = np.tensordot(self._windows(_images(x)), W, axes=([1, 4, 5], [1, 2, 3]))  # (M, H', W', F)
         return np.moveaxis(I, -1, 1).reshape(*_leading(x, self.input_shape), *self.output_shape)
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
         """g = W^T delta    (B3): every entry of delta goes back to the window that it came from."""
         W = _weights(self, parameter)
-        y = _floats(_ending("y", y, self.output_shape))
+        y = _ending("y", y, self.output_shape)
         shares = np.tensordot(_images(y), W, axes=([1], [0]))  # (M, H', W', C, k, k)
         (C, H, width), p, (_, H_out, W_out) = self.input_shape, self.padding, self.output_shape
         g = np.zeros((len(shares), C, H + 2 * p, width + 2 * p), shares.dtype)
@@ -250,14 +250,14 @@ class SumPool2d:
 
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """y = gain * block sums."""
-        x = _floats(_ending("x", x, self.input_shape))
+        x = _ending("x", x, self.input_shape)
         (_, height, width), size = self.output_shape, self.size
         blocks = x[..., : height * size, : width * size].reshape(*x.shape[:-2], height, size, width, size)
         return blocks.sum(axis=(-3, -1)) * x.dtype.type(self.gain)
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
         """Every input of a block gets gain times the block's gradient; what fills no block gets 0."""
-        y = _floats(_ending("y", y, self.output_shape))
+        y = _ending("y", y, self.output_shape)
         (_, height, width), size = self.output_shape, self.size
         x = np.zeros((*_leading(y, self.output_shape), *self.input_shape), y.dtype)
         spread = y.repeat(size, axis=-2).repeat(size, axis=-1) * y.dtype.type(self.gain)
@@ -318,11 +318,12 @@ class Dropout:
 
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """y = mask * x; without a mask, as in a test pass, y = x."""
-        _ending("x", x, self.input_shape)
+        x = _ending("x", x, self.input_shape)
         if parameter is None:
             return x
         if not isinstance(parameter, np.ndarray):
             raise TypeError(f"parameter must be a mask, an array, or None, got {type(parameter).__name__}")
+        parameter = _floats("parameter", parameter)
         if not _broadcasts(parameter.shape, x.shape):
             raise ValueError(f"parameter must be a mask that fits x of shape {x.shape}, got shape {parameter.shape}")
         return x * parameter
@@ -385,9 +386,8 @@ def _sizes(input_shape: Sequence[int], n_axes: int | None = None) -> Shape:
 
 
 def _ending(name: str, array: Array, shape: Shape) -> Array:
-    """Return the array if its last axes are those of the shape."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be an array, got {type(array).__name__}")
+    """Return the array as floats if its last axes are those of the shape."""
+    array = _floats(name, array)
     if array.shape[array.ndim - len(shape) :] != shape:
         raise ValueError(f"{name} must have the last axes {shape}, got shape {array.shape}")
     return array
@@ -402,17 +402,18 @@ def _weights(layer: Dense | Conv2d, parameter: Array | None) -> Array:
     """Return the parameter of a map that has weights."""
     if not isinstance(parameter, np.ndarray):
         raise TypeError(f"parameter must be the array of the layer's weights, got {type(parameter).__name__}")
+    parameter = _floats("parameter", parameter)
     checks.same_shape("parameter", parameter, layer.weight_shape, "the layer's weights")
     return parameter
 
 
 def _pair(layer: Dense | Conv2d, delta: Array, x: Array) -> tuple[Array, Array]:
     """Return delta and x as floats if they lie behind and before the map, with the same leading axes."""
-    leading = _leading(_ending("delta", delta, layer.output_shape), layer.output_shape)
-    x_leading = _leading(_ending("x", x, layer.input_shape), layer.input_shape)
+    delta, x = _ending("delta", delta, layer.output_shape), _ending("x", x, layer.input_shape)
+    leading, x_leading = _leading(delta, layer.output_shape), _leading(x, layer.input_shape)
     if x_leading != leading:
         raise ValueError(f"x must have the first axes of delta, {leading}, got {x_leading}")
-    return _floats(delta), _floats(x)
+    return delta, x
 
 
 def _images(x: Array) -> Array:
@@ -428,10 +429,19 @@ def _broadcasts(shape: Shape, to: Shape) -> bool:
     return shape == last or all(n in (1, size) for n, size in zip(shape, last, strict=True))
 
 
-def _floats(x: Array) -> Array:
-    """Return floats in this machine's byte order as they are, and integers and booleans as float64."""
-    if x.dtype.name in checks.FLOAT_NAMES:
-        return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"a layer takes real numbers, got dtype {x.dtype}")
-    return x.astype(np.float64)
+def _floats(name: str, array: Any) -> Array:
+    """Return an array of float32 or float64 numbers in this machine's byte order as it is, other real ones as such.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no array of real numbers, is a matrix, whose products differ, or has masked values.
+    """
+    if type(array) is np.ndarray and array.dtype.name in checks.FLOAT_NAMES and array.dtype.isnative:
+        return array
+    if not isinstance(array, np.ndarray) or isinstance(array, np.matrix):
+        raise TypeError(f"{name} must be an array, got {type(array).__name__}")
+    if np.ma.is_masked(array):
+        raise ValueError(f"{name} must not be masked, got {np.ma.count_masked(array)} masked values")
+    numbers = checks.real_array(name, array)
+    return numbers if numbers.dtype.name in checks.FLOAT_NAMES else checks.converted(numbers, np.float64)

@@ -191,7 +191,8 @@ def adamw_sweep(W: Array, gradient: Array, mean: Array, square: Array, scale: fl
 def gradient_norm(gradients: Sequence[Array]) -> float:
     """Euclidean norm of all gradients together, accumulated in the arrays' precision, array by array."""
     flat = (gradient.ravel(order="K") for gradient in gradients)
-    return math.sqrt(sum(float(np.dot(row, row)) for row in flat))
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at what comes out
+        return math.sqrt(sum(float(np.dot(row, row)) for row in flat))
 
 
 def _check_updatable(name: str, W: Any) -> None:
