@@ -129,7 +129,7 @@ def test_any_real_numbers_give_the_same(layer, kind):
         (lambda x: x.astype(object), "must hold real numbers, got dtype object"),
         (lambda x: x.astype(str), "must hold real numbers, got dtype <U"),
         (lambda x: np.ma.masked_array(x, x == x), "must not be masked"),
-        (lambda x: np.asmatrix(x.reshape(len(x), -1)), "must be an array, got matrix"),
+        (lambda x: x.reshape(len(x), -1).view(np.matrix), "must be an array, got matrix"),
     ],
     ids=["complex", "objects", "text", "masked", "matrix"],
 )

@@ -17,7 +17,6 @@ from tsslbp_ref.engine.convolution import active_images
 from tsslbp_ref.gradcheck import network_checks
 from tsslbp_ref.model import reference_layers
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
-from tsslbp_ref.model.losses import LOSSES
 from tsslbp_ref.model.network import Network, PlainEngine
 from tsslbp_ref.model.parameters import named_rules
 
@@ -340,7 +339,3 @@ def test_pooling_by_pairs_and_by_any_size(size, shape):
     batch.maps.adjoint(layer, y, None, back)
     assert relative_error(pooled, reference_layers.sum_pool2d_forward(x, size, 1.1)) < TOLERANCE
     assert relative_error(back, reference_layers.sum_pool2d_adjoint(y, size, 1.1, shape[1:])) < TOLERANCE
-
-
-def test_every_loss_is_among_the_cases():
-    assert {case[-1] for case in CASES} == set(LOSSES)

@@ -209,7 +209,7 @@ def test_weights_of_any_layout_give_the_same(layout):
         "foreign": lambda W: W.astype(">f8"),
         "strided": lambda W: np.repeat(W, 2, axis=1)[:, ::2],
         "masked": np.ma.masked_array,
-        "matrix": np.asmatrix,
+        "matrix": lambda W: W.view(np.matrix),
     }[layout]
     net.weights = [change(W) for W in net.weights]
     found = net.loss_and_gradients(X, Y)

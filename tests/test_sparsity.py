@@ -18,7 +18,6 @@ from figures import fig20_needed_pairs as pairs_figure
 from figures import measured
 from studies import firing_sparsity, network_pictures, one_recording, trained_runs
 from tsslbp_ref.datasets.nmnist import EVENT_DTYPE
-from tsslbp_ref.model import network as network_module
 from tsslbp_ref.model import reference, sweeps
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules
 from tsslbp_ref.training import TrainingSettings, checkpoints
@@ -117,11 +116,11 @@ def test_best_epoch_is_loaded_with_its_accuracy(made) -> None:
     assert total.correct / N_TEST == meta["progress"]["best_accuracy"]
 
 
-def test_counts_do_not_depend_on_how_a_pass_is_cut_into_shards(made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_do_not_depend_on_how_a_pass_is_cut_into_pieces(made, monkeypatch: pytest.MonkeyPatch) -> None:
     data, folder = made
     run = trained_runs.load_run(folder)
     whole = firing_sparsity.tally(trained_runs.pass_test_data(run, data), run.row.neuron)
-    monkeypatch.setattr(network_module, "SHARD_BYTES", 1)
+    monkeypatch.setattr(trained_runs, "PIECE_SIZE", 1)
     pieces = list(trained_runs.pass_test_data(run, data))
     assert [len(piece.labels) for piece in pieces] == [1] * N_TEST
     cut = firing_sparsity.tally(pieces, run.row.neuron)
