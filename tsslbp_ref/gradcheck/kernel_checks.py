@@ -39,6 +39,13 @@ def all_checks() -> list[Check]:
             over_neurons(_psc_in_time_literal),
         ),
         Check(
+            "term-psc-in-time-onset",
+            "-(a[m] - a[m-1]) at t_m, -(a[k+1] - a[k]) after it (one spike's PSC, over steps)",
+            "terms.psc_by_firing_time",
+            IDENTITY,
+            over_neurons(_psc_in_time_onset),
+        ),
+        Check(
             "term-psc-in-time-released",
             "da[t_k]/du[t_m] = eps/rise (frozen spike of height 1 + x/rise, differenced in x; no time moves)",
             "terms.psc_by_firing_time * terms.firing_time_by_membrane",
@@ -115,6 +122,16 @@ def _psc_in_time_literal(neuron: NeuronParameters) -> float:
     found = [terms.psc_by_firing_time(*kernel, *weights) for kernel in neighbours]
     numeric = -derivative(eps, lag)  # t_m enters as t_k - t_m
     return relative_error(found, numeric)
+
+
+def _psc_in_time_onset(neuron: NeuronParameters) -> float:
+    """The onset's jump in the spike's own step, the decay to the next step after it; the first decay is left out."""
+    weights = _inter_weights(GradientRule(inter="onset"), neuron)
+    found = [terms.psc_by_firing_time(*kernel, *weights) for kernel in _kernels_from_spike(neuron)]
+    a = _psc_of(_unit_train(T_M), neuron.theta_s)
+    expected = -np.diff(a)  # at k: -(a[k+1] - a[k]); the last step has no next one
+    expected[T_M - 1 : T_M + 1] = 0.0, -(a[T_M] - a[T_M - 1])
+    return relative_error(found[:-1], expected)
 
 
 def _psc_in_time_released(neuron: NeuronParameters) -> float:
