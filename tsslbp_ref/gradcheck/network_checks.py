@@ -66,8 +66,8 @@ def plain_error(**step: Any) -> float:
 
 
 def fast_error(**step: Any) -> float:
-    """The largest error of the fast engine on one and on two threads."""
-    return largest(_error(n_threads, None, **step) for n_threads in (1, 2))
+    """The largest error of the fast engine on one, two and three threads."""
+    return largest(_error(n_threads, None, **step) for n_threads in (1, 2, 3))
 
 
 def _error(n_threads: int, engine: Engine | None, *, fed: str, loss: str, **settings: Any) -> float:
