@@ -19,7 +19,7 @@ from tsslbp_ref.training import checkpoints, runs
 from tsslbp_ref.training.checkpoints import CheckpointError
 from tsslbp_ref.training.experiments import Experiment, experiment
 from tsslbp_ref.training.files import write_atomically
-from tsslbp_ref.training.results import variant_of
+from tsslbp_ref.training.results import state_of, variant_of
 from tsslbp_ref.training.tasks import task_of
 
 PIECE_SIZE = 50  # samples that pass at once: all layers' traces of the widest network have to fit
@@ -85,7 +85,7 @@ def load_run(folder: Path) -> TrainedRun:
     path = folder / runs.BEST
     arrays, meta = checkpoints.load(path)
     try:
-        row = experiment(config["title"])
+        row = experiment(config["title"], state_of(config))
         row = replace(row, neuron=NeuronParameters(**config["neuron"]), n_steps=config["n_steps"])
         # A checkpoint is saved when its epoch is done, so that the number of epochs done is the epoch, from 1.
         rule, epoch, seed = variant_of(config, folder), int(meta["progress"]["epoch"]), int(config["settings"]["seed"])

@@ -86,6 +86,11 @@ def test_python_m_is_the_command(tmp_path):
         (["train", NAME, "--epochs", "\u0663"], "argument --epochs: must be a positive integer"),
         (["train", NAME, "--runs", ""], "argument --runs: must name a file or folder, got ''"),
         (["train", "list", "--rule", "bogus"], "unknown rule 'bogus'"),
+        (["train", "list", "--state", "may-2020"], "unknown state 'may-2020'"),
+        (
+            ["train", "yin-yang", "--state", "june-2020"],
+            "yin-yang is not the paper's: it has no --state, got 'june-2020'",
+        ),
         (["train", NAME, "--seeds", "4-0"], "argument --seeds: a range must not fall, got '4-0'"),
         (["train", NAME, "--seeds", "0,2,0-3"], "argument --seeds: a seed is named twice in '0,2,0-3'"),
         (["train", NAME, "--seeds", ""], "argument --seeds: must be like 0-4 or 0,2,5, got '' in ''"),
@@ -165,7 +170,12 @@ def test_an_unknown_name_lists_the_known_ones(capsys, tmp_path, arguments, known
 
 def test_train_list_names_the_experiments(capsys):
     assert cli.main(["train", "list"]) == 0
-    assert capsys.readouterr().out.split() == [*EXPERIMENTS, "yin-yang"]
+    names, table = capsys.readouterr().out.split("\n\n")
+    assert names.split() == [*EXPERIMENTS, "yin-yang"]
+    lines = [line.split() for line in table.splitlines()]
+    assert f"{NAME} september-2020 6e40449 5 2 kernel-01011-once 100 0.0002 100 -".split() in lines
+    assert f"{NAME} released ffaac71 5 3 kernel 100 0.0005 100 -".split() in lines
+    assert len(lines) == 2 + 4 * len(EXPERIMENTS)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

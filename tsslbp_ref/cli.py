@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tsslbp_ref import __version__
-from tsslbp_ref.checks import MOST_SHOWN, printable, shown
+from tsslbp_ref.checks import MOST_SHOWN, one_of, printable, shown
 
 if TYPE_CHECKING:
     from tsslbp_ref.training.exact_training import ExactTrainer
@@ -28,6 +28,7 @@ MOST_SEEDS = 1000
 MOST_DIGITS = 15  # of a number in the arguments; up to here floats are exact
 MOST_MESSAGE = 500  # characters of a message of the parser
 MOST_NAME_BYTES = 4096  # of a path, on Linux
+STATES_HELP = "june-2020, september-2020, november-2020 or released (default)"
 DEMO_EPOCHS = 8
 DEMO_UPDATES = 3000
 DEMO_EXPERIMENT = "fashion-mnist-400-400"
@@ -108,10 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     train = commands.add_parser("train", help="run an experiment of the paper's table")
-    train.add_argument("experiment", metavar="EXPERIMENT", help="a name, or 'list' for all names")
-    train.add_argument("--rule", help="gradient rule (default released; a wrong name lists all; of yin-yang: exact)")
-    train.add_argument("--loss", help="in the place of the experiment's loss")
-    train.add_argument("--epochs", type=_positive, help="in the place of the experiment's number")
+    train.add_argument("experiment", metavar="EXPERIMENT", help="a name, or 'list' for all names and settings")
+    train.add_argument("--state", help=f"settings and rule of the authors' code: {STATES_HELP}")
+    train.add_argument(
+        "--rule", help="instead of the state's gradient rule (a wrong name lists all; of yin-yang: exact)"
+    )
+    train.add_argument("--loss", help="instead of the experiment's loss")
+    train.add_argument("--epochs", type=_positive, help="instead of the experiment's number")
     seeds = train.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=_natural, default=0)
     seeds.add_argument("--seeds", type=_seeds, help="several, as 0-4 or 0,2,5, in processes that share the cores")
@@ -260,11 +264,13 @@ def _train(options: argparse.Namespace) -> int:
     from tsslbp_ref.training import experiments, seeds
     from tsslbp_ref.training.exact_training import EXACT, YIN_YANG
 
-    rule = options.rule or (EXACT if options.experiment == YIN_YANG else "released")
+    state = one_of("state", options.state or experiments.RELEASED, experiments.STATES)
+    rule = options.rule or (EXACT if options.experiment == YIN_YANG else state)
     if rule != EXACT:
         parameters.rule_by_name(rule)
     if options.experiment == "list":
         print("\n".join([*experiments.EXPERIMENTS, YIN_YANG]))
+        print(f"\nSettings by state\n{experiments.states_as_text()}")
         return 0
     plan = seeds.Plan(
         experiment=options.experiment,
@@ -276,6 +282,7 @@ def _train(options: argparse.Namespace) -> int:
         download=not options.no_download,
         resume=options.resume,
         threads=options.threads,
+        state=state,
     )
     return seeds.train(plan, options.seeds or [options.seed], show_progress=not options.quiet, dask=options.dask)
 

@@ -116,6 +116,7 @@ class Network:
         dropout_form: str = "unit",
         weight_scale: float | tuple[float, float] = 1.0,
         pool_gain: float = POOL_GAIN,
+        conv_init: str = "uniform",
         input_tau_s: float | None = None,
         n_threads: int | None = None,
         engine: Engine | None = None,
@@ -132,6 +133,8 @@ class Network:
             Of the initial weights.
         weight_scale : float or (float, float)
             Factor of the initial weights, or one for convolutions and one for fully connected layers.
+        conv_init : {"uniform", "he-normal"}
+            Distribution of a convolution's initial weights, see `initial_weights`.
 
         Returns
         -------
@@ -153,7 +156,7 @@ class Network:
         )
         return cls(
             layers,
-            initial_network_weights(layers, seed, weight_scale),
+            initial_network_weights(layers, seed, weight_scale, conv_init=conv_init),
             n_steps=n_steps,
             neuron=NeuronParameters() if neuron is None else neuron,
             rule=checks.instance_or_default("rule", rule, GradientRule),

@@ -25,6 +25,8 @@ from tsslbp_ref.model.layers import (
 
 Array = npt.NDArray[Any]
 
+CONV_INITS = ("uniform", "he-normal")
+
 _CONV = re.compile(r"([1-9][0-9]*)C([1-9][0-9]*)")
 _POOL = re.compile(r"P([1-9][0-9]*)")
 _DENSE = re.compile(r"[1-9][0-9]*")
@@ -155,20 +157,24 @@ def weighted(layers: Sequence[Layer]) -> list[WeightedLayer]:
     return [cast(WeightedLayer, layer) for layer in layers if layer.weight_shape is not None]
 
 
-def initial_weights(layer: WeightedLayer, rng: np.random.Generator, scale: float) -> Array:
-    """Initial weights as in the released code, in float64.
+def initial_weights(
+    layer: WeightedLayer, rng: np.random.Generator, scale: float, *, conv_init: str = "uniform"
+) -> Array:
+    """Initial weights as in the authors' code, in float64.
 
-    Fully connected: normal with std sqrt(2 / fan_in); convolution: uniform in +- 1 / sqrt(fan_in); both times scale.
+    Fully connected: normal with std sqrt(2 / fan_in). Convolution: "uniform" in +- 1 / sqrt(fan_in), as from
+    commit 8d6913d (autumn of 2020) on, or "he-normal", as for fully connected layers, before. All times scale.
     """
+    checks.one_of("conv_init", conv_init, CONV_INITS)
     shape = cast("tuple[int, ...]", layer.weight_shape)
-    if isinstance(layer, Conv2d):
+    if isinstance(layer, Conv2d) and conv_init == "uniform":
         bound = 1.0 / math.sqrt(layer.fan_in)
         return scale * rng.uniform(-bound, bound, shape)
     return np.asfortranarray(scale * rng.normal(0.0, math.sqrt(2.0 / layer.fan_in), shape))
 
 
 def initial_network_weights(
-    layers: Sequence[Layer], seed: int, weight_scale: float | tuple[float, float]
+    layers: Sequence[Layer], seed: int, weight_scale: float | tuple[float, float], *, conv_init: str = "uniform"
 ) -> list[Array]:
     """Initial weights of all layers that have some, drawn in order from one seed.
 
@@ -178,7 +184,13 @@ def initial_network_weights(
     seed : int
     weight_scale : float or (float, float)
         Factor of all, or one for convolutions and one for fully connected layers.
+    conv_init : {"uniform", "he-normal"}
+        Of convolutions, see `initial_weights`.
     """
     rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
     conv, dense = checks.number_or_pair("weight_scale", weight_scale, above=0.0)
-    return [initial_weights(layer, rng, conv if isinstance(layer, Conv2d) else dense) for layer in weighted(layers)]
+    scales = (conv if isinstance(layer, Conv2d) else dense for layer in weighted(layers))
+    return [
+        initial_weights(layer, rng, scale, conv_init=conv_init)
+        for layer, scale in zip(weighted(layers), scales, strict=True)
+    ]

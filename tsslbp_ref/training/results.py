@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tsslbp_ref.checks import printable
+from tsslbp_ref.checks import printable, shown
 from tsslbp_ref.datasets import yin_yang
 from tsslbp_ref.model.parameters import named_rules
 from tsslbp_ref.training.exact_training import LOSS, YIN_YANG
-from tsslbp_ref.training.experiments import EXPERIMENTS, PaperAccuracy
+from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, PaperAccuracy, experiment
 from tsslbp_ref.training.files import CheckpointError, write_atomically
 from tsslbp_ref.training.run_files import (
     CONFIG,
@@ -94,9 +94,9 @@ def run_folders(runs: Path) -> list[Path]:
 
 
 def variant_of(config: dict[str, Any], folder: Path) -> str:
-    """The name of a run's rule, and of its loss where that is not the experiment's, read from its settings.
+    """The name of a run's rule, its loss where that is not the experiment's, and "-at-STATE", read from its settings.
 
-    A rule that has no name goes by the folder that its seeds are in.
+    A rule that has no name goes by the folder that its seeds are in. The released state is left out.
     """
     found = config["rule"]
     if not isinstance(found, dict) or not found:
@@ -105,11 +105,20 @@ def variant_of(config: dict[str, Any], folder: Path) -> str:
         name for name, rule in named_rules().items() if found == {key: str(getattr(rule, key, "")) for key in found}
     )
     rule = next(named, folder.parent.name)
-    row, loss = EXPERIMENTS.get(config["title"]), config["settings"]["loss"]
+    title, state, loss = config["title"], state_of(config), config["settings"]["loss"]
     if not isinstance(loss, str):
         raise TypeError(f"settings.loss must be text, got {type(loss).__name__}")
-    usual = LOSS if config["title"] == YIN_YANG else row.loss if row is not None else None
-    return rule if loss == usual else f"{rule}-{loss}"
+    usual = LOSS if title == YIN_YANG else experiment(title, state).loss if title in EXPERIMENTS else None
+    variant = rule if loss == usual else f"{rule}-{loss}"
+    return variant if state == RELEASED else f"{variant}-at-{state}"
+
+
+def state_of(config: dict[str, Any]) -> str:
+    """The state of the authors' code whose settings a run has; the first runs, all released, did not note it."""
+    state = config.get("state", RELEASED)
+    if state not in tuple(STATES):
+        raise TypeError(f"state must be one of {', '.join(STATES)}, got {shown(state)}")
+    return state
 
 
 def part_of(config: dict[str, Any]) -> tuple[int, int] | None:

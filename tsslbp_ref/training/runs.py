@@ -25,6 +25,7 @@ from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.training import checkpoints, files
 from tsslbp_ref.training.exact_training import ExactNetwork, ExactSettings, ExactTrainer, YinYangTask
+from tsslbp_ref.training.experiments import RELEASED
 from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.run_files import (
     BEST,
@@ -75,6 +76,8 @@ class Run:
     settings : TrainingSettings, or ExactSettings for an ExactNetwork
     title : str
         What the run is, for config.json.
+    state : str, optional
+        The state of the authors' code whose settings an experiment has, for config.json.
     resume : bool
         Go on from the folder's last checkpoint; without one, start anew.
     show_progress : bool
@@ -100,12 +103,13 @@ class Run:
         settings: TrainingSettings | ExactSettings,
         *,
         title: str = "",
+        state: str | None = None,
         resume: bool = False,
         show_progress: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.trainer: AnyTrainer = _trainer(network, task, settings, show_progress=show_progress)
-        self.config = _config(network, task, settings, title)
+        self.config = _config(network, task, settings, title) | ({} if state is None else {"state": state})
         refuse_occupied(self.folder, resume=resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         with files.locked(self.folder):
@@ -317,7 +321,11 @@ def _same_run(wanted: dict[str, Any], found: Any, path: Path) -> None:
     """Raise unless a run found on disk has the settings of this one; the number of epochs may grow."""
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds no settings of a run, but {type(found).__name__}")
-    for key in SAME_IN_A_RESUMED_RUN + tuple(key for key in SAME_IF_NOTED if key in found):
+    keys = SAME_IN_A_RESUMED_RUN + tuple(key for key in SAME_IF_NOTED if key in found)
+    if "state" in wanted:
+        found = {"state": RELEASED, **found}  # the first runs, all of them of this state, did not note it
+        keys = ("state", *keys)
+    for key in keys:
         one, other = wanted[key], found.get(key)
         if key in SAME_IF_NOTED and isinstance(one, dict) and isinstance(other, dict):
             one = {name: value for name, value in one.items() if name in other}

@@ -24,7 +24,7 @@ from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import rule_by_name
 from tsslbp_ref.training.exact_training import EXACT, YIN_YANG, ExactNetwork, ExactSettings, YinYangTask
-from tsslbp_ref.training.experiments import EXPERIMENTS, experiment
+from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, experiment
 from tsslbp_ref.training.files import CheckpointError, write_atomically
 from tsslbp_ref.training.run_files import CONFIG, is_there, read_config, read_metrics, refuse_occupied
 from tsslbp_ref.training.runs import InterruptedRunError, Run
@@ -55,13 +55,15 @@ class Plan:
     epochs : int, optional
         In the place of the experiment's.
     runs : Path
-        Folder of the run folders, runs/<experiment>/<rule>/seed<k>.
+        Folder of the run folders, runs/<experiment>/<rule>[-<loss>][-at-<state>]/seed<k>.
     data : Path, optional
     download, resume : bool
     threads : int, optional
         A run. If not given: as many as a resumed run had, else the runs share all cores.
     stop_file : Path, optional
         A run stops when this file appears, as if by the signal whose number is in it.
+    state : str
+        The state of the authors' code whose settings the experiment has; `rule` and `loss` override them.
     """
 
     experiment: str
@@ -74,10 +76,13 @@ class Plan:
     resume: bool = False
     threads: int | None = None
     stop_file: Path | None = None
+    state: str = RELEASED
 
     def folder(self, seed: int) -> Path:
         """The seed's run folder."""
         variant = self.rule if self.loss is None else f"{self.rule}-{self.loss}"
+        if self.state != RELEASED:
+            variant = f"{variant}-at-{self.state}"
         return self.runs / self.experiment / variant / f"seed{seed}"
 
     @property
@@ -88,6 +93,9 @@ class Plan:
     def check_rule(self) -> None:
         """Raise ``ValueError`` unless experiment and rule are known and belong together."""
         checks.one_of("experiment", self.experiment, [*EXPERIMENTS, YIN_YANG])
+        checks.one_of("state", self.state, STATES)
+        if self.exact and self.state != RELEASED:
+            raise ValueError(f"{YIN_YANG} is not the paper's: it has no --state, got {checks.shown(self.state)}")
         if self.exact and self.rule != EXACT:
             raise ValueError(f"{YIN_YANG} is trained with --rule {EXACT} only, got {checks.shown(self.rule)}")
         if self.rule == EXACT and not self.exact:
@@ -103,7 +111,7 @@ class Plan:
         if self.exact:
             usual = ExactSettings()
             return replace(usual, epochs=self.epochs or usual.epochs, loss=self.loss or usual.loss, seed=seed)
-        row = experiment(self.experiment)
+        row = experiment(self.experiment, self.state)
         return TrainingSettings(
             epochs=self.epochs or row.epochs,
             batch_size=row.batch_size,
@@ -133,7 +141,16 @@ def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
     refuse_occupied(folder, resume=plan.resume)  # before the data, which takes longer
     settings = plan.settings(seed)
     network, task = _made(plan, settings, _threads(plan, folder))
-    run = Run(folder, network, task, settings, title=plan.experiment, resume=plan.resume, show_progress=show_progress)
+    run = Run(
+        folder,
+        network,
+        task,
+        settings,
+        title=plan.experiment,
+        state=None if plan.exact else plan.state,
+        resume=plan.resume,
+        show_progress=show_progress,
+    )
     if run.finished:
         print(f"{plan.experiment} {plan.rule} seed {seed}  all {settings.epochs} epochs are done already", flush=True)
     try:
@@ -151,7 +168,7 @@ def _made(
     """The plan's network, with its initial weights, and its task."""
     if isinstance(settings, ExactSettings):
         return ExactNetwork(settings, threads), YinYangTask()
-    row = experiment(plan.experiment)
+    row = experiment(plan.experiment, plan.state)
     network = row.network(settings.seed, rule=rule_by_name(plan.rule), n_threads=threads)
     return network, task_of(row, plan.data, download=plan.download)
 
