@@ -80,7 +80,8 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     notices no edit of other files, and a damaged file ends the process.
     """
     # No entry for C code: nobody asks for it, and it takes an eighth of the compiler's time.
-    dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
+    whole: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, **options}
+    dispatcher = numba.njit(**whole)(function)
     if dispatcher is function:  # NUMBA_DISABLE_JIT
         return function
     with suppress(RuntimeError):
