@@ -44,7 +44,7 @@ NO_NUMBERS += [
 ]
 
 
-@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
 def test_what_python_reads_as_a_number_is_none_by_its_type(value):
     for ask in (checks.real_number, checks.positive_integer):
         with pytest.raises(TypeError, match=r"^x must be an? (real number|integer), got "):
@@ -54,7 +54,7 @@ def test_what_python_reads_as_a_number_is_none_by_its_type(value):
 NUMBERS = [5, 5.0, np.float16(5), np.longdouble(5), np.int8(5), np.array(5), Fraction(10, 2), Decimal("5.0")]
 
 
-@pytest.mark.parametrize("value", NUMBERS, ids=repr)
+@pytest.mark.parametrize("value", NUMBERS, ids=lambda value: type(value).__name__)
 def test_a_number_of_any_kind_is_taken(value):
     assert checks.real_number("x", value) == 5.0
 
