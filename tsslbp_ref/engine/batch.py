@@ -102,7 +102,7 @@ class LayerByLayer:
                 if not (isinstance(layer, Dropout) and mask is None):
                     a = buffers.take((i, "a"), out, self.dtype)
                     fed = cast("PSCInput | StaticInput", fed).apply(layer, mask, a)
-        return PassRecord(records, masks, cast(PSCInput, fed).a)
+        return PassRecord(records, masks, cast(PSCInput, fed).a.reshape(*leading, -1))  # feature maps flat
 
     def backward(self, record: PassRecord, g: Array, cs: Sequence[RuleCoefficients], buffers: Buffers) -> list[Array]:
         """Take dL/da of the output back: the chain rule in time (B2) in each layer, and in space (B1, B3) between them.

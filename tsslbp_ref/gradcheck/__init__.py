@@ -14,7 +14,7 @@ Rows are grouped by what they compare (`report.KINDS`), and named by what is che
 - ``engine-``: the fast engine, each part of it and whole steps, against literal loops; only where asked for.
 
 The checks look every function up when they run, so a wrong derivative planted in a module shows. One limit of that: the
-compiled loops of `fast` hold the terms that they were compiled with.
+compiled loops of `sweeps` hold the terms that they were compiled with.
 """
 
 from __future__ import annotations

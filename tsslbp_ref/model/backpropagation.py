@@ -1,7 +1,7 @@
 """Forward and backward of a network, as two short loops over its layers: F1, F3 - F6, then B1 - B3.
 
 `PlainEngine` is the method as one reads it in the paper, for a whole mini-batch, on one thread. `engine.FastEngine`
-gives the same numbers in less time; `reference.network_gradients` gives them by nested loops.
+gives the same numbers in less time; `reference_network.loss_and_gradients` gives them by nested loops.
 """
 
 from __future__ import annotations

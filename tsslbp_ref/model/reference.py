@@ -1,6 +1,6 @@
 """The model and its backward pass as the paper writes them: nested loops over neuron, t_m, t_p and t_k, and no trick.
 
-Slow on purpose. `fast` has the same names in one sweep over time; the tests hold the two equal.
+Slow on purpose. `sweeps` has the same names in one sweep over time; the tests hold the two equal.
 """
 
 from __future__ import annotations

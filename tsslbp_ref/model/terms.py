@@ -1,6 +1,6 @@
 """Every equation of the model and every factor of its chain rule, one scalar function each.
 
-The literal loops of `reference` and the compiled loops of `fast` call these same functions: only the loops differ.
+The literal loops of `reference` and the compiled loops of `sweeps` call these same functions: only the loops differ.
 Time is in steps; theta_m = 1/tau_m and theta_s = 1/tau_s. The ids (F3, B5a, ...) are those of the README's map.
 """
 
