@@ -24,6 +24,7 @@ KIND_OF_NAMES = (
     ("term-psc-kernel", "identity"),
     ("term-psc-in-time-consistent", "identity"),
     ("term-psc-in-time-one-sided", "identity"),
+    ("term-psc-in-time-onset", "identity"),
     ("term-reset-one-step", "identity"),
     ("term-static-gain", "identity"),
     ("term-desired-trains", "identity"),

@@ -107,7 +107,8 @@ class GradientRule:
     intra : {True, False, "consistent", "one-hop", "leak", "reset"}
         Whether a spike's effect on the same neuron's next spike counts (B6), and if so with the paper's reset
         derivative (True) or with the jump of the membrane's slope ("consistent"). "one-hop": September 2020's term,
-        from a spike to dL/da at the next one and no further; docs/derivations/september-2020.md says what it is.
+        from a spike to dL/da at the next one and no further. It is the derivative of no quantity of the neuron, see
+        docs/derivations/september-2020.md.
         The chain's two halves: "leak" has no reset factor, "reset" is True with `silent="none"`.
     warmup : {True, "layer", False}
         Where the surrogate replaces the gradient (B8). True: where the PSC is below `warmup_gate`. "layer": in a whole
@@ -124,8 +125,8 @@ class GradientRule:
     warmup_rate : float
         Spikes per neuron and step, 0.1 in the states of 2020; of `warmup="layer"` only.
     silent : {"leak", "none"}
-        What a silent step has where `intra` keeps a chain: the next spike's delta, leaked back, or nothing. With "none"
-        the chain goes on through silent steps from spike to spike.
+        What a silent step has: the next spike's delta, leaked back, or nothing. With "none" a chain still goes on
+        through silent steps from spike to spike. Where `intra` is False silent steps have nothing in either case.
 
     Raises
     ------
