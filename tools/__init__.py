@@ -1,0 +1,1 @@
+"""Tools that the project's own files are made with; the package does not need them."""
