@@ -10,6 +10,7 @@ import pytest
 from conftest import relative_error
 
 import tsslbp_ref as tr
+from tsslbp_ref.engine import FastEngine
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 from tsslbp_ref.model.network import Network, PlainEngine
 from tsslbp_ref.model.optim import AdamW
@@ -260,3 +261,27 @@ def test_a_small_network_learns(engine):
     optimiser = AdamW(net.weights, learning_rate=5e-3)
     losses = [net.training_step(X, Y, optimiser=optimiser).loss for _ in range(60)]
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_copy_keeps_the_engine_that_was_given():
+    copied = copy.deepcopy(network(engine=FastEngine(1)))
+    assert copied.engine.threads.n_threads == 1
+    assert isinstance(pickle.loads(pickle.dumps(network(engine=PlainEngine()))).engine, PlainEngine)
+
+
+def test_another_number_of_threads_makes_another_engine():
+    net = network(n_threads=1)
+    assert net.engine.threads.n_threads == 1
+    net.n_threads = 2
+    assert net.engine.threads.n_threads == 2
+
+
+@pytest.mark.parametrize("engine", ["plain", PlainEngine, 3])
+def test_what_is_no_engine_is_named(engine):
+    with pytest.raises(TypeError, match="engine must be an engine such as PlainEngine"):
+        network(engine=engine)
+
+
+def test_a_rule_by_name_is_refused_at_once():
+    with pytest.raises(TypeError, match="rule must be a GradientRule, got str"):
+        network().rule = "released"

@@ -53,6 +53,10 @@ class FastEngine:
         self.threads = Threads(n_threads)
         self._buffers = BufferPool()
 
+    def __reduce__(self) -> tuple[type[FastEngine], tuple[int]]:
+        """A copy has as many threads, and buffers of its own."""
+        return FastEngine, (self.threads.n_threads,)
+
     def output(self, net: Network, x: Array) -> Array:
         """Return the output PSC (T, B, n_classes) of a test pass."""
         a = np.empty((net.n_steps, net.batch_size(x), net.n_classes), net.dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ class StepResult(NamedTuple):
     output: Array
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What takes a network's checked input to its output and its gradients."""
 
@@ -47,6 +48,13 @@ class Engine(Protocol):
 
     def update(self, optimiser: AdamW, gradients: Sequence[Array]) -> None:
         """Let the optimiser make its step."""
+
+
+def checked_engine(engine: Any) -> Engine:
+    """Return an engine; anything else, the class of one too, is a TypeError."""
+    if isinstance(engine, type) or not isinstance(engine, Engine):
+        raise TypeError(f"engine must be an engine such as PlainEngine(), got {checks.shown(engine)}")
+    return engine
 
 
 class MembraneError(ValueError):

@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks
 from tsslbp_ref.model import backpropagation
-from tsslbp_ref.model.backpropagation import Engine, LayerFlow, Masks, MembraneError, PlainEngine, StepResult
+from tsslbp_ref.model.backpropagation import (
+    Engine,
+    LayerFlow,
+    Masks,
+    MembraneError,
+    PlainEngine,
+    StepResult,
+    checked_engine,
+)
 from tsslbp_ref.model.layers import POOL_GAIN, Layer, dropout_masks, fitting_layers
 from tsslbp_ref.model.losses import RELEASED_SETTINGS, Loss, LossSettings
 from tsslbp_ref.model.optim import AdamW
@@ -91,10 +99,10 @@ class Network:
         self.n_steps = checks.positive_integer("n_steps", n_steps)
         self.neuron = neuron
         self.input_tau_s = input_tau_s
-        self.rule = checks.instance_of("rule", rule, GradientRule)
+        self.rule = rule
         self.dtype = checks.float_dtype("dtype", dtype)
-        self.n_threads = None if n_threads is None else checks.positive_integer("n_threads", n_threads)
-        self._engine = engine
+        self._given_engine = None if engine is None else checked_engine(engine)
+        self.n_threads = n_threads
         self.weights = list(checks.listed("weights", weights))
         self._checked_weights()
         self._check_finite_weights()
@@ -216,6 +224,25 @@ class Network:
         return replace(self.neurons[0], tau_s=self.input_tau_s)
 
     @property
+    def rule(self) -> GradientRule:
+        """The gradient rule."""
+        return self._rule
+
+    @rule.setter
+    def rule(self, rule: GradientRule) -> None:
+        self._rule = checks.instance_of("rule", rule, GradientRule)
+
+    @property
+    def n_threads(self) -> int | None:
+        """Threads of the engine that is made where none is given; None for all cores."""
+        return self._n_threads
+
+    @n_threads.setter
+    def n_threads(self, n_threads: int | None) -> None:
+        self._n_threads = None if n_threads is None else checks.positive_integer("n_threads", n_threads)
+        self._engine: Engine | None = self._given_engine
+
+    @property
     def engine(self) -> Engine:
         """What computes: made when first used."""
         if self._engine is None:
@@ -225,9 +252,8 @@ class Network:
         return self._engine
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but a fast engine, whose threads and buffers belong to this object alone."""
-        engine = self._engine if isinstance(self._engine, PlainEngine) else None
-        return self.__dict__ | {"_engine": engine}
+        """All but an engine that was not given, whose threads and buffers belong to this object alone."""
+        return self.__dict__ | {"_engine": self._given_engine}
 
     @property
     def input_shape(self) -> tuple[int, ...]:
