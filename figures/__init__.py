@@ -46,6 +46,7 @@ FIGURES = (
     "fig29_loss_geometry",
     "fig30_target_trains",
     "fig31_spike_patterns",
+    "fig32_yin_yang",
 )
 
 

@@ -54,7 +54,7 @@ class ExactSettings:
         beta and gamma, see `exact.loss_and_gradients`.
     """
 
-    epochs: int = 50
+    epochs: int = 150
     batch_size: int = 50
     learning_rate: float = 0.05
     clip: float = 0.1
