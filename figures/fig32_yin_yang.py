@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
-from figures import style
-from figures.measured import RESULTS
+from figures import measured, style
 from tsslbp_ref import exact
 from tsslbp_ref.datasets import yin_yang
 from tsslbp_ref.training.exact_training import ExactSettings
@@ -28,7 +27,7 @@ EXAMPLE = 0  # the test point of the raster
 
 def trained_weights() -> list[np.ndarray]:
     """The weights of the committed run."""
-    with (RESULTS / WEIGHTS).open(newline="") as file:
+    with (measured.RESULTS / WEIGHTS).open(newline="") as file:
         rows = [(int(r["layer"]), int(r["row"]), int(r["column"]), float(r["weight"])) for r in csv.DictReader(file)]
     layers = []
     for layer in sorted({row[0] for row in rows}):

@@ -53,7 +53,7 @@ def test_without_a_finished_run_there_is_an_error(tmp_path):
 
 
 def test_the_committed_weights_reach_what_the_committed_table_says():
-    rows = read(fig32.RESULTS / study.CURVES)
+    rows = read(fig32.measured.RESULTS / study.CURVES)
     seeds = {int(row["seed"]) for row in rows}
     assert len(seeds) == 10
     last = {
