@@ -1,4 +1,4 @@
-"""The scripts that make the golden numbers, without the authors' code: their arguments, and the inputs that they draw."""
+"""The scripts that make the golden numbers, without the authors' code: their arguments, and the inputs they draw."""
 
 import subprocess
 import sys
