@@ -1,4 +1,4 @@
-"""One contender on one workload in a process of its own: `python -m benchmarks.worker WORKLOAD CONTENDER [--tree DIR]`.
+"""One contender on one workload in a process of its own: `python -m benchmarks.worker WORKLOAD CONTENDER`.
 
 Reads a number of steps a line from standard input, makes that many, and answers with a JSON list of seconds. The first
 answer, unasked, says how long the first step took and which package made it. The last, after the input ends, says how
@@ -18,10 +18,11 @@ import json
 import resource
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.contenders import CONTENDERS
-from benchmarks.workloads import WORKLOADS
+from benchmarks.contenders import CONTENDERS, Contender
+from benchmarks.workloads import WORKLOADS, Workload
 
 WARM_UP_STEPS = 2
 WARM_UP_S = 0.15
@@ -63,10 +64,21 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("contender", choices=CONTENDERS)
     parser.add_argument("--tree", metavar="DIR", help="the checkout to take tsslbp_ref from (default: this one)")
+    parser.add_argument("--without", metavar="TRICKS", help="of `benchmarks.tricks`, with commas: switched off")
     options = parser.parse_args(arguments)
     workload, contender = WORKLOADS[options.workload], CONTENDERS[options.contender]
     if options.tree is not None:
         sys.path.insert(0, options.tree)  # benchmarks is that of this checkout: it is loaded
+    with ExitStack() as stack:
+        for trick in options.without.split(",") if options.without else ():
+            from benchmarks.tricks import TRICKS  # which loads the engine
+
+            stack.enter_context(TRICKS[trick].off())
+        answer_in_turns(workload, contender)
+
+
+def answer_in_turns(workload: Workload, contender: Contender) -> None:
+    """Make the first step, and then those that standard input asks for."""
     started = time.perf_counter()
     step = contender.training_step(workload)
     held = resident_bytes()
