@@ -390,4 +390,5 @@ def test_compilation_works_where_no_folder_can_be_written(monkeypatch):
     with pytest.raises(RuntimeError):
         refusing(cache=True)
     assert jit.compiled(math.exp) is math.exp
-    assert calls[-1]["nogil"] and "cache" not in calls[-1]
+    assert calls[-1]["nogil"]
+    assert "cache" not in calls[-1]

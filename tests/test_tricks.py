@@ -8,10 +8,12 @@ import pytest
 from benchmarks import ablation, paired, tricks
 from benchmarks.ablation import Gain
 from benchmarks.contenders import CONTENDERS, OURS, ours
+from benchmarks.race import ROOT
 from benchmarks.tricks import TRICKS
 from benchmarks.workloads import WORKLOADS, Workload, events
 from tsslbp_ref import Network, NeuronParameters, engine
 from tsslbp_ref.engine import batch, convolution, dense, inputs, threads
+from tsslbp_ref.model.layers import Conv2d
 
 CONVOLUTIONAL = WORKLOADS["smoke"]
 CHAIN = Workload("chain", "400", (1, 5, 5), 5, 4, None, 5.0, 3.0)
@@ -33,6 +35,7 @@ def memory_is_kept():
 
 
 SILENT = np.zeros((3, 1, 2, 2), np.float32)
+SECOND_OF_W2 = Conv2d((15, 12, 12), 40, 5, 0)
 # By trick: a workload that it works on, and what tells that it is on.
 PROBES = {
     "dense-chain": (CHAIN, lambda net, x: type(engine._pass(net, x)) is dense.DenseChain),
@@ -46,7 +49,7 @@ PROBES = {
     "blas-adds": (CONVOLUTIONAL, lambda net, x: convolution.gemm is dense.gemm is tricks.jit.gemm),
     "small-products": (
         CONVOLUTIONAL,
-        lambda net, x: convolution._tile(net.layers[0]) < convolution._tile_in_cache(net.layers[0]),
+        lambda net, x: convolution._tile(SECOND_OF_W2) < convolution._tile_in_cache(SECOND_OF_W2),
     ),
     "update-in-parts": (CONVOLUTIONAL, lambda net, x: engine.WEIGHTS_A_PART < tricks.NEVER),
 }
@@ -104,3 +107,9 @@ def test_the_ablation_measures_a_trick_by_processes_without_it(tmp_path, monkeyp
 def test_an_unknown_trick_is_one_line(capsys):
     assert ablation.main(["magic"]) == 2
     assert "unknown trick 'magic'" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_readme_shows_the_gains_that_were_measured():
+    gains = [Gain(**gain) for gain in json.loads((ROOT / "results" / "engine-ablation.json").read_text())["gains"]]
+    lines = (ROOT / "benchmarks" / "README.md").read_text().splitlines()
+    assert [line for line in ablation.as_markdown(gains) if line not in lines] == []
