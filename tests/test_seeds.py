@@ -18,7 +18,7 @@ from made_data import environment, run_cli, start_cli, without_time, write_fashi
 
 from tsslbp_ref.datasets import DataError
 from tsslbp_ref.engine.threads import available_cores
-from tsslbp_ref.training import checkpoints, seeds, tasks
+from tsslbp_ref.training import checkpoints, cluster, files, seeds, tasks
 from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, read_metrics
 from tsslbp_ref.training.seeds import Plan
@@ -43,6 +43,13 @@ def bits(folder):
         arrays, meta = checkpoints.load(folder / name)
         found += [{k: v.tobytes() for k, v in arrays.items()}, meta["progress"], meta["optimiser_steps"]]
     return found
+
+
+def until(condition, seconds=100.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def alone(plan, seed, folder):
@@ -218,10 +225,12 @@ def test_a_failing_seed_is_one_line_and_the_others_go_on(plan, made_run_seed, ca
     calls = made_run_seed(function)
     reported = []
     with ThreadPoolExecutor(1) as pool:
-        status = seeds.run_on(pool, plan, [0, 1, 2], at_once=1, threads=3, report=lambda s: reported.append(s) or 0)
+        status = seeds.run_on(
+            pool, plan, [0, 1, 2], at_once=1, threads=3, report=lambda *told: reported.append(told) or 0
+        )
     assert status == 2
     assert calls == [(0, 3), (1, 3), (2, 3)]
-    assert reported == [0, 2]
+    assert reported == [(0, 0), (2, 0)]
     assert capsys.readouterr().err == "tsslbp-ref: error: seed 1: cannot write x: No space left\n"
 
 
@@ -237,9 +246,10 @@ def test_a_signal_reaches_the_runs_by_the_stop_file_and_no_further_seed_begins(p
 
     def function(plan, seed):
         os.kill(os.getpid(), signum)
-        while not plan.stop():
+        watch = plan.watch()
+        while not watch():
             stopped.wait(0.01)
-        return 128 + plan.stop()
+        return 128 + watch()
 
     calls = made_run_seed(function)
     with ThreadPoolExecutor(1) as pool:
@@ -255,10 +265,11 @@ def test_no_seed_takes_the_place_of_one_that_stopped_while_another_is_still_savi
         both_began.wait(60)
         if seed == 0:
             os.kill(os.getpid(), signal.SIGINT)
-        while not plan.stop():
+        watch = plan.watch()
+        while not watch():
             time.sleep(0.01)
         time.sleep(0.5 * seed)
-        return 128 + plan.stop()
+        return 128 + watch()
 
     calls = made_run_seed(function)
     with ThreadPoolExecutor(2) as pool:
@@ -283,7 +294,7 @@ def test_processes_are_started_deaf_to_ctrl_c(plan):
 
 def test_a_seed_that_a_cluster_begins_after_the_stop_does_nothing(plan, tmp_path):
     stop_file = tmp_path / "stop"
-    assert dataclasses.replace(plan, stop_file=stop_file).stop() == 0
+    assert dataclasses.replace(plan, stop_file=stop_file).watch()() == 0
     stop_file.write_text(str(int(signal.SIGINT)))
     assert seeds.run_seed_apart(dataclasses.replace(plan, stop_file=stop_file), 0, 1) == 128 + signal.SIGINT
     assert not plan.folder(0).exists()
@@ -342,22 +353,34 @@ def test_one_occupied_folder_stops_all_seeds(plan):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_cluster_gives_the_bits_of_each_seed_alone(plan, tmp_path, capsys, monkeypatch):
+def test_a_cluster_whose_worker_is_killed_gives_the_bits_of_each_seed_alone(plan, tmp_path, capsys, monkeypatch):
+    plan = dataclasses.replace(plan, epochs=20)
+    done_before = []
+
+    def kill_worker(local):
+        until(lambda: read_metrics(plan.folder(0)))
+        os.kill(local.workers[0].pid, signal.SIGKILL)
+        done_before.append(len(read_metrics(plan.folder(0))))
+
     monkeypatch.setenv("PYTHONPATH", environment(tmp_path)["PYTHONPATH"])
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
-    ) as cluster:
-        assert seeds.train(plan, [0, 3], dask=cluster.scheduler_address) == 0
+    ) as local:
+        killer = threading.Thread(target=kill_worker, args=(local,))
+        killer.start()
+        assert seeds.train(plan, [0, 3], dask=local.scheduler_address) == 0
+        killer.join(100)
+        assert done_before[0] < 20 == len(read_metrics(plan.folder(0)))
         done = capsys.readouterr().out
-        assert seeds.train(dataclasses.replace(plan, data=tmp_path), [5], dask=cluster.scheduler_address) == 2
+        assert seeds.train(dataclasses.replace(plan, data=tmp_path), [5], dask=local.scheduler_address) == 2
         assert capsys.readouterr().err.startswith("tsslbp-ref: error: seed 5: fashion-mnist not found")
     for seed in (0, 3):
-        assert f"{NAME} released seed {seed} done  epoch   2" in done
+        assert f"{NAME} released seed {seed} done  epoch  20" in done
         assert bits(plan.folder(seed)) == alone(plan, seed, tmp_path / "alone")
 
 
 def test_a_cluster_that_writes_elsewhere_is_told_of(plan, capsys):
-    assert seeds._gathered(plan, 0) == 2
+    assert cluster.gathered(plan, 0, 0) == 2
     assert "seed0 is not here: workers must see the same file system" in capsys.readouterr().err
 
 
@@ -385,3 +408,69 @@ def test_blas_keeps_to_one_thread_in_processes_that_hold_several_runs(plan, tmp_
     assert seeds.run_seed_apart(dataclasses.replace(plan, threads=None), 0, 7) == 7
     assert seeds.run_seed_apart(plan, np.int64(0), 7) == 1
     assert limits == [(1, "blas")] * 2
+
+
+CLUSTER = """
+import sys, time, distributed
+from tsslbp_ref.training import stop_file
+stop_file.CLIENT_SILENT_S = 3.0
+if __name__ == "__main__":
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=6, processes=False, protocol="tcp", dashboard_address=None, silence_logs=50
+    ) as local:
+        print(local.scheduler_address, flush=True)
+        time.sleep(300)
+"""
+
+
+def is_free(folder):
+    """Whether nobody trains there."""
+    with contextlib.suppress(BlockingIOError), files.locked(folder):
+        return True
+    return False
+
+
+def test_on_a_cluster_each_way_to_lose_a_part_is_told_and_saved(plan, data, tmp_path):
+    """Three clients of one cluster: one hears Ctrl-C, one is killed outright, one sees the scheduler killed."""
+    local = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    address = local.stdout.readline().strip()
+    arguments = ["--epochs", 100_000, "--threads", 1, "--data", data, "--dask", address, "--runs"]
+    clients, plans = {}, {}
+    try:
+        for name in ("stopped", "killed", "lost"):
+            plans[name] = dataclasses.replace(plan, runs=tmp_path / name)
+            clients[name] = start_cli(tmp_path, "train", NAME, "--seeds", "0-1", *arguments, tmp_path / name)
+        folders = {name: [plans[name].folder(seed) for seed in (0, 1)] for name in plans}
+        until(lambda: all(read_metrics(folder) for name in folders for folder in folders[name]))
+
+        clients["stopped"].send_signal(signal.SIGINT)
+        _, err = clients["stopped"].communicate(timeout=100)
+        assert clients["stopped"].returncode == 128 + signal.SIGINT
+        assert sorted(err.splitlines()) == [
+            f"tsslbp-ref: stopped by SIGINT; the state is saved in {folder}, --resume goes on"
+            for folder in folders["stopped"]
+        ]
+
+        clients["killed"].kill()
+        clients["killed"].communicate()
+        until(lambda: not any(name.startswith(".stop-") for name in os.listdir(tmp_path / "killed")))
+        for folder in folders["killed"]:
+            until(lambda folder=folder: is_free(folder))
+            _, meta = checkpoints.load(folder / LAST)
+            assert 0 < meta["progress"]["epoch"] < 100_000
+
+        local.kill()
+        _, err = clients["lost"].communicate(timeout=100)
+        assert clients["lost"].returncode == 2
+        message = f"--dask: the scheduler at {address} is lost or has dropped the seeds; --resume goes on"
+        assert err == f"tsslbp-ref: error: {message}\n"
+    finally:
+        for process in (local, *clients.values()):
+            process.kill()
+            process.communicate()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import secrets
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -25,18 +23,16 @@ from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import rule_by_name
 from tsslbp_ref.training.exact_training import EXACT, YIN_YANG, ExactNetwork, ExactSettings, YinYangTask
 from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, experiment
-from tsslbp_ref.training.files import CheckpointError, write_atomically
-from tsslbp_ref.training.run_files import CONFIG, is_there, read_config, read_metrics, refuse_occupied
+from tsslbp_ref.training.files import CheckpointError
+from tsslbp_ref.training.run_files import CONFIG, is_there, read_config, refuse_occupied
 from tsslbp_ref.training.runs import InterruptedRunError, Run
+from tsslbp_ref.training.stop_file import CLIENT_GONE, StopFile, StopWatch
 from tsslbp_ref.training.stopping import signals_noted
 from tsslbp_ref.training.tasks import Task, task_of
 from tsslbp_ref.training.trainer import TrainingSettings, epoch_line
 
 BAD_INPUT, SIGNAL_BASE = 2, 128
 POLL_S = 0.2
-CONNECT_S = 10.0
-# What a run in a pool is stopped by when the process that started it has gone; Windows has no such signal.
-PARENT_GONE = getattr(signal, "SIGHUP", signal.SIGTERM)
 KNOWN_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, CancelledError)
 
 _parent_gone = threading.Event()
@@ -61,7 +57,7 @@ class Plan:
     threads : int, optional
         A run. If not given: as many as a resumed run had, else the runs share all cores.
     stop_file : Path, optional
-        A run stops when this file appears, as if by the signal whose number is in it.
+        A run stops as if by the signal whose number is in this file; see `stop_file`.
     state : str
         The state of the authors' code whose settings the experiment has; `rule` and `loss` override them.
     """
@@ -121,13 +117,10 @@ class Plan:
             seed=seed,
         )
 
-    def stop(self) -> int:
-        """The number of the signal in the stop file, or SIGHUP if this process has outlived its parent; else 0."""
-        if _parent_gone.is_set():
-            return int(PARENT_GONE)
-        if self.stop_file is None or not self.stop_file.exists():
-            return 0
-        return int(self.stop_file.read_text())
+    def watch(self) -> Callable[[], int]:
+        """What tells a run to stop: the signal in the stop file, or SIGHUP where the process that wrote it has gone."""
+        watch = (lambda: 0) if self.stop_file is None else StopWatch(self.stop_file)
+        return lambda: int(CLIENT_GONE) if _parent_gone.is_set() else watch()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -154,7 +147,7 @@ def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
     if run.finished:
         print(f"{plan.experiment} {plan.rule} seed {seed}  all {settings.epochs} epochs are done already", flush=True)
     try:
-        for metrics in run.run(plan.stop):
+        for metrics in run.run(plan.watch()):
             print(f"{plan.experiment} {plan.rule} seed {seed}  {epoch_line(metrics)}", flush=True)
     except InterruptedRunError as stop:
         print(f"tsslbp-ref: {stop}", file=sys.stderr, flush=True)
@@ -189,12 +182,16 @@ def _threads(plan: Plan, folder: Path) -> int | None:
 def run_seed_apart(plan: Plan, seed: int, default_threads: int) -> int:
     """`run_seed` in a process of a pool or a cluster, where several runs share the cores."""
     with _at_work:
-        if plan.stop():  # a seed that was waiting when the others were stopped
-            return SIGNAL_BASE + plan.stop()
+        signum = plan.watch()()
+        if signum:  # a seed that was waiting when the others were stopped
+            return SIGNAL_BASE + signum
         # For good, not for the length of the run: another run may be in this process at the same time.
         threadpool_limits(1, user_api="blas")
         threads = _threads(plan, plan.folder(seed)) or default_threads
-        return run_seed(replace(plan, threads=threads), seed, show_progress=False)
+        status = run_seed(replace(plan, threads=threads), seed, show_progress=False)
+        if status == SIGNAL_BASE + CLIENT_GONE and plan.stop_file is not None:
+            plan.stop_file.unlink(missing_ok=True)  # nobody else will
+        return status
 
 
 def _pool(n_processes: int) -> ProcessPoolExecutor:
@@ -213,7 +210,7 @@ def _end_with_parent() -> None:
         parent.join()
         _parent_gone.set()
         with lock:  # free when no seed is at work; then nobody is there to give it another
-            os._exit(SIGNAL_BASE + PARENT_GONE)
+            os._exit(SIGNAL_BASE + CLIENT_GONE)
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -256,7 +253,9 @@ def train(plan: Plan, seeds: Sequence[int], *, show_progress: bool = False, dask
         if dask is None:  # a cluster's machines may have more cores
             _threads(plan, plan.folder(seed))
     if dask is not None:
-        return _train_on_dask(plan, seeds, dask)
+        from tsslbp_ref.training.cluster import train_on_dask
+
+        return train_on_dask(plan, seeds, dask)
     if len(seeds) == 1:
         return run_seed(plan, seeds[0], show_progress=show_progress)
     if not plan.exact:
@@ -274,7 +273,7 @@ def run_on(
     *,
     at_once: int,
     threads: int = 1,
-    report: Callable[[int], int] = lambda seed: 0,
+    report: Callable[[int, int], int] = lambda seed, status: status,
     known_errors: tuple[type[BaseException], ...] = KNOWN_ERRORS,
 ) -> int:
     """Run the plan under every seed on an executor and return the worst exit status.
@@ -289,25 +288,26 @@ def run_on(
     threads : int
         A run, if the plan does not say.
     report : callable
-        Told a seed that has finished; returns an exit status.
+        Told a seed that has ended without an error and its exit status; returns an exit status.
     known_errors : tuple of exception types
         What a seed may fail of while the others go on.
     """
     waiting = list(seeds)
     running: dict[Future[int], int] = {}
     worst = 0
-    with _stop_file(plan) as stop_file, signals_noted() as noted:
-        stoppable = replace(plan, stop_file=stop_file)
+    with StopFile(plan.runs) as stop_file, signals_noted() as noted:
+        stoppable = replace(plan, stop_file=stop_file.path)
         while (waiting and not noted) or running:
             while waiting and not noted and len(running) < at_once:
                 seed = waiting.pop(0)
                 running[_submit(pool, stoppable, seed, threads)] = seed
             done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
-            if noted and not stop_file.exists():
-                write_atomically(stop_file, str(noted[0]).encode())
+            stop_file.touch()
+            if noted:
+                stop_file.stop(noted[0])
             for future in done:
                 seed = running.pop(future)
-                worst = max(worst, _status(future, seed, known_errors, stopped=bool(noted)) or report(seed))
+                worst = max(worst, _status(future, seed, report, known_errors, stopped=bool(noted)))
     return max(worst, SIGNAL_BASE + noted[0]) if noted and (waiting or worst) else worst
 
 
@@ -322,10 +322,17 @@ def _submit(pool: Executor, plan: Plan, seed: int, threads: int) -> Future[int]:
             return failed
 
 
-def _status(future: Future[int], seed: int, known_errors: tuple[type[BaseException], ...], *, stopped: bool) -> int:
+def _status(
+    future: Future[int],
+    seed: int,
+    report: Callable[[int, int], int],
+    known_errors: tuple[type[BaseException], ...],
+    *,
+    stopped: bool,
+) -> int:
     """The exit status of a seed that has ended; an error is told in one line."""
     try:
-        return future.result()
+        return report(seed, future.result())
     except BrokenProcessPool:
         message = "the processes of the seeds were killed; --resume goes on"
         if stopped:  # a process that had nothing to save yet may die of the signal itself
@@ -334,17 +341,6 @@ def _status(future: Future[int], seed: int, known_errors: tuple[type[BaseExcepti
         message = " ".join(str(error).split()) or type(error).__name__
     print(f"tsslbp-ref: error: seed {seed}: {message}", file=sys.stderr, flush=True)
     return BAD_INPUT
-
-
-@contextmanager
-def _stop_file(plan: Plan) -> Iterator[Path]:
-    """A path for the stop file, beside the run folders, where processes on other machines see it, too."""
-    plan.runs.mkdir(parents=True, exist_ok=True)
-    path = plan.runs / f".stop-{secrets.token_hex(4)}"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -358,60 +354,3 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# A cluster
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _train_on_dask(plan: Plan, seeds: Sequence[int], address: str) -> int:
-    """Send the seeds to a dask.distributed cluster, through its executor interface."""
-    try:
-        import distributed
-    except ImportError as error:
-        raise ImportError("--dask needs the package distributed: pip install 'tsslbp-ref[dask]'") from error
-    _refuse_unreachable(address)
-    shared = replace(
-        plan,
-        runs=plan.runs.resolve(),
-        data=None if plan.data is None else Path(os.path.realpath(os.path.expanduser(plan.data))),
-        resume=True,  # a cluster starts a task again whose worker died; its run then goes on
-    )
-    with distributed.Client(address, timeout=CONNECT_S, set_as_default=False) as client:
-        return run_on(
-            client.get_executor(pure=False),
-            shared,
-            seeds,
-            at_once=len(seeds),
-            report=lambda seed: _gathered(shared, seed),
-            known_errors=(*KNOWN_ERRORS, distributed.KilledWorker),
-        )
-
-
-def _refuse_unreachable(address: str) -> None:
-    """Raise unless something answers at the address; distributed itself would litter standard error."""
-    from distributed.comm.addressing import get_address_host_port, parse_address
-    from distributed.comm.registry import get_backend
-
-    try:
-        scheme, _ = parse_address(address)
-        get_backend(scheme)  # a ValueError if there is none of this name
-        if scheme in ("tcp", "tls"):
-            socket.create_connection(get_address_host_port(address), timeout=CONNECT_S).close()
-    except ValueError as error:
-        raise ValueError(f"--dask must be an address such as tcp://host:8786, got {checks.shown(address)}") from error
-    except OSError as error:
-        raise ConnectionError(f"--dask: no scheduler answers at {address}: {error}") from error
-
-
-def _gathered(plan: Plan, seed: int) -> int:
-    """Print the last epoch of a run that a worker has finished; an error if its folder is not to be seen here."""
-    folder = plan.folder(seed)
-    rows = read_metrics(folder)
-    if not rows:
-        message = f"its worker has finished, but {folder} is not here: workers must see the same file system"
-        print(f"tsslbp-ref: error: seed {seed}: {message}", file=sys.stderr, flush=True)
-        return BAD_INPUT
-    print(f"{plan.experiment} {plan.rule} seed {seed} done  {epoch_line(rows[-1])}", flush=True)
-    return 0
