@@ -117,7 +117,8 @@ def recompiled(loops: dict[ModuleType, tuple[str, ...]], **values: Any) -> Itera
         for module, names in loops.items():
             for name in names:
                 loop = getattr(module, name)
-                again = numba.njit(**loop.targetoptions)(loop.py_func)
+                options = {key: value for key, value in loop.targetoptions.items() if key != "nopython"}
+                again = numba.njit(**options)(loop.py_func)
                 stack.enter_context(mock.patch.object(module, name, again))
         yield
 

@@ -98,13 +98,13 @@ def plot(out_dir: Path) -> Path:
         middle.spines["left"].set_visible(False)
         style.panel_label(middle, f"first to fire; x: {wrong.sum()} wrong")
         _raster(right, result, inputs)
-        rows = [("grid", *point, label) for point, label in zip(cells, regions, strict=True)]
-        rows += [("test", *point, label) for point, label in zip(test.points, found, strict=True)]
-        rows += [("input", neuron, time, "") for neuron, time in enumerate(inputs)]
+        rows = [("grid", x, label, y) for (x, y), label in zip(cells, regions, strict=True)]
+        rows += [("test", x, label, y) for (x, y), label in zip(test.points, found, strict=True)]
+        rows += [("input", neuron, "", time) for neuron, time in enumerate(inputs)]
         for layer, name in enumerate(("hidden", "output")):
             trains = enumerate(result.spike_times[layer])
-            rows += [(name, neuron, time, "") for neuron, train in trains for time in train]
-        page.table(("what", "x or neuron", "y or time (ms)", "predicted class"), rows)
+            rows += [(name, neuron, "", time) for neuron, train in trains for time in train]
+        page.table(("what", "x or neuron", "predicted class", "y or time (ms)"), rows)
     return page.path
 
 
