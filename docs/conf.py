@@ -31,6 +31,7 @@ include_patterns = [
     "figures/README.md",
     "results/*.md",
     "studies/README.md",
+    "tools/golden/README.md",
     "tsslbp_ref/gradcheck/golden/README.md",
     "tutorials/*.md",
 ]
