@@ -46,7 +46,7 @@ WIDTH = 100  # columns of the table
 HEADINGS = ("name", "error", "bound", "pass", "equation")
 
 
-def kind_of(name: str) -> str:
+def _kind_of(name: str) -> str:
     """The kind of the row of a name, one of `KINDS`."""
     return next(kind for pattern, kind in KIND_OF_NAMES if fnmatch.fnmatchcase(name, pattern))
 
@@ -77,7 +77,7 @@ class Check:
     @property
     def kind(self) -> str:
         """What is compared: one of `KINDS`."""
-        return kind_of(self.name)
+        return _kind_of(self.name)
 
     def run(self) -> Row:
         """Measure the error."""
@@ -97,7 +97,7 @@ class Row:
     @property
     def kind(self) -> str:
         """What is compared: one of `KINDS`."""
-        return kind_of(self.name)
+        return _kind_of(self.name)
 
     @property
     def passed(self) -> bool:
