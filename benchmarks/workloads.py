@@ -93,7 +93,8 @@ def events(n_steps: int, *, batch: int = 50, width: int = 400, density: float = 
 
 
 # A step of W4 takes seconds: a disturbance of some ms is no part of it, and few steps are enough. A round of all
-# contenders takes half a minute, and torch needs 2 to 3 minutes to compile: 6 rounds keep the race under 8 minutes.
+# contenders is expected to take half a minute, and
+# torch minutes to compile: 6 rounds should keep the race under 8 minutes. An estimate: nobody has raced W4 in quiet.
 CIFAR_ROUNDS = 6
 
 WORKLOADS = {
