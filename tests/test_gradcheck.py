@@ -17,6 +17,7 @@ from scipy import signal
 import tsslbp_ref as tr
 from tsslbp_ref import engine, gradcheck, named_rules
 from tsslbp_ref.engine import spike_patterns
+from tsslbp_ref.engine.dense import DenseChain
 from tsslbp_ref.gradcheck import finite_differences, network_checks, sweep_checks, tangent_checks
 from tsslbp_ref.gradcheck.report import KIND_OF_NAMES, KINDS, Report, Row
 from tsslbp_ref.gradcheck.tangent import FrozenNeurons
@@ -258,10 +259,10 @@ def test_spike_patterns_are_followed_where_they_are_checked() -> None:
     tangent = tangent_checks.cases()["tangent-released-dense-3-patterns"]
     wide = network_checks.network("static", **network_checks.NETWORKS["dense-wide"])
     for network, x, y in ((tangent.network(), tangent.input(), tangent.labels()), (*wide, np.arange(len(wide[1])))):
-        fed = network.gradient_flow(x, y)[-2].trace  # of the layer that feeds the output
+        assert list(DenseChain(network).follow) == [False, True, False]  # the wide layer's own input is followed
+        fed = network.gradient_flow(x, y)[0].trace
         k = spike_patterns.pattern_length(network.n_steps)
         patterns = spike_patterns.patterns_of(fed.u, fed.threshold, k)
-        assert fed.u.shape[2] >= spike_patterns.FEWEST_NEURONS
         assert len(patterns[0]) > 0
         assert spike_patterns.few_fire(patterns[1], fed.u, k)
 

@@ -79,7 +79,7 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     is compiled anew in every process. Where Numba's cache is no longer what `_Cache` extends, Numba's own is used: it
     notices no edit of other files, and a damaged file ends the process.
     """
-    # No entry for C code: nobody asks for it, and it takes an eighth of the compiler's time.
+    # No entry for C code: nobody asks for it, and the compiler takes longer with it.
     whole: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, **options}
     dispatcher = numba.njit(**whole)(function)
     if dispatcher is function:  # NUMBA_DISABLE_JIT

@@ -29,7 +29,8 @@ CONV: dict[str, Any] = {"spec": "3C3-P2-4", "input_shape": (2, 5, 5), "weight_sc
 NETWORKS: dict[str, dict[str, Any]] = {
     "dense": DENSE,
     "dense-deep": DENSE | {"spec": "6-5-5-4-4"},
-    "dense-wide": DENSE | {"spec": f"5-{FEWEST_NEURONS}", "weight_scale": 1.5},  # so that spike patterns are followed
+    # So wide that spike patterns are followed, and with those of the layer below: the constants differ by layer.
+    "dense-wide": DENSE | {"spec": f"5-{FEWEST_NEURONS}", "weight_scale": 1.5, "neuron": BY_LAYER},
     "dense-dropout": DENSE | {"dropout": 0.3},
     "dense-by-layer": DENSE | {"neuron": BY_LAYER, "input_tau_s": 2.5},
     "conv": CONV,

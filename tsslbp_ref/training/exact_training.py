@@ -232,7 +232,8 @@ class ExactTrainer:
                 show(state.seen, loss=f"{state.loss / state.seen:.4f}", acc=f"{state.correct / state.seen:.4f}")
                 if should_stop():
                     return None
-        return self._finish_epoch(self.test_accuracy())
+        metrics, self.progress = self.progress.finished(self.test_accuracy())
+        return metrics
 
     def _train_batch(self, indices: IntegerArray) -> None:
         state, settings, points = self.progress, self.settings, self.task.train
@@ -251,19 +252,6 @@ class ExactTrainer:
         state.batch += 1
         state.seconds += time.perf_counter() - started
         self._n_updates_counted = self.optimiser.n_steps
-
-    def _finish_epoch(self, test_accuracy: float) -> dict[str, Any]:
-        state = self.progress
-        metrics = {
-            "epoch": state.epoch + 1,
-            "train_loss": state.loss / state.seen,
-            "train_accuracy": state.correct / state.seen,
-            "test_accuracy": test_accuracy,
-            "seconds": round(state.seconds, 3),
-            "samples_per_second": round(state.seen / state.seconds, 1),
-        }
-        self.progress = Progress(epoch=state.epoch + 1, best_accuracy=max(state.best_accuracy, test_accuracy))
-        return metrics
 
     def test_accuracy(self) -> float:
         """Share of the test points whose class is predicted right."""

@@ -77,6 +77,19 @@ class Progress:
     seconds: float = 0.0  # of training; the time between a stop and a resume does not count
     best_accuracy: float = -1.0
 
+    def finished(self, test_accuracy: float) -> tuple[dict[str, Any], Progress]:
+        """The metrics of the epoch that has ended, and where the next one begins."""
+        metrics = {
+            "epoch": self.epoch + 1,
+            "train_loss": self.loss / self.seen,
+            "train_accuracy": self.correct / self.seen,
+            "test_accuracy": test_accuracy,
+            "seconds": round(self.seconds, 3),
+            "samples_per_second": round(self.seen / self.seconds, 1),
+        }
+        best = max(self.best_accuracy, test_accuracy)
+        return metrics, Progress(epoch=self.epoch + 1, best_accuracy=best)
+
 
 class Trainer:
     """Train a network on a task, an epoch at a time.
@@ -138,7 +151,10 @@ class Trainer:
                     if should_stop():
                         return None
             accuracy = self._test(should_stop)
-        return None if accuracy is None else self._finish_epoch(accuracy)
+        if accuracy is None:
+            return None
+        metrics, self.progress = self.progress.finished(accuracy)
+        return metrics
 
     def _train_batch(self, indices: npt.NDArray[np.int64]) -> None:
         state, settings = self.progress, self.settings
@@ -158,20 +174,6 @@ class Trainer:
         state.batch += 1
         state.seconds += time.perf_counter() - started
         self._n_updates_counted = self.optimiser.n_steps
-
-    def _finish_epoch(self, test_accuracy: float) -> dict[str, Any]:
-        state = self.progress
-        metrics = {
-            "epoch": state.epoch + 1,
-            "train_loss": state.loss / state.seen,
-            "train_accuracy": state.correct / state.seen,
-            "test_accuracy": test_accuracy,
-            "seconds": round(state.seconds, 3),
-            "samples_per_second": round(state.seen / state.seconds, 1),
-        }
-        best = max(state.best_accuracy, test_accuracy)
-        self.progress = Progress(epoch=state.epoch + 1, best_accuracy=best)
-        return metrics
 
     def test_accuracy(self) -> float:
         """Share of the test set whose class is predicted right."""
