@@ -387,7 +387,7 @@ def test_an_interrupt_and_a_lack_of_memory_are_one_line(capsys, monkeypatch, com
     def fail(_):
         raise error
 
-    monkeypatch.setattr(cli, f"_{command[0]}", fail)
+    monkeypatch.setattr(getattr(cli, command[0]), f"_{command[0]}", fail)
     assert cli.main(command) == status
     assert capsys.readouterr().err == line
 
@@ -413,7 +413,7 @@ def test_demo_without_data_and_network_says_so_in_one_line_and_learns_made_point
 
 
 def test_demo_learns_the_pictures_where_they_are(tmp_path, data, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "DEMO_UPDATES", 3)
+    monkeypatch.setattr(cli.demo, "DEMO_UPDATES", 3)
     assert cli.main(["demo", "--quiet", "--epochs", "2", "--data", str(data)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-3] == "400-400-10 learns Fashion-MNIST (200 pictures), 5 steps a picture."
@@ -421,7 +421,7 @@ def test_demo_learns_the_pictures_where_they_are(tmp_path, data, capsys, monkeyp
 
 
 def test_demo_with_a_wrong_data_folder_is_an_error(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "DEMO_UPDATES", 1)
+    monkeypatch.setattr(cli.demo, "DEMO_UPDATES", 1)
     assert cli.main(["demo", "--quiet", "--data", str(tmp_path / "void")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
