@@ -29,7 +29,7 @@ from scipy import stats
 
 from studies.trained_runs import KEY, Row, read_rows
 from tsslbp_ref import checks
-from tsslbp_ref.training.files import write_atomically
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.training.runs import METRIC_NAMES
 
 BASELINE = "released"

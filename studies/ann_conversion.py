@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from studies.trained_runs import load_run, pass_test_data
 from tsslbp_ref import checks
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model import losses, terms
 from tsslbp_ref.model.layers import WeightedLayer
 from tsslbp_ref.model.network import Network
@@ -34,7 +35,6 @@ from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.spec import weighted
 from tsslbp_ref.training import Trainer, TrainingSettings, epoch_line
 from tsslbp_ref.training.experiments import Experiment, experiment
-from tsslbp_ref.training.files import write_atomically
 from tsslbp_ref.training.tasks import Task, task_of
 
 Array = npt.NDArray[Any]

@@ -30,10 +30,10 @@ from tqdm import tqdm
 
 from studies.random_networks import DiscreteRun, RandomNetwork, discrete_run, random_network
 from tsslbp_ref import checks
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model import terms
 from tsslbp_ref.model.parameters import GradientRule, named_rules
 from tsslbp_ref.model.trace import Trace
-from tsslbp_ref.training.files import write_atomically
 
 STEPS = (1.0, 0.5, 0.1, 0.02, 0.005)  # ms
 RELEASED_CLIP = GradientRule().inverse_rise_clip

@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from studies.trained_runs import KEY, Piece, TrainedRun, load_run, merge_rows, pass_test_data
 from tsslbp_ref import checks
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model.layers import Conv2d
 from tsslbp_ref.model.network import Network
-from tsslbp_ref.training.files import write_atomically
 
 CONFUSION_TABLE = "confusion.csv"
 CONFUSION = (*KEY, "epoch", "true", "predicted", "count")

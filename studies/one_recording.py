@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tsslbp_ref.datasets import read_events
 from tsslbp_ref.datasets.nmnist import EVENT_DTYPE
-from tsslbp_ref.training.files import write_atomically
+from tsslbp_ref.files import write_atomically
 
 TABLE = "n-mnist-recording.csv"
 COLUMNS = tuple(EVENT_DTYPE.names or ())

@@ -25,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model import losses, sweeps
 from tsslbp_ref.model.layers import Dense
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.training.files import write_atomically
 
 Array = npt.NDArray[np.float64]
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from tsslbp_ref import checks
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model.parameters import rule_by_name
 from tsslbp_ref.training import raster
-from tsslbp_ref.training.files import write_atomically
 
 RULES = ("released", "no-intra", "surrogate")
 N_SEEDS = 10

@@ -24,9 +24,9 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from tsslbp_ref import checks
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.training.experiments import EXPERIMENTS, N_CLASSES, Experiment, experiment
-from tsslbp_ref.training.files import write_atomically
 from tsslbp_ref.training.tasks import Task, task_of
 
 Array = npt.NDArray[Any]

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import checks
+from tsslbp_ref import checkpoints, checks
+from tsslbp_ref.checkpoints import CheckpointError
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model.network import LayerFlow, Network
 from tsslbp_ref.model.parameters import NeuronParameters
-from tsslbp_ref.training import checkpoints, runs
-from tsslbp_ref.training.checkpoints import CheckpointError
+from tsslbp_ref.training import runs
 from tsslbp_ref.training.experiments import Experiment, experiment
-from tsslbp_ref.training.files import write_atomically
 from tsslbp_ref.training.results import state_of, variant_of
 from tsslbp_ref.training.tasks import task_of
 

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from tsslbp_ref.training import checkpoints
-from tsslbp_ref.training.files import write_atomically
+from tsslbp_ref import checkpoints
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.training.run_files import LAST, METRIC_NAMES, read_config, read_metrics
 
 CURVES, WEIGHTS = "yin-yang.csv", "yin-yang-weights.csv"

@@ -4,7 +4,7 @@ import os
 
 from made_data import blob_run, state_of, without_time
 
-from tsslbp_ref.training import checkpoints
+from tsslbp_ref import checkpoints
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, METRICS, read_metrics
 
 EPOCHS = 3

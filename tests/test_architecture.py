@@ -22,14 +22,16 @@ LITERAL = ("model.reference", "model.reference_layers", "model.reference_network
 # Who may import whom, by folder; a folder may import itself. What stands above all, the command line, may import all.
 MAY_IMPORT = {
     "checks": set(),
+    "files": {"checks"},
+    "checkpoints": {"checks", "files"},
     "jit": {"model.terms"},
-    "model": {"checks", "jit"},
+    "model": {"checks", "checkpoints", "files", "jit"},
     "engine": {"checks", "jit", "model"},
     "exact": {"checks", "jit", "model.parameters", "model.terms"},
     "datasets": {"checks"},
     "gradcheck": {"checks", "model", "engine", "exact"},
-    "training": {"checks", "model", "engine.threads", "exact", "datasets"},
-    "plots": {"checks", "model", "training"},
+    "training": {"checks", "checkpoints", "files", "model", "engine.threads", "exact", "datasets"},
+    "plots": {"checks", "files", "model", "training"},
 }
 COMPILE = {"model.sweeps", "model.optim"}  # of the model
 
@@ -161,7 +163,8 @@ def test_the_import_is_light() -> None:
 AFTER_ANY_OTHER = """
 import importlib, os, types
 import matplotlib.pyplot, numba.extending, scipy.differentiate, scipy.optimize, tqdm
-FIRST = "checks cli datasets engine exact gradcheck jit model.network plots.curves training.runs".split()
+FIRST = "checkpoints checks cli datasets engine exact files gradcheck jit".split()
+FIRST += "model.network plots.curves training.runs".split()
 for first in FIRST:
     child = os.fork()
     if child == 0:

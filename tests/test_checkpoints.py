@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsslbp_ref.training import checkpoints
-from tsslbp_ref.training.files import CheckpointError
+from tsslbp_ref import checkpoints
+from tsslbp_ref.files import CheckpointError
 
 ARRAYS = {"weight0": np.arange(6, dtype=np.float32).reshape(2, 3), "mean0": np.array([0.5, -1.0])}
 META = {"progress": {"epoch": 3}, "note": "mü"}

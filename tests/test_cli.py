@@ -12,10 +12,9 @@ import pytest
 from made_data import environment, run_cli, start_cli, without_time, write_fashion, write_idx
 
 import tsslbp_ref
-from tsslbp_ref import cli, gradcheck
+from tsslbp_ref import checkpoints, cli, gradcheck
 from tsslbp_ref.model.losses import LOSSES
 from tsslbp_ref.model.parameters import named_rules
-from tsslbp_ref.training import checkpoints
 from tsslbp_ref.training.experiments import EXPERIMENTS
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, METRICS, read_metrics
 

@@ -10,9 +10,9 @@ import signal
 import numpy as np
 import pytest
 
-from tsslbp_ref import cli
+from tsslbp_ref import checkpoints, cli
 from tsslbp_ref.datasets.yin_yang import YinYang
-from tsslbp_ref.training import checkpoints, exact_training
+from tsslbp_ref.training import exact_training
 from tsslbp_ref.training.exact_training import (
     Adam,
     ExactNetwork,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from made_data import environment
 
-from tsslbp_ref.training import files
-from tsslbp_ref.training.files import CheckpointError
+from tsslbp_ref import files
+from tsslbp_ref.files import CheckpointError
 
 OLD, NEW = b"old", b"new"
 
@@ -131,7 +131,7 @@ def test_a_folder_stays_and_is_named(tmp_path):
 
 def test_the_file_that_standard_output_goes_to_is_not_replaced(tmp_path):
     code = (
-        "import pathlib, sys; from tsslbp_ref.training import files\n"
+        "import pathlib, sys; from tsslbp_ref import files\n"
         "print('table', flush=True)\n"
         "try: files.write_atomically(pathlib.Path(sys.argv[1]), b'new')\n"
         "except OSError as error: print(error)\n"

@@ -10,9 +10,9 @@ import pytest
 from made_data import BLOBS, BlobTask, blob_network
 
 from tsslbp_ref import GradientRule, rule_by_name
+from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.training import results
 from tsslbp_ref.training.experiments import EXPERIMENTS
-from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.results import FULL_SIZES
 from tsslbp_ref.training.runs import CONFIG, METRIC_NAMES, METRICS, Run
 

@@ -12,9 +12,9 @@ import pytest
 from made_data import BLOBS, BlobTask, blob_network, blob_run
 from made_runs import FILES, content, finished
 
-from tsslbp_ref import GradientRule
-from tsslbp_ref.training import checkpoints, runs
-from tsslbp_ref.training.files import CheckpointError
+from tsslbp_ref import GradientRule, checkpoints
+from tsslbp_ref.files import CheckpointError
+from tsslbp_ref.training import runs
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, METRICS, InterruptedRunError, Run, read_metrics
 
 

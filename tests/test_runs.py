@@ -15,9 +15,10 @@ import pytest
 from made_data import BLOBS, BlobTask, blob_network, blob_run, train_in
 from made_runs import EPOCHS, content, finished, outcome
 
+from tsslbp_ref import checkpoints
 from tsslbp_ref.datasets import DataError
 from tsslbp_ref.model import optim
-from tsslbp_ref.training import checkpoints, stopping
+from tsslbp_ref.training import stopping
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, InterruptedRunError, Run, read_metrics
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from made_data import environment, run_cli, start_cli, without_time, write_fashion
 
+from tsslbp_ref import checkpoints, files
 from tsslbp_ref.datasets import DataError
 from tsslbp_ref.engine.threads import available_cores
-from tsslbp_ref.training import checkpoints, cluster, files, seeds, tasks
-from tsslbp_ref.training.files import CheckpointError
+from tsslbp_ref.files import CheckpointError
+from tsslbp_ref.training import cluster, seeds, tasks
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, read_metrics
 from tsslbp_ref.training.seeds import Plan
 

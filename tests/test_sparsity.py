@@ -17,10 +17,11 @@ from figures import fig19_firing_sparsity as sparsity_figure
 from figures import fig20_needed_pairs as pairs_figure
 from figures import measured
 from studies import firing_sparsity, network_pictures, one_recording, trained_runs
+from tsslbp_ref import checkpoints
 from tsslbp_ref.datasets.nmnist import EVENT_DTYPE
 from tsslbp_ref.model import reference, sweeps
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules
-from tsslbp_ref.training import TrainingSettings, checkpoints
+from tsslbp_ref.training import TrainingSettings
 from tsslbp_ref.training.experiments import experiment
 from tsslbp_ref.training.runs import BEST, Run
 from tsslbp_ref.training.tasks import ImageTask

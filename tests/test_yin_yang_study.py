@@ -10,9 +10,8 @@ import pytest
 
 from figures import fig32_yin_yang as fig32
 from studies import yin_yang as study
-from tsslbp_ref import exact
+from tsslbp_ref import checkpoints, exact
 from tsslbp_ref.datasets import yin_yang
-from tsslbp_ref.training import checkpoints
 from tsslbp_ref.training.exact_training import ExactSettings
 from tsslbp_ref.training.run_files import CONFIG, LAST, METRICS
 

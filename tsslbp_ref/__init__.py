@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules, rule_by_name
 
 if TYPE_CHECKING:
-    from tsslbp_ref import checks, datasets, exact, gradcheck, training
+    from tsslbp_ref import checkpoints, checks, datasets, exact, gradcheck, training
     from tsslbp_ref.model import (
         layers,
         losses,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tsslbp_ref.model.sweeps import lif_forward, psc_filter, psc_filter_adjoint, tsslbp_backward
     from tsslbp_ref.model.trace import Trace
     from tsslbp_ref.plots import curves, explore
-    from tsslbp_ref.training import checkpoints, experiments, raster, results, runs, seeds, stopping, tasks
+    from tsslbp_ref.training import experiments, raster, results, runs, seeds, stopping, tasks
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ _HOME_OF_NAME = {
 }
 _HOME_OF_MODULE = {
     "checks": "checks",
-    "checkpoints": "training.checkpoints",
+    "checkpoints": "checkpoints",
     "curves": "plots.curves",
     "datasets": "datasets",
     "exact": "exact",

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tsslbp_ref.checks import shown
-from tsslbp_ref.training.files import write_atomically
+from tsslbp_ref.files import write_atomically
 from tsslbp_ref.training.results import Summary, samples
 
 FORMATS = ("png", "pdf", "svg")

@@ -13,10 +13,10 @@ from typing import Any
 
 from tsslbp_ref.checks import printable, shown
 from tsslbp_ref.datasets import yin_yang
+from tsslbp_ref.files import CheckpointError, write_atomically
 from tsslbp_ref.model.parameters import named_rules
 from tsslbp_ref.training.exact_training import LOSS, YIN_YANG
 from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, PaperAccuracy, experiment
-from tsslbp_ref.training.files import CheckpointError, write_atomically
 from tsslbp_ref.training.run_files import (
     CONFIG,
     METRIC_NAMES,

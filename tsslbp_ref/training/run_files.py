@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tsslbp_ref.checks import shown
-from tsslbp_ref.training.files import CheckpointError, parse_json, read_regular
+from tsslbp_ref.files import CheckpointError, parse_json, read_regular
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "checkpoint-last.npz", "checkpoint-best.npz"
 RUN_FILES = (CONFIG, METRICS, LAST, BEST)

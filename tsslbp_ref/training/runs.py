@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from tsslbp_ref import checkpoints, files
 from tsslbp_ref.checks import shown
 from tsslbp_ref.engine.threads import available_cores
+from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.model.layers import Dropout, SumPool2d
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import NeuronParameters
-from tsslbp_ref.training import checkpoints, files
 from tsslbp_ref.training.exact_training import ExactNetwork, ExactSettings, ExactTrainer, YinYangTask
 from tsslbp_ref.training.experiments import RELEASED
-from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.run_files import (
     BEST,
     CONFIG,

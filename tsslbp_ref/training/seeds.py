@@ -19,11 +19,11 @@ from threadpoolctl import threadpool_limits
 
 from tsslbp_ref import checks
 from tsslbp_ref.engine.threads import available_cores
+from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import rule_by_name
 from tsslbp_ref.training.exact_training import EXACT, YIN_YANG, ExactNetwork, ExactSettings, YinYangTask
 from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, experiment
-from tsslbp_ref.training.files import CheckpointError
 from tsslbp_ref.training.run_files import CONFIG, is_there, read_config, refuse_occupied
 from tsslbp_ref.training.runs import InterruptedRunError, Run
 from tsslbp_ref.training.stop_file import CLIENT_GONE, StopFile, StopWatch

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tsslbp_ref.training.files import write_atomically
+from tsslbp_ref.files import write_atomically
 
 TOUCH_EVERY_S = 1.0
 CLIENT_SILENT_S = 30.0  # a network file system may show a touch some seconds late

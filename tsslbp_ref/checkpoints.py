@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref.checks import shown
-from tsslbp_ref.training.files import CheckpointError, atomic_file, parse_json, read_regular
+from tsslbp_ref.files import CheckpointError, atomic_file, parse_json, read_regular
 
 Array = npt.NDArray[Any]
 
