@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.model import backpropagation
-from tsslbp_ref.model.backpropagation import (
-    Engine,
-    LayerFlow,
-    Masks,
-    MembraneError,
-    PlainEngine,
-    StepResult,
-    checked_engine,
-)
-from tsslbp_ref.model.layers import POOL_GAIN, Layer, dropout_masks, fitting_layers
-from tsslbp_ref.model.losses import RELEASED_SETTINGS, Loss, LossSettings
+from tsslbp_ref.model import arguments, backpropagation
+from tsslbp_ref.model.backpropagation import Engine, LayerFlow, MembraneError, PlainEngine, StepResult, checked_engine
+from tsslbp_ref.model.layers import POOL_GAIN, Layer, fitting_layers
+from tsslbp_ref.model.losses import LossSettings
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
-from tsslbp_ref.model.spec import initial_network_weights, layers_from_spec, weighted
+from tsslbp_ref.model.spec import initial_network_weights, layers_from_spec
 
 __all__ = ["Engine", "LayerFlow", "MembraneError", "Network", "PlainEngine", "StepResult"]
 
@@ -95,7 +86,7 @@ class Network:
         engine: Engine | None = None,
     ) -> None:
         self.layers = fitting_layers(layers)
-        self._weight_shapes = [layer.weight_shape for layer in weighted(self.layers)]
+        self.weight_shapes = [shape for layer in self.layers if (shape := layer.weight_shape) is not None]
         self.n_steps = checks.positive_integer("n_steps", n_steps)
         self.neuron = neuron
         self.input_tau_s = input_tau_s
@@ -104,8 +95,8 @@ class Network:
         self._given_engine = None if engine is None else checked_engine(engine)
         self.n_threads = n_threads
         self.weights = list(checks.listed("weights", weights))
-        self._checked_weights()
-        self._check_finite_weights()
+        arguments.check_weights(self.weights, self.weight_shapes, self.dtype)
+        arguments.check_finite(self.weights)
 
     @classmethod
     def from_spec(
@@ -190,23 +181,13 @@ class Network:
 
     @neuron.setter
     def neuron(self, neuron: NeuronParameters | Sequence[NeuronParameters]) -> None:
-        if isinstance(neuron, NeuronParameters):
-            self._neuron: NeuronParameters | tuple[NeuronParameters, ...] = neuron
-            return
-        if not isinstance(neuron, (tuple, list)):
-            kind = type(neuron).__name__
-            raise TypeError(f"neuron must be a NeuronParameters, or a sequence of one a layer of neurons, got {kind}")
-        if len(neuron) != len(self._weight_shapes):
-            raise ValueError(
-                f"neuron must have one entry a layer of neurons, {len(self._weight_shapes)}, got {len(neuron)}"
-            )
-        self._neuron = tuple(checks.instance_of(f"neuron[{i}]", one, NeuronParameters) for i, one in enumerate(neuron))
+        self._neuron = arguments.checked_constants(neuron, len(self.weight_shapes))
 
     @property
     def neurons(self) -> tuple[NeuronParameters, ...]:
         """The constants of each layer of neurons."""
         if isinstance(self._neuron, NeuronParameters):
-            return (self._neuron,) * len(self._weight_shapes)
+            return (self._neuron,) * len(self.weight_shapes)
         return self._neuron
 
     @property
@@ -246,7 +227,7 @@ class Network:
     def engine(self) -> Engine:
         """What computes: made when first used."""
         if self._engine is None:
-            from tsslbp_ref.engine import FastEngine  # the one place where the model knows of it
+            from tsslbp_ref.engine import FastEngine  # the one line of the model that knows of it
 
             self._engine = FastEngine(self.n_threads)
         return self._engine
@@ -265,10 +246,6 @@ class Network:
         """Number of output neurons."""
         return math.prod(self.layers[-1].output_shape)
 
-    # -----------------------------------------------------------------------------------------------------------------
-    # Forward
-    # -----------------------------------------------------------------------------------------------------------------
-
     def forward(self, x: npt.ArrayLike) -> Array:
         """Output PSC of a test pass (no dropout).
 
@@ -286,27 +263,19 @@ class Network:
         ValueError, TypeError
             If x, or a weight, is not finite or not of the right shape.
         """
-        x = self._checked_input(x)
-        with self._culprit_sought(x, self._no_masks):
+        x = arguments.checked_input(self, x)
+        with arguments.cause_named(self, x, [None] * len(self.layers)):
             return self.engine.output(self, x)
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Class of each sample: the output neuron with the largest sum_t a[t].
 
-        Parameters
-        ----------
-        x : (B, *input_shape) or (T, B, *input_shape) array_like
-            Static images, shown at every step, or spike trains.
+        Parameters, and the errors raised, are those of `forward`.
 
         Returns
         -------
         (B,) array of int64
             Numbers from 0 to n_classes - 1; the lowest where sums are equal.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If x, or a weight, is not finite or not of the right shape.
 
         Examples
         --------
@@ -316,10 +285,6 @@ class Network:
         (2,)
         """
         return self.forward(x).sum(axis=0).argmax(axis=1)
-
-    # -----------------------------------------------------------------------------------------------------------------
-    # Backward
-    # -----------------------------------------------------------------------------------------------------------------
 
     def loss_and_gradients(
         self,
@@ -380,15 +345,8 @@ class Network:
 
         Parameters
         ----------
-        x : (B, *input_shape) or (T, B, *input_shape) array_like
-            Static images, shown at every step, or spike trains.
-        y : (B,) array_like of int
-            Class labels; for "spike-train" the desired trains, (T, B, n_classes).
-        loss : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
-        settings : LossSettings, optional
-            Targets of the count loss.
-        rng : numpy.random.Generator, optional
-            Draws the dropout masks; without it nothing is dropped.
+        x, y, loss, settings, rng
+            As for `loss_and_gradients`.
         optimiser : AdamW, optional
             Of this network's weights: its `step` then updates them.
 
@@ -413,10 +371,10 @@ class Network:
         (5, 2, 3)
         """
         if optimiser is not None:
-            self._check_optimiser(optimiser)
-        arguments = self._step_arguments(x, y, loss, settings, rng)
-        with self._culprit_sought(arguments[0], arguments[3]):
-            result = self.engine.gradients(self, *arguments)
+            arguments.check_optimiser(optimiser, self.weights)
+        x, target, checked_loss, masks = arguments.of_step(self, x, y, loss, settings, rng)
+        with arguments.cause_named(self, x, masks):
+            result = self.engine.gradients(self, x, target, checked_loss, masks)
         if optimiser is not None:
             self.engine.update(optimiser, result.gradients)
         return result
@@ -434,15 +392,8 @@ class Network:
 
         Parameters
         ----------
-        x : (B, *input_shape) or (T, B, *input_shape) array_like
-            Static images, shown at every step, or spike trains.
-        y : (B,) array_like of int
-            Class labels; for "spike-train" the desired trains, (T, B, n_classes).
-        loss : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
-        settings : LossSettings, optional
-            Targets of the count loss.
-        rng : numpy.random.Generator, optional
-            Draws the dropout masks; without it nothing is dropped.
+        x, y, loss, settings, rng
+            As for `loss_and_gradients`.
 
         Returns
         -------
@@ -451,14 +402,9 @@ class Network:
         a : (T, B, n_classes) array
         flows : list of LayerFlow
             Trace, g and delta of each layer of neurons.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As `loss_and_gradients` does.
         """
-        x, target, checked_loss, masks = self._step_arguments(x, y, loss, settings, rng)
-        with self._culprit_sought(x, masks):
+        x, target, checked_loss, masks = arguments.of_step(self, x, y, loss, settings, rng)
+        with arguments.cause_named(self, x, masks):
             records, a = backpropagation.forward(self, x, masks)
         value, g = checked_loss.value_and_gradient(a, target)
         gradients, flows = backpropagation.backward(self, records, g)
@@ -471,23 +417,13 @@ class Network:
 
         Parameters
         ----------
-        x : (B, *input_shape) or (T, B, *input_shape) array_like
-            Static images, shown at every step, or spike trains.
-        y : (B,) array_like of int
-            Class labels; for "spike-train" the desired trains, (T, B, n_classes).
-        loss : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
-        settings : LossSettings, optional
-            Targets of the count loss.
+        x, y, loss, settings
+            As for `loss_and_gradients`.
 
         Returns
         -------
         list of LayerFlow
             From the first layer of neurons to the output; u, a, g and delta are (T, B, N). Nothing is dropped.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As `loss_and_gradients` does.
 
         Examples
         --------
@@ -498,10 +434,6 @@ class Network:
         """
         return self.training_pass(x, y, loss, settings=settings)[3]
 
-    # -----------------------------------------------------------------------------------------------------------------
-    # Arguments
-    # -----------------------------------------------------------------------------------------------------------------
-
     def is_static(self, x: Array) -> bool:
         """Whether x (B, ...) is shown at every step, and has no axis of time."""
         return x.ndim == len(self.input_shape) + 1
@@ -509,59 +441,3 @@ class Network:
     def batch_size(self, x: Array) -> int:
         """Number of samples B."""
         return x.shape[0] if self.is_static(x) else x.shape[1]
-
-    @property
-    def _no_masks(self) -> list[Array | None]:
-        return [None] * len(self.layers)
-
-    def _step_arguments(
-        self,
-        x: npt.ArrayLike,
-        y: npt.ArrayLike,
-        loss: str,
-        settings: LossSettings | None,
-        rng: np.random.Generator | None,
-    ) -> tuple[Array, Array, Loss, list[Array | None]]:
-        """Input, target, loss and dropout masks, checked."""
-        x = self._checked_input(x)
-        checked = Loss(loss, self.neurons[-1], RELEASED_SETTINGS if settings is None else settings)
-        batch = self.batch_size(x)
-        target = checked.target(y, (self.n_steps, batch, self.n_classes), self.dtype)
-        return x, target, checked, dropout_masks(self.layers, batch, rng, self.dtype)
-
-    def _checked_input(self, x: npt.ArrayLike) -> Array:
-        """Return x as a finite array: static in the network's dtype, integer spike trains as they are."""
-        self._checked_weights()
-        return checks.images_or_trains("x", x, self.input_shape, self.n_steps, self.dtype)
-
-    def _checked_weights(self) -> None:
-        if len(self.weights) != len(self._weight_shapes):
-            raise ValueError(f"weights must be {len(self._weight_shapes)} arrays, got {len(self.weights)}")
-        for index, (W, shape) in enumerate(zip(self.weights, self._weight_shapes, strict=True)):
-            if type(W) is np.ndarray and W.dtype == self.dtype and W.shape == shape:
-                continue  # as in all steps but the first
-            checked = checks.converted(checks.real_array(f"weights[{index}]", W), self.dtype)
-            checks.same_shape(f"weights[{index}]", checked, cast("tuple[int, ...]", shape), "its layer")
-            self.weights[index] = checked
-
-    def _check_optimiser(self, optimiser: AdamW) -> None:
-        """Raise unless the optimiser updates this network's own arrays."""
-        checks.instance_of("optimiser", optimiser, AdamW)
-        same = len(optimiser.weights) == len(self.weights)
-        if not same or any(W is not own for W, own in zip(optimiser.weights, self.weights, strict=True)):
-            raise ValueError("optimiser must hold this network's weights, got other arrays: AdamW(net.weights)")
-
-    @contextmanager
-    def _culprit_sought(self, x: Array, masks: Masks) -> Iterator[None]:
-        """Where a membrane leaves the finite numbers, name the cause: a weight that is not finite, or the neuron."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            try:
-                yield
-            except MembraneError:
-                self._check_finite_weights()
-                backpropagation.forward(self, x, masks)  # the plain loop names layer, step, sample and neuron
-                raise
-
-    def _check_finite_weights(self) -> None:
-        for index, W in enumerate(self.weights):
-            checks.finite_array(f"weights[{index}]", W)
