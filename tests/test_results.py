@@ -47,12 +47,11 @@ def test_the_table_has_mean_and_std_of_best_and_final_epochs_beside_the_papers(m
     assert released.curves == [pytest.approx([50.0, 90.0, 80.0]), pytest.approx([70.0, 60.0])]
     assert released.paper == EXPERIMENTS[NAME].paper
     head, first, second = results.as_text([literal, released]).splitlines()
-    assert " ".join(head.split()) == "experiment rule seeds epochs best epoch best run final epoch paper"
-    assert first.split() == f"{NAME} literal 1 1 10.00 10.00 10.00 89.75 +- 0.03, best 89.92".split()
+    assert " ".join(head.split()) == "experiment rule seeds epochs best epoch best run last epoch held-out choice paper"
+    assert first.split() == f"{NAME} literal 1 1 10.00 10.00 10.00 - 89.75 +- 0.03, best 89.92".split()
     # std of two values a and b is |a - b| / sqrt(2)
-    assert (
-        second.split() == f"{NAME} released 2 2-3 80.00 +- 14.14 90.00 70.00 +- 14.14 89.75 +- 0.03, best 89.92".split()
-    )
+    accuracies = "80.00 +- 14.14 90.00 70.00 +- 14.14 - 89.75 +- 0.03, best 89.92"
+    assert second.split() == f"{NAME} released 2 2-3 {accuracies}".split()
     assert head.index("paper") == first.index("89.75") == second.index("89.75")
     assert all(line == line.rstrip() for line in (head, first, second))
 

@@ -21,6 +21,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     train.add_argument("--loss", help="instead of the experiment's loss")
     train.add_argument("--epochs", type=positive, help="instead of the experiment's number")
+    train.add_argument(
+        "--held-out", type=positive, default=0, metavar="N", help="training pictures that choose the epoch (e.g. 5000)"
+    )
     several = train.add_mutually_exclusive_group()
     several.add_argument("--seed", type=natural, default=0)
     several.add_argument("--seeds", type=seeds, help="several, as 0-4 or 0,2,5, in processes that share the cores")
@@ -57,6 +60,7 @@ def _train(options: argparse.Namespace) -> int:
         resume=options.resume,
         threads=options.threads,
         state=state,
+        held_out=options.held_out,
     )
     return training_seeds.train(
         plan, options.seeds or [options.seed], show_progress=not options.quiet, dask=options.dask

@@ -20,6 +20,7 @@ from tsslbp_ref import checks, exact
 from tsslbp_ref.datasets import yin_yang
 from tsslbp_ref.exact.batch import BatchResult
 from tsslbp_ref.training.progress import progress
+from tsslbp_ref.training.run_files import TEST
 from tsslbp_ref.training.trainer import Progress
 
 FloatArray = npt.NDArray[np.float64]
@@ -232,7 +233,7 @@ class ExactTrainer:
                 show(state.seen, loss=f"{state.loss / state.seen:.4f}", acc=f"{state.correct / state.seen:.4f}")
                 if should_stop():
                     return None
-        metrics, self.progress = self.progress.finished(self.test_accuracy())
+        metrics, self.progress = self.progress.finished({TEST: self.test_accuracy()})
         return metrics
 
     def _train_batch(self, indices: IntegerArray) -> None:

@@ -21,6 +21,8 @@ from tsslbp_ref.training.run_files import (
     CONFIG,
     METRIC_NAMES,
     RUN_FILES,
+    TEST,
+    VALIDATION,
     is_count,
     is_there,
     read_config,
@@ -41,7 +43,8 @@ EXACT_SIZES = {YIN_YANG: tuple(yin_yang.SPLITS[split][0] for split in ("train", 
 class Summary:
     """All seeds of one experiment under one rule, on the same part of the data; accuracies in percent of the test set.
 
-    `best` is a run's best epoch, the paper's measure; `final` its last epoch; `curves` has every epoch of every run.
+    `best` is a run's best epoch, the paper's measure; `final` its last epoch; `chosen` the first epoch that is best on
+    the training samples which were held out, empty where none were; `curves` has every epoch of every run.
     `part` is the number of training and test samples where that is not the whole data set.
     """
 
@@ -53,6 +56,7 @@ class Summary:
     paper: PaperAccuracy | None
     part: tuple[int, int] | None = None
     curves: list[list[float]] = field(default_factory=list)
+    chosen: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class _Group:
     experiment: str
     variant: str
     part: tuple[int, int] | None
+    n_validation: int = 0
 
 
 _Read = tuple[Path, _Group, list[dict[str, Any]]]  # a run: its folder, its group and its epochs
@@ -136,6 +141,14 @@ def part_of(config: dict[str, Any]) -> tuple[int, int] | None:
     return None if full == (n_train, n_test) else (n_train, n_test)
 
 
+def validation_of(config: dict[str, Any]) -> int:
+    """How many training samples a run has held out."""
+    n_validation = config.get("task", {}).get("n_validation", 0)
+    if not is_count(n_validation):
+        raise TypeError("task.n_validation must be a number of samples")
+    return n_validation
+
+
 def _runs(runs: Path, left_out: Callable[[str], None] = lambda line: None) -> Iterator[_Read]:
     """Every run below a folder that has a finished epoch; `left_out` is told of the others, a line each."""
     for folder in run_folders(runs):
@@ -158,7 +171,7 @@ def _group(folder: Path) -> _Group:
         if not isinstance(title, str):
             raise TypeError(f"title must be text, got {type(title).__name__}")
         # The names go to a terminal and into a CSV file.
-        return _Group(printable(title), printable(variant_of(config, folder)), part_of(config))
+        return _Group(printable(title), printable(variant_of(config, folder)), part_of(config), validation_of(config))
     except (KeyError, TypeError) as error:
         reason = f"{type(error).__name__} {error}"
         raise CheckpointError(f"{folder / CONFIG} holds no settings of a run: {reason}") from error
@@ -186,13 +199,13 @@ def collect(runs: Path, left_out: Callable[[str], None] = lambda line: None) -> 
     return [_summary(group, groups[group]) for group in sorted(groups, key=_place)]
 
 
-def _place(group: _Group) -> tuple[str, str, tuple[int, ...]]:
+def _place(group: _Group) -> tuple[str, str, tuple[int, ...], int]:
     """Where a group stands in the table: by name, the whole data set before parts of it."""
-    return group.experiment, group.variant, group.part or ()
+    return group.experiment, group.variant, group.part or (), group.n_validation
 
 
 def _summary(group: _Group, runs: list[list[dict[str, Any]]]) -> Summary:
-    curves = [[PERCENT * row["test_accuracy"] for row in rows] for rows in runs]
+    curves = [[PERCENT * row[TEST] for row in rows] for rows in runs]
     return Summary(
         group.experiment,
         group.variant,
@@ -202,18 +215,27 @@ def _summary(group: _Group, runs: list[list[dict[str, Any]]]) -> Summary:
         paper=EXPERIMENTS[group.experiment].paper if group.experiment in EXPERIMENTS else None,
         part=group.part,
         curves=curves,
+        chosen=[PERCENT * chosen_epoch(rows)[TEST] for rows in runs if VALIDATION in rows[0]],
     )
 
 
-def as_text(table: list[Summary]) -> str:
-    """An aligned table: mean +- std over seeds of the best epoch, the best run, the final epoch, and the paper's.
+def chosen_epoch(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The epoch of a run that its held-out samples choose: the first of those with the largest accuracy on them."""
+    return max(rows, key=lambda row: row[VALIDATION])
 
+
+def as_text(table: list[Summary]) -> str:
+    """An aligned table: mean +- std over seeds of the test accuracy, the best run, and the paper's.
+
+    Three accuracies: of the best epoch on the test set, which is the paper's protocol and flatters; of the last epoch;
+    and of the epoch that held-out training samples chose, where there are any.
     Runs on a part of the data are marked by its size, which the paper's number is not of: a column that is there only
     if there is such a run.
     """
     parts = any(summary.part for summary in table)
     size = ("train/test samples",) if parts else ()
-    head = ("experiment", "rule", *size, "seeds", "epochs", "best epoch", "best run", "final epoch", "paper")
+    accuracies = ("best epoch", "best run", "last epoch", "held-out choice")
+    head = ("experiment", "rule", *size, "seeds", "epochs", *accuracies, "paper")
     rows = [head]
     for summary in table:
         shortest, longest = min(summary.epochs), max(summary.epochs)
@@ -227,6 +249,7 @@ def as_text(table: list[Summary]) -> str:
                 _mean_std(summary.best),
                 f"{max(summary.best):.2f}",
                 _mean_std(summary.final),
+                _mean_std(summary.chosen) if summary.chosen else "-",
                 _paper(summary.paper),
             )
         )
@@ -257,6 +280,8 @@ def _paper(paper: PaperAccuracy | None) -> str:
 def write_csv(runs: Path, path: Path) -> None:
     """Write every epoch of every run as one line: experiment, rule, seed folder, then the metrics.
 
+    Accuracies on held-out samples are a last column, which is there if a run has any, and empty for the others.
+
     Raises
     ------
     ValueError
@@ -264,14 +289,14 @@ def write_csv(runs: Path, path: Path) -> None:
     OSError
         If the file cannot be written; what was there stays.
     """
+    found = list(_runs(runs))
+    if not found:
+        raise ValueError(f"no finished epoch below {runs}")
+    names = METRIC_NAMES + ((VALIDATION,) if any(group.n_validation for _, group, _ in found) else ())
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(("experiment", "rule", "run", *METRIC_NAMES))
-    n_epochs = 0
-    for folder, group, rows in _runs(runs):
+    writer.writerow(("experiment", "rule", "run", *names))
+    for folder, group, rows in found:
         run = (group.experiment, group.variant, folder.name)
-        writer.writerows((*run, *(row[name] for name in METRIC_NAMES)) for row in rows)
-        n_epochs += len(rows)
-    if not n_epochs:
-        raise ValueError(f"no finished epoch below {runs}")
+        writer.writerows((*run, *(row.get(name, "") for name in names)) for row in rows)
     write_atomically(path, text.getvalue().encode())

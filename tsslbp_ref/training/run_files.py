@@ -16,8 +16,10 @@ from tsslbp_ref.files import CheckpointError, parse_json, read_regular
 
 CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "checkpoint-last.npz", "checkpoint-best.npz"
 RUN_FILES = (CONFIG, METRICS, LAST, BEST)
-METRIC_NAMES = ("epoch", "train_loss", "train_accuracy", "test_accuracy", "seconds", "samples_per_second")
-SHARES = ("train_accuracy", "test_accuracy")
+TEST = "test_accuracy"
+METRIC_NAMES = ("epoch", "train_loss", "train_accuracy", TEST, "seconds", "samples_per_second")
+VALIDATION = "validation_accuracy"  # a metric, too, of a run that has held out samples
+SHARES = ("train_accuracy", TEST)
 DURATIONS = ("seconds", "samples_per_second")
 LARGEST_COUNT = 2**53  # up to here floats are exact, and nothing that counts in a run comes near
 MOST_CONFIG_BYTES = 2**20
@@ -87,20 +89,21 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
             if number == len(lines) and not content.endswith(b"\n"):
                 break
             raise CheckpointError(f"{path}, line {number} is no JSON: {error}") from error
-        wrong = _wrong_metric(row, number)
+        wrong = _wrong_metric(row, number, held_out=isinstance(row, dict) and VALIDATION in (rows or [row])[0])
         if wrong is not None:
             raise CheckpointError(f"{path}, line {number} {wrong}")
         rows.append(row)
     return rows
 
 
-def _wrong_metric(row: Any, number: int) -> str | None:
+def _wrong_metric(row: Any, number: int, *, held_out: bool) -> str | None:
     """What is wrong with the metrics of an epoch; None if nothing is."""
-    if not isinstance(row, dict) or not all(is_finite_number(row.get(name)) for name in METRIC_NAMES):
-        return f"must hold the finite numbers {', '.join(METRIC_NAMES)}"
+    held = (VALIDATION,) if held_out else ()
+    if not isinstance(row, dict) or not all(is_finite_number(row.get(name)) for name in METRIC_NAMES + held):
+        return f"must hold the finite numbers {', '.join(METRIC_NAMES + held)}"
     if row["epoch"] != number:
         return f"must be of epoch {number}, got {row['epoch']}"
-    for name in SHARES:
+    for name in SHARES + held:
         if not 0 <= row[name] <= 1:
             return f"must have its {name} from 0 to 1, got {shown(row[name])}"
     for name in DURATIONS:

@@ -44,8 +44,8 @@ from tsslbp_ref.training.run_files import (
 )
 from tsslbp_ref.training.run_files import refuse_occupied as refuse_occupied
 from tsslbp_ref.training.stopping import asked_to_stop, signals_noted
-from tsslbp_ref.training.tasks import Task
-from tsslbp_ref.training.trainer import Progress, Trainer, TrainingSettings
+from tsslbp_ref.training.tasks import HeldOut, Task
+from tsslbp_ref.training.trainer import Progress, Trainer, TrainingSettings, deciding
 
 SAME_IN_A_RESUMED_RUN = ("neuron", "rule", "layers", "n_steps", "dtype", "n_threads", "settings")
 SAME_IF_NOTED = ("factors", "task")  # the first runs' configs do not have these
@@ -174,7 +174,7 @@ class Run:
         if metrics is not None:
             # Metrics first: a kill between the two leaves a line too many, which a resumed run drops.
             self._append(metrics)
-            if metrics["test_accuracy"] > best_before:
+            if deciding(metrics) > best_before:
                 self._save(BEST)
         self._save(LAST)
         return metrics
@@ -300,9 +300,11 @@ def _neuron(network: Network) -> Any:
 
 
 def _noted(task: Task | YinYangTask) -> dict[str, Any]:
-    """How many samples a task has, and what tells its data from others, if it says so."""
+    """How many samples a task has, which are held out, and what tells its data from others, if it says so."""
     fingerprint = getattr(task, "data_sha256", None)
     sizes = {"n_train": task.n_train, "n_test": task.n_test}
+    if isinstance(task, HeldOut):
+        sizes |= {"n_validation": task.n_validation, "validation_seed": task.seed}
     return sizes if fingerprint is None else {**sizes, "data_sha256": fingerprint}
 
 

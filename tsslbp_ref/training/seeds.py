@@ -51,7 +51,7 @@ class Plan:
     epochs : int, optional
         In the place of the experiment's.
     runs : Path
-        Folder of the run folders, runs/<experiment>/<rule>[-<loss>][-at-<state>]/seed<k>.
+        Folder of the run folders, runs/<experiment>/<rule>[-<loss>][-at-<state>][-held-out-<n>]/seed<k>.
     data : Path, optional
     download, resume : bool
     threads : int, optional
@@ -60,6 +60,8 @@ class Plan:
         A run stops as if by the signal whose number is in this file; see `stop_file`.
     state : str
         The state of the authors' code whose settings the experiment has; `rule` and `loss` override them.
+    held_out : int
+        Training samples that are held out and choose the best epoch; the same ones under every seed.
     """
 
     experiment: str
@@ -73,12 +75,15 @@ class Plan:
     threads: int | None = None
     stop_file: Path | None = None
     state: str = RELEASED
+    held_out: int = 0
 
     def folder(self, seed: int) -> Path:
         """The seed's run folder."""
         variant = self.rule if self.loss is None else f"{self.rule}-{self.loss}"
         if self.state != RELEASED:
             variant = f"{variant}-at-{self.state}"
+        if self.held_out:
+            variant = f"{variant}-held-out-{self.held_out}"
         return self.runs / self.experiment / variant / f"seed{seed}"
 
     @property
@@ -92,6 +97,8 @@ class Plan:
         checks.one_of("state", self.state, STATES)
         if self.exact and self.state != RELEASED:
             raise ValueError(f"{YIN_YANG} is not the paper's: it has no --state, got {checks.shown(self.state)}")
+        if self.exact and self.held_out:
+            raise ValueError(f"{YIN_YANG} has no --held-out: its validation points are made by the formula, too")
         if self.exact and self.rule != EXACT:
             raise ValueError(f"{YIN_YANG} is trained with --rule {EXACT} only, got {checks.shown(self.rule)}")
         if self.rule == EXACT and not self.exact:
@@ -163,7 +170,7 @@ def _made(
         return ExactNetwork(settings, threads), YinYangTask()
     row = experiment(plan.experiment, plan.state)
     network = row.network(settings.seed, rule=rule_by_name(plan.rule), n_threads=threads)
-    return network, task_of(row, plan.data, download=plan.download)
+    return network, task_of(row, plan.data, download=plan.download, held_out=plan.held_out)
 
 
 def _threads(plan: Plan, folder: Path) -> int | None:
@@ -258,8 +265,8 @@ def train(plan: Plan, seeds: Sequence[int], *, show_progress: bool = False, dask
         return train_on_dask(plan, seeds, dask)
     if len(seeds) == 1:
         return run_seed(plan, seeds[0], show_progress=show_progress)
-    if not plan.exact:
-        task_of(experiment(plan.experiment), plan.data, download=plan.download)  # once, not by every process at a time
+    if not plan.exact:  # once, not by every process at a time
+        task_of(experiment(plan.experiment), plan.data, download=plan.download, held_out=plan.held_out)
     n_processes = min(len(seeds), available_cores())
     threads = max(1, available_cores() // n_processes)
     with _pool(n_processes) as pool:

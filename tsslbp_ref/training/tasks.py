@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref import datasets
+from tsslbp_ref import checks, datasets
 from tsslbp_ref.datasets.nmnist import EVENT_BYTES
 from tsslbp_ref.training.experiments import Experiment
 
@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 
 TEST_BATCH = 500
 EVENT_TEST_BATCH = 50
+HELD_OUT_SEED = 0  # of the command line: all runs hold out the same pictures, whatever their own seed
 DIGEST_EVERY = 64  # images; the labels tell nearly all already
 
 
@@ -40,8 +41,78 @@ class Task(Protocol):
         """The test set, in order."""
 
 
+class SampledTask(Task, Protocol):
+    """A task some of whose training samples can be held out."""
+
+    test_batch: int
+
+    def train_samples(self, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        """Input and target of training samples as they would be in a test: nothing is augmented."""
+
+
+class HeldOut:
+    """A task without some of its training samples, which choose the best epoch and are never trained on.
+
+    Parameters
+    ----------
+    task : SampledTask
+    n_validation : int
+        Samples that are held out.
+    seed : int
+        Chooses them: the same seed, the same samples.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is none, or none or all of the training samples would be held out.
+    """
+
+    def __init__(self, task: SampledTask, n_validation: int, seed: int = HELD_OUT_SEED) -> None:
+        n_held = checks.positive_integer("held-out", n_validation)
+        if n_held >= task.n_train:
+            raise ValueError(f"held-out must be less than the {task.n_train} training samples, got {n_held}")
+        self.task, self.seed = task, checks.positive_integer("seed", seed, minimum=0)
+        order = np.random.default_rng(seed).permutation(task.n_train)
+        self.held, self.kept = np.sort(order[:n_held]), np.sort(order[n_held:])
+
+    @property
+    def n_train(self) -> int:
+        """Number of samples that are trained on."""
+        return len(self.kept)
+
+    @property
+    def n_validation(self) -> int:
+        """Number of samples that are held out."""
+        return len(self.held)
+
+    @property
+    def n_test(self) -> int:
+        """Number of test samples."""
+        return self.task.n_test
+
+    @property
+    def data_sha256(self) -> str:
+        """As the whole task, if it says so."""
+        return self.task.data_sha256  # type: ignore[attr-defined]
+
+    def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Samples by their index among those that are trained on."""
+        return self.task.train_batch(self.kept[indices], rng)
+
+    def validation_batches(self) -> Iterator[tuple[Array, Array]]:
+        """The samples that are held out, in order."""
+        for start in range(0, self.n_validation, self.task.test_batch):
+            yield self.task.train_samples(self.held[start : start + self.task.test_batch])
+
+    def test_batches(self) -> Iterator[tuple[Array, Array]]:
+        """The test set, in order."""
+        return self.task.test_batches()
+
+
 class ImageTask:
     """Static images: normalised once, augmented a batch at a time where the experiment says so."""
+
+    test_batch = TEST_BATCH
 
     def __init__(
         self, dataset: str, *, augment: bool, data_dir: str | Path | None = None, download: bool = True
@@ -75,6 +146,11 @@ class ImageTask:
             images = datasets.normalise(datasets.augment_crop_flip(images, rng), self._dataset)
         return images, self._train_labels[indices]
 
+    def train_samples(self, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        """The same, never augmented."""
+        images: Array = self._train[indices]
+        return datasets.normalise(images, self._dataset) if self._augment else images, self._train_labels[indices]
+
     def test_batches(self) -> Iterator[tuple[Array, Array]]:
         """Images and labels, 500 at a time."""
         for start in range(0, self.n_test, TEST_BATCH):
@@ -96,6 +172,8 @@ class EventTask:
 
     The sizes of all files are looked at once, at the start: a truncated one should not end a run hours later.
     """
+
+    test_batch = EVENT_TEST_BATCH
 
     def __init__(self, experiment: Experiment, data_dir: str | Path | None = None) -> None:
         self._train = datasets.NMNIST(data_dir, "train")
@@ -131,6 +209,10 @@ class EventTask:
         """Spike trains (T, B, 2, 34, 34) and labels (B,)."""
         return self._read(self._train, indices)
 
+    def train_samples(self, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        """The same: recordings are not augmented."""
+        return self._read(self._train, indices)
+
     def test_batches(self) -> Iterator[tuple[Array, Array]]:
         """Spike trains and labels, 50 at a time."""
         for start in range(0, self.n_test, EVENT_TEST_BATCH):
@@ -141,14 +223,20 @@ class EventTask:
         return recordings.batch(indices, row.n_steps, row.bin_width_us, stabilise=row.stabilise)
 
 
-def task_of(experiment: Experiment, data_dir: str | Path | None = None, *, download: bool = True) -> Task:
-    """The experiment's data set as a task.
+def task_of(
+    experiment: Experiment, data_dir: str | Path | None = None, *, download: bool = True, held_out: int = 0
+) -> Task:
+    """The experiment's data set as a task; the same `held_out` training samples are always held out.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the data is not found, or is not what it should be; the message names the file or folder.
+        If the data is not found, or is not what it should be; the message names the file or folder. If as many samples
+        are to be held out as there are.
     """
+    task: SampledTask
     if experiment.dataset == "n-mnist":
-        return EventTask(experiment, data_dir)
-    return ImageTask(experiment.dataset, augment=experiment.augment, data_dir=data_dir, download=download)
+        task = EventTask(experiment, data_dir)
+    else:
+        task = ImageTask(experiment.dataset, augment=experiment.augment, data_dir=data_dir, download=download)
+    return HeldOut(task, held_out) if held_out else task

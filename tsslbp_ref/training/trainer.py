@@ -7,10 +7,10 @@ epoch, batch). So weights, the optimiser's averages and three counters are the w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ from tsslbp_ref.model import losses
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.training.progress import progress
-from tsslbp_ref.training.tasks import Task
+from tsslbp_ref.training.run_files import TEST, VALIDATION
+from tsslbp_ref.training.tasks import HeldOut, Task
 
 Array = npt.NDArray[Any]
 
@@ -67,7 +68,10 @@ class TrainingSettings:
 
 @dataclass
 class Progress:
-    """Where a run stands: the epoch, the batch within it, the epoch's sums so far, and the best epoch before it."""
+    """Where a run stands: the epoch, the batch within it, the epoch's sums so far, and the best epoch before it.
+
+    The best epoch is chosen by the samples that are held out, where there are any, else by the test set.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -77,18 +81,23 @@ class Progress:
     seconds: float = 0.0  # of training; the time between a stop and a resume does not count
     best_accuracy: float = -1.0
 
-    def finished(self, test_accuracy: float) -> tuple[dict[str, Any], Progress]:
-        """The metrics of the epoch that has ended, and where the next one begins."""
+    def finished(self, accuracies: Mapping[str, float]) -> tuple[dict[str, Any], Progress]:
+        """The metrics of the epoch that has ended, with these accuracies, and where the next one begins."""
         metrics = {
             "epoch": self.epoch + 1,
             "train_loss": self.loss / self.seen,
             "train_accuracy": self.correct / self.seen,
-            "test_accuracy": test_accuracy,
+            **accuracies,
             "seconds": round(self.seconds, 3),
             "samples_per_second": round(self.seen / self.seconds, 1),
         }
-        best = max(self.best_accuracy, test_accuracy)
+        best = max(self.best_accuracy, deciding(metrics))
         return metrics, Progress(epoch=self.epoch + 1, best_accuracy=best)
+
+
+def deciding(metrics: Mapping[str, Any]) -> float:
+    """The accuracy of an epoch that says whether it is the best one."""
+    return metrics[VALIDATION if VALIDATION in metrics else TEST]
 
 
 class Trainer:
@@ -131,8 +140,9 @@ class Trainer:
         Returns
         -------
         dict or None
-            epoch (from 1), train_loss (a sample), train_accuracy, test_accuracy (shares of 1), seconds and
-            samples_per_second of training; None if stopped early, with the state ready to go on.
+            epoch (from 1), train_loss (a sample), train_accuracy, test_accuracy, validation_accuracy of the samples
+            that are held out, if any are (shares of 1), seconds and samples_per_second of training; None if stopped
+            early, with the state ready to go on.
 
         Raises
         ------
@@ -150,10 +160,10 @@ class Trainer:
                     show()
                     if should_stop():
                         return None
-            accuracy = self._test(should_stop)
-        if accuracy is None:
+            accuracies = {name: self._share(batches, n, should_stop) for name, batches, n in self._tests()}
+        if any(accuracy is None for accuracy in accuracies.values()):
             return None
-        metrics, self.progress = self.progress.finished(accuracy)
+        metrics, self.progress = self.progress.finished(cast("dict[str, float]", accuracies))
         return metrics
 
     def _train_batch(self, indices: npt.NDArray[np.int64]) -> None:
@@ -177,18 +187,26 @@ class Trainer:
 
     def test_accuracy(self) -> float:
         """Share of the test set whose class is predicted right."""
-        accuracy = self._test(lambda: False)
+        accuracy = self._share(self.task.test_batches(), self.task.n_test, lambda: False)
         assert accuracy is not None
         return accuracy
 
-    def _test(self, should_stop: Callable[[], bool]) -> float | None:
-        """`test_accuracy`, or None if stopped early."""
+    def _tests(self) -> Iterator[tuple[str, Iterator[tuple[Array, Array]], int]]:
+        """What an epoch ends with: the metric's name, the samples in batches, and their number."""
+        yield TEST, self.task.test_batches(), self.task.n_test
+        if isinstance(self.task, HeldOut):
+            yield VALIDATION, self.task.validation_batches(), self.task.n_validation
+
+    def _share(
+        self, batches: Iterable[tuple[Array, Array]], n_samples: int, should_stop: Callable[[], bool]
+    ) -> float | None:
+        """Share of samples whose class is predicted right, or None if stopped early."""
         correct = 0
-        for x, y in self.task.test_batches():
+        for x, y in batches:
             correct += int((self.network.predict(x) == y).sum())
             if should_stop():
                 return None
-        return correct / self.task.n_test
+        return correct / n_samples
 
     def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, self.progress.epoch, *stream])
@@ -207,8 +225,9 @@ class Trainer:
 
 def epoch_line(metrics: dict[str, Any]) -> str:
     """One epoch's metrics, for people."""
+    held_out = f"held-out {metrics[VALIDATION]:.2%}  " if VALIDATION in metrics else ""
     return (
         f"epoch {metrics['epoch']:3d}  loss {metrics['train_loss']:.4f}  "
-        f"train {metrics['train_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  "
+        f"train {metrics['train_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  {held_out}"
         f"{metrics['seconds']:.1f} s ({metrics['samples_per_second']:.0f} samples/s)"
     )
