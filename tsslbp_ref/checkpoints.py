@@ -6,20 +6,21 @@ A checkpoint is one .npz file without compression: named arrays, a JSON text, an
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
+import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref.checks import shown
-from tsslbp_ref.files import CheckpointError, atomic_file, parse_json, read_regular
+from tsslbp_ref.files import CheckpointError, atomic_file, parse_json, regular_file
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +28,7 @@ _META = "meta"
 _DIGEST = "sha256"
 _MEMBER = ".npy"  # ends the name of an array in the archive
 MOST_BYTES = 2**32  # of a checkpoint whose network is not known
+MOST_META_BYTES = 2**22  # of the JSON text
 # The start of an array in the archive: NumPy's mark and version 1.0, the length of the header, the header. Its numbers
 # are floats, integers, booleans, complex ones or text; Python objects (O), which would be pickled, are none of them.
 _ARRAY = re.compile(
@@ -78,11 +80,8 @@ def load(path: Path, most_bytes: int = MOST_BYTES) -> tuple[dict[str, Array], di
     OSError
         If the file must not be read.
     """
-    try:
-        content = read_regular(path, most_bytes)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no checkpoint at {path}") from error
-    arrays = _read_arrays(content, path)
+    with _opened(path, most_bytes) as file, _archive(file, path) as archive:
+        arrays = {member.filename.removesuffix(_MEMBER): _array(archive, member) for member in archive.infolist()}
     texts = {name for name, array in arrays.items() if array.dtype.kind == "U" and array.ndim == 0}
     if not {_META, _DIGEST} <= texts:
         raise CheckpointError(f"{path} is no checkpoint of this project: it holds {shown(sorted(arrays))}")
@@ -93,22 +92,53 @@ def load(path: Path, most_bytes: int = MOST_BYTES) -> tuple[dict[str, Array], di
         changed = True
     if changed:
         raise CheckpointError(f"{path} was changed after it was written: its sha256 does not fit its content")
+    return arrays, _parsed(text, path)
+
+
+def load_meta(path: Path) -> dict[str, Any]:
+    """Load the dictionary of a checkpoint and none of its arrays, to know what they should be; no sha256 is compared.
+
+    Raises
+    ------
+    FileNotFoundError, CheckpointError, OSError
+        As `load` does.
+    """
+    with _opened(path, MOST_BYTES) as file, _archive(file, path) as archive:
+        member = archive.NameToInfo.get(_META + _MEMBER)
+        meta = _array(archive, member) if member is not None and member.file_size <= MOST_META_BYTES else None
+    if meta is None or meta.dtype.kind != "U" or meta.ndim:
+        raise CheckpointError(f"{path} is no checkpoint of this project: it has no meta text")
+    return _parsed(str(meta), path)
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """The dictionary of the JSON text."""
     try:
         meta = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{path} is no checkpoint of this project: its meta text is no JSON ({error})") from error
     if not isinstance(meta, dict):
         raise CheckpointError(f"{path} is no checkpoint of this project: its meta text is {type(meta).__name__}")
-    return arrays, meta
+    return meta
 
 
-def _read_arrays(content: bytes, path: Path) -> dict[str, Array]:
-    """All arrays of an .npz file."""
+@contextmanager
+def _opened(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
+    """Open a checkpoint; that there is none is said so."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.infolist()
-            _refuse_unsound(members, len(content))
-            return {member.filename.removesuffix(_MEMBER): _array(archive, member) for member in members}
+        with regular_file(path, most_bytes) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no checkpoint at {path}") from error
+
+
+@contextmanager
+def _archive(file: BinaryIO, path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an .npz file that is sound as a whole; what goes wrong while it is read is a CheckpointError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            _refuse_unsound(archive.infolist(), os.fstat(file.fileno()).st_size)
+            yield archive
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes make zipfile raise nearly anything, and nothing else happens here

@@ -170,8 +170,9 @@ def locked(folder: Path) -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The content of a regular file, which may be reached by a link.
+@contextmanager
+def regular_file(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
+    """Open a regular file, which may be reached by a link, to read it.
 
     Raises
     ------
@@ -186,11 +187,17 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
             raise CheckpointError(f"{path} must be a regular file, but it is {KINDS.get(stat.S_IFMT(mode), mode)}")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if size <= most_bytes:
-                return file.read(size)
+            if size > most_bytes:
+                raise CheckpointError(f"{path} must have {most_bytes} bytes at most, but it has {size}")
+            yield file
     except OSError as error:
         raise OSError(error.errno, f"cannot read {path}: {error.strerror}") from error
-    raise CheckpointError(f"{path} must have {most_bytes} bytes at most, but it has {size}")
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """The content of a regular file; errors are those of `regular_file`."""
+    with regular_file(path, most_bytes) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.model import arguments, backpropagation
+from tsslbp_ref.model import arguments, backpropagation, saved, summary
 from tsslbp_ref.model.backpropagation import Engine, LayerFlow, MembraneError, PlainEngine, StepResult, checked_engine
 from tsslbp_ref.model.layers import POOL_GAIN, Layer, fitting_layers
 from tsslbp_ref.model.losses import LossSettings
@@ -70,6 +71,12 @@ class Network:
     >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
     >>> net.forward(np.ones((2, 4))).shape
     (5, 2, 3)
+    >>> print(net)
+    layer  output shape  weights  neuron
+    input  (4,)                   tau_s 3
+    20     (20,)         (20, 4)  tau_m 5, tau_s 3, threshold 1
+    3      (3,)          (3, 20)  tau_m 5, tau_s 3, threshold 1
+    T = 5 steps, rule released, float32, 140 weights
     """
 
     def __init__(
@@ -164,6 +171,75 @@ class Network:
             n_threads=n_threads,
             engine=engine,
         )
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, n_threads: int | None = None, engine: Engine | None = None
+    ) -> Network:
+        """Load a network from a file of `save`, a run's checkpoint, or a run's folder, of which it is the best epoch.
+
+        Parameters
+        ----------
+        path : path
+        n_threads, engine
+            As for `Network`.
+
+        Returns
+        -------
+        Network
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        CheckpointError
+            If the file is truncated, damaged, changed, of another kind or of a newer version. Nothing larger than the
+            network that it describes is read, and nothing is unpickled.
+        OSError
+            If the file cannot be read.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(f"{folder}/net.npz")
+        ...     Network.load(f"{folder}/net.npz")
+        <Network 20-3, input (4,), T = 5, float32>
+        """
+        network = saved.load(path, cls)
+        network._given_engine = None if engine is None else checked_engine(engine)
+        network.n_threads = n_threads
+        return network
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save layers, weights, constants and rule in an .npz file, whole or not at all; `load` reads it.
+
+        The number of threads and the engine are not part of it.
+
+        Parameters
+        ----------
+        path : path
+            A file that is there is replaced.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError, TypeError
+            If a weight is not finite or has the wrong shape, or a layer is of the user's own kind.
+        """
+        arguments.check_weights(self.weights, self.weight_shapes, self.dtype)
+        arguments.check_finite(self.weights)
+        saved.save(self, path)
+
+    def __repr__(self) -> str:
+        """One line; `print` has the table."""
+        return summary.short(self)
+
+    def __str__(self) -> str:
+        """A table: a line a layer, then the number of steps and the rule."""
+        return summary.table(self)
 
     @property
     def weights(self) -> list[Array]:

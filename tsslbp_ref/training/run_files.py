@@ -13,8 +13,9 @@ from typing import Any
 
 from tsslbp_ref.checks import shown
 from tsslbp_ref.files import CheckpointError, parse_json, read_regular
+from tsslbp_ref.model.saved import BEST
 
-CONFIG, METRICS, LAST, BEST = "config.json", "metrics.jsonl", "checkpoint-last.npz", "checkpoint-best.npz"
+CONFIG, METRICS, LAST = "config.json", "metrics.jsonl", "checkpoint-last.npz"
 RUN_FILES = (CONFIG, METRICS, LAST, BEST)
 TEST = "test_accuracy"
 METRIC_NAMES = ("epoch", "train_loss", "train_accuracy", TEST, "seconds", "samples_per_second")

@@ -25,6 +25,7 @@ from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.model.layers import Dropout, SumPool2d
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import NeuronParameters
+from tsslbp_ref.model.saved import NETWORK, description
 from tsslbp_ref.training.exact_training import ExactNetwork, ExactSettings, ExactTrainer, YinYangTask
 from tsslbp_ref.training.experiments import RELEASED
 from tsslbp_ref.training.run_files import (
@@ -110,6 +111,7 @@ class Run:
         self.folder = Path(folder)
         self.trainer: AnyTrainer = _trainer(network, task, settings, show_progress=show_progress)
         self.config = _config(network, task, settings, title) | ({} if state is None else {"state": state})
+        self._described = {NETWORK: description(network)} if isinstance(network, Network) else {}  # see `Network.load`
         refuse_occupied(self.folder, resume=resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         with files.locked(self.folder):
@@ -241,6 +243,7 @@ class Run:
             "config": self.config,
             "progress": dataclasses.asdict(trainer.progress),
             "optimiser_steps": trainer.optimiser.n_steps,
+            **self._described,
         }
         checkpoints.save(self.folder / name, arrays, meta)
 
