@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "exact": {"checks", "jit", "model.parameters", "model.terms"},
     "datasets": {"checks"},
     "gradcheck": {"checks", "model", "engine", "exact"},
+    "conformance": {"checks", "files", "model", "gradcheck"},
     "training": {"checks", "checkpoints", "files", "model", "engine.threads", "exact", "datasets"},
     "plots": {"checks", "files", "model", "training"},
 }
@@ -163,7 +164,7 @@ def test_the_import_is_light() -> None:
 AFTER_ANY_OTHER = """
 import importlib, os, types
 import matplotlib.pyplot, numba.extending, scipy.differentiate, scipy.optimize, tqdm
-FIRST = "checkpoints checks cli datasets engine exact files gradcheck jit".split()
+FIRST = "checkpoints checks cli conformance datasets engine exact files gradcheck jit".split()
 FIRST += "model.network plots.curves training.runs".split()
 for first in FIRST:
     child = os.fork()

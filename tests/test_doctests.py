@@ -1,4 +1,4 @@
-"""The examples in docstrings of the model and of what compiles it: each runs and prints what it says."""
+"""The examples in docstrings of the model, of the compiler and of conformance: each runs and prints what it says."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import pytest
 
 from tsslbp_ref import model
 
-MODULES = [*(f"tsslbp_ref.model.{module.name}" for module in pkgutil.iter_modules(model.__path__)), "tsslbp_ref.jit"]
-WITH_EXAMPLES = {"layers", "losses", "network", "optim", "parameters", "srm", "sweeps"}
+MODULES = [
+    *(f"tsslbp_ref.model.{module.name}" for module in pkgutil.iter_modules(model.__path__)),
+    *(f"tsslbp_ref.conformance.{name}" for name in ("cases", "comparison", "npz")),
+    "tsslbp_ref.jit",
+]
+WITH_EXAMPLES = {"cases", "comparison", "npz", "layers", "losses", "network", "optim", "parameters", "srm", "sweeps"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules, rule_by_name
 
 if TYPE_CHECKING:
-    from tsslbp_ref import checkpoints, checks, datasets, exact, gradcheck, training
+    from tsslbp_ref import checkpoints, checks, conformance, datasets, exact, gradcheck, training
     from tsslbp_ref.model import (
         layers,
         losses,
@@ -53,6 +53,7 @@ _HOME_OF_NAME = {
 _HOME_OF_MODULE = {
     "checks": "checks",
     "checkpoints": "checkpoints",
+    "conformance": "conformance",
     "curves": "plots.curves",
     "datasets": "datasets",
     "exact": "exact",
@@ -91,6 +92,7 @@ __all__ = [
     "Trace",
     "checkpoints",
     "checks",
+    "conformance",
     "curves",
     "datasets",
     "exact",

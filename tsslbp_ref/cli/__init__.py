@@ -1,4 +1,4 @@
-"""The command line: `tsslbp-ref check`, `demo`, `train`, `results`, `explore`.
+"""The command line: `tsslbp-ref check`, `conformance`, `demo`, `train`, `results`, `explore`.
 
 Errors are one line on standard error and exit status 2; a failed check is status 1; a run stopped by a signal ends with
 128 + its number, as shells do. Each command has a module; it imports what it needs when it runs, so that --help
@@ -16,11 +16,11 @@ from typing import NoReturn
 
 from tsslbp_ref import __version__
 from tsslbp_ref.checks import MOST_SHOWN, shown
-from tsslbp_ref.cli import check, demo, explore, results, train
+from tsslbp_ref.cli import check, conformance, demo, explore, results, train
 from tsslbp_ref.cli.arguments import BAD_INPUT, SIGNAL_BASE, note
 
 MOST_MESSAGE = 500  # characters of a message of the parser
-COMMANDS = (check, demo, train, results, explore)  # as --help lists them
+COMMANDS = (check, conformance, demo, train, results, explore)  # as --help lists them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
