@@ -223,7 +223,7 @@ def test_an_edit_of_any_source_changes_the_name(tmp_path: Path, monkeypatch: pyt
     shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(jit, "__file__", str(copied / "jit.py"))
     digests = {jit._source_digest()}
-    compiling = [path for path in copied.rglob("*.py") if path.name == "jit.py" or _compiles(path)]
+    compiling = [path for path in copied.rglob("*.py") if path.name in ("jit.py", "terms.py") or _compiles(path)]
     for path in compiling:
         path.write_text(path.read_text() + "\n")
         digests.add(jit._source_digest())
@@ -231,6 +231,28 @@ def test_an_edit_of_any_source_changes_the_name(tmp_path: Path, monkeypatch: pyt
     assert len(digests) == 1 + len(compiling)
     monkeypatch.setattr("numba.__version__", "0.0")
     assert jit._source_digest() not in digests
+
+
+def test_loops_use_nothing_of_a_source_outside_the_digest() -> None:
+    covered = {path for pattern in jit.COMPILED for path in PACKAGE.glob(pattern)}
+    used: set[tuple[Path, str]] = set()
+    for path in covered:
+        tree = ast.parse(path.read_text())
+        loops = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _is_compiled(node)]
+        names = {node.id for loop in loops for node in ast.walk(loop) if isinstance(node, ast.Name)}
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tsslbp_ref"):
+                folder = PACKAGE.parent.joinpath(*node.module.split("."))
+                for alias in node.names:
+                    source = folder / f"{alias.name}.py" if folder.is_dir() else folder.with_suffix(".py")
+                    if alias.name in names:
+                        used.add((source, alias.name))
+    assert len(used) > 10
+    assert {source for source, _ in used} <= covered
+
+
+def _is_compiled(function: ast.FunctionDef) -> bool:
+    return any(ast.unparse(decorator).startswith("compiled") for decorator in function.decorator_list)
 
 
 def _compiles(path: Path) -> bool:

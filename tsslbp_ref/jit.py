@@ -45,7 +45,12 @@ __all__ = [
     "terms",
 ]
 
-COMPILED = ("jit.py", "model/*.py", "engine/*.py", "exact/*.py")  # the sources of compiled loops
+COMPILED = (  # the sources of compiled loops, and of what the loops call
+    "jit.py",
+    *(f"model/{name}.py" for name in ("optim", "parameters", "sweeps", "terms")),
+    "engine/*.py",
+    "exact/*.py",
+)
 NAME_DIGITS = 16  # of a digest in the name of a file of machine code
 DIGEST_BYTES = 32  # of SHA-256
 STALE_S = 600.0  # a file of an older source may still be another process's for so long
