@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "datasets": {"checks"},
     "gradcheck": {"checks", "model", "engine", "exact"},
     "conformance": {"checks", "files", "model", "gradcheck"},
-    "training": {"checks", "checkpoints", "files", "model", "engine.threads", "exact", "datasets"},
+    "training": {"checks", "checkpoints", "files", "model", "engine.blas", "engine.threads", "exact", "datasets"},
     "plots": {"checks", "files", "model", "training"},
 }
 COMPILE = {"model.sweeps", "model.optim"}  # of the model

@@ -104,6 +104,7 @@ def test_packed_files_are_told_by_their_names(tmp_path, suffix):
         (gzip.compress(bytes(100)), "this is a gzip file: unpack it, or add .gz to its name"),
         (b"PK\3\4" + bytes(96), "this is a zip file: unpack it"),
     ],
+    ids=["gzip", "zip"],  # the content holds the time
 )
 def test_a_packed_file_under_the_unpacked_name_is_called_so(tmp_path, read, content, message):
     path = tmp_path / "test_batch.bin"

@@ -75,6 +75,15 @@ def test_the_rule_is_read_from_the_settings_not_from_the_folders_name(tmp_path):
     assert len(table[NAME, "surrogate"]) == 2
 
 
+@pytest.mark.parametrize("name", ["released", "no-warmup", "surrogate", "consistent"])
+def test_a_run_of_an_earlier_version_lacks_fields_of_the_rule_and_has_its_name(tmp_path, name):
+    made_run(tmp_path / "run", [0.5], rule=rule_by_name(name))
+    config = json.loads((tmp_path / "run" / CONFIG).read_text())
+    del config["rule"]["warmup_rate"], config["rule"]["silent"]
+    (tmp_path / "run" / CONFIG).write_text(json.dumps(config))
+    assert [summary.variant for summary in results.collect(tmp_path)] == [name]
+
+
 def test_a_run_without_a_finished_epoch_is_left_out(made_runs):
     made_run(made_runs / NAME / "no-intra" / "seed0", [], rule=rule_by_name("no-intra"))
     assert [summary.variant for summary in results.collect(made_runs)] == ["literal", "released"]

@@ -288,6 +288,24 @@ def test_other_data_of_the_same_size_is_refused(tmp_path):
         runs._same_run(wanted, found, tmp_path / CONFIG)
 
 
+@pytest.mark.parametrize(
+    ("part", "more", "rule", "message"),
+    [
+        ("rule", {}, GradientRule(warmup="layer", warmup_rate=0.2), "rule.warmup_rate is '0.1', here it is '0.2'"),
+        ("rule", {"noise": "0.1"}, GradientRule(), "rule.noise is '0.1', here it is absent"),
+        ("settings", {"momentum": 0.9}, GradientRule(), "settings.momentum is 0.9, here it is absent"),
+    ],
+)
+def test_what_another_version_noted_or_did_not_note_is_no_reason_to_go_on_with_other_numbers(part, more, rule, message):
+    """A field that is missing has its default; one that is unknown here would change nothing here, but did there."""
+    config = runs._config(blob_network(rule=rule), BlobTask(), BLOBS, "")
+    found = json.loads(json.dumps(config))
+    del found["rule"]["warmup_rate"]
+    found[part].update(more)
+    with pytest.raises(CheckpointError, match=rf"^config is of another run: its {message}$"):
+        runs._same_run(config, found, "config")
+
+
 def test_fewer_epochs_than_are_done_are_refused(tmp_path):
     finished(tmp_path / "run", epochs=3)
     message = "run has finished 3 epochs already: --epochs must be at least 3, got 2"

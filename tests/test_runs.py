@@ -17,6 +17,7 @@ from made_runs import EPOCHS, content, finished, outcome
 
 from tsslbp_ref import checkpoints
 from tsslbp_ref.datasets import DataError
+from tsslbp_ref.engine.blas import product_libraries
 from tsslbp_ref.model import optim
 from tsslbp_ref.training import stopping
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, InterruptedRunError, Run, read_metrics
@@ -271,8 +272,21 @@ def test_a_run_is_finished_when_it_has_all_its_epochs(tmp_path):
 
 def test_a_run_of_the_first_format_goes_on(tmp_path, unbroken):
     finished(tmp_path / "run", epochs=1)
-    arrays, meta = checkpoints.load(tmp_path / "run" / LAST)
-    del meta["progress"]["seconds"], meta["config"]["factors"], meta["config"]["task"]
-    checkpoints.save(tmp_path / "run" / LAST, arrays, meta)
-    (tmp_path / "run" / CONFIG).write_text(json.dumps(meta["config"]))
+    for name in (LAST, BEST):
+        arrays, meta = checkpoints.load(tmp_path / "run" / name)
+        config = meta["config"]
+        del meta["progress"]["seconds"], config["factors"], config["task"], config["blas"]
+        del config["rule"]["warmup_rate"], config["rule"]["silent"]
+        checkpoints.save(tmp_path / "run" / name, arrays, meta)
+    (tmp_path / "run" / CONFIG).write_text(json.dumps(config))
     assert finished(tmp_path / "run") == unbroken
+
+
+def test_a_run_notes_the_libraries_of_its_products_and_goes_on_with_others(tmp_path, unbroken):
+    finished(tmp_path / "run", epochs=1)
+    config = json.loads((tmp_path / "run" / CONFIG).read_text())
+    noted = [library._asdict() for library in product_libraries()]
+    assert config["blas"] == noted
+    (tmp_path / "run" / CONFIG).write_text(json.dumps(config | {"blas": []}))
+    assert finished(tmp_path / "run") == unbroken
+    assert json.loads((tmp_path / "run" / CONFIG).read_text())["blas"] == noted

@@ -1,22 +1,15 @@
-"""The threads that share a mini-batch: order, errors, one BLAS thread while any of them computes, and their memory."""
+"""The threads that share a mini-batch: order, errors, and their memory."""
 
 from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from tsslbp_ref.engine import threads
-from tsslbp_ref.engine.threads import BufferPool, Buffers, Threads, one_blas_thread
-
-
-def blas_threads() -> set[int]:
-    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
-
+from tsslbp_ref.engine.threads import BufferPool, Buffers, Threads
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Threads
@@ -63,60 +56,6 @@ def test_shards_are_as_many_for_every_thread(n_threads: int, largest: int | None
     shards = Threads(n_threads).shards(7, largest)
     assert [shard.stop - shard.start for shard in shards] == lengths
     assert (shards[0].start, shards[-1].stop) == (0, 7)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# BLAS
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_blas_has_one_thread_while_the_items_are_worked_on() -> None:
-    with threadpool_limits(limits=2, user_api="blas"):
-        assert Threads(2).map(lambda _: blas_threads(), range(2)) == [{1}, {1}]
-        assert blas_threads() == {2}
-
-
-def test_any_thread_may_limit_blas() -> None:
-    """Also where another one has set a limit before: threadpoolctl lets the first thread alone."""
-
-    def limited() -> set[int]:
-        with one_blas_thread():
-            return blas_threads()
-
-    with threadpool_limits(limits=2, user_api="blas"), ThreadPoolExecutor(1) as pool:
-        assert limited() == {1}
-        assert pool.submit(limited).result() == {1}
-        assert limited() == {1}
-        assert blas_threads() == {2}
-
-
-def test_the_limit_on_blas_lasts_until_the_last_holder_has_left() -> None:
-    with threadpool_limits(limits=2, user_api="blas"):
-        first, second = one_blas_thread(), one_blas_thread()
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        assert blas_threads() == {1}
-        second.__exit__(None, None, None)
-        assert blas_threads() == {2}
-
-
-@pytest.mark.parametrize("method", ["hold", "release"])
-def test_an_interrupt_gives_blas_its_threads_back(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C right behind the limit, and right before its end."""
-    limit = threads._BLAS_LIMIT
-    original = getattr(limit, method)
-
-    def interrupted(holder: object) -> None:
-        original(holder)
-        monkeypatch.undo()
-        raise KeyboardInterrupt
-
-    with threadpool_limits(limits=2, user_api="blas"):
-        monkeypatch.setattr(limit, method, interrupted)
-        with pytest.raises(KeyboardInterrupt), one_blas_thread():
-            pass
-        assert blas_threads() == {2}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

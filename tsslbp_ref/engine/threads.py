@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
 from tsslbp_ref import checks
+from tsslbp_ref.engine.blas import one_blas_thread
 
 Array = npt.NDArray[Any]
 Item = TypeVar("Item")
@@ -93,74 +92,6 @@ class Threads:
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = ThreadPoolExecutor(self.n_threads - 1), os.getpid()
         return self._pool
-
-
-def _set_threads(library: Any, n_threads: int) -> None:
-    """Set the number of threads of a BLAS library, from any thread.
-
-    From threadpoolctl 3.7 on, the thread that first sets OpenBLAS's number alone may do so until it is cleared, and
-    the calls of all others do nothing, without a word. `_BlasLimit` keeps the order among threads itself.
-    """
-    clear = getattr(library, "clear_controlling_thread", None)
-    if clear is None:
-        library.set_num_threads(n_threads)
-        return
-    clear(force=True)
-    library.set_num_threads(n_threads)
-    clear(force=True)
-
-
-class _BlasLimit:
-    """One BLAS thread for as long as anybody in this process asks for it; then as many as there were before.
-
-    The number of BLAS threads is the whole process's, so those who ask for one are counted. Unlike
-    `ThreadpoolController.limit`, this asks no library for all that it can tell, which a short step feels.
-    """
-
-    def __init__(self) -> None:
-        self._forget()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self._holders: set[object] = set()
-        self._before: list[tuple[Any, int]] = []
-        self._libraries: list[Any] | None = None
-
-    def hold(self, holder: object) -> None:
-        """Limit BLAS, until every holder has released it."""
-        with self._lock:
-            if self._libraries is None:
-                self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-            if not self._holders:
-                self._before = [(library, n) for library in self._libraries if (n := library.num_threads) != 1]
-                for library, _ in self._before:
-                    _set_threads(library, 1)
-            self._holders.add(holder)
-
-    def release(self, holder: object) -> None:
-        """Give BLAS its threads back if this was the last holder."""
-        with self._lock:
-            self._holders.discard(holder)
-            if not self._holders:
-                for library, n_threads in self._before:
-                    _set_threads(library, n_threads)
-                self._before = []
-
-
-_BLAS_LIMIT = _BlasLimit()  # of the process, as the number of BLAS threads is
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread until the end of the block."""
-    holder = object()
-    try:  # also around `hold`: an interrupt may come at any moment
-        _BLAS_LIMIT.hold(holder)
-        yield
-    finally:
-        _BLAS_LIMIT.release(holder)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import io
 import os
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tsslbp_ref.training.run_files import (
     is_there,
     read_config,
     read_metrics,
+    with_rule_defaults,
 )
 
 PERCENT = 100.0
@@ -106,9 +107,8 @@ def variant_of(config: dict[str, Any], folder: Path) -> str:
     found = config["rule"]
     if not isinstance(found, dict) or not found:
         raise TypeError("rule must hold the fields of a rule")
-    named = (
-        name for name, rule in named_rules().items() if found == {key: str(getattr(rule, key, "")) for key in found}
-    )
+    found = with_rule_defaults(found)
+    named = (name for name, rule in named_rules().items() if found == {k: str(v) for k, v in asdict(rule).items()})
     rule = next(named, folder.parent.name)
     title, state, loss = config["title"], state_of(config), config["settings"]["loss"]
     if not isinstance(loss, str):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tsslbp_ref.checks import shown
 from tsslbp_ref.files import CheckpointError, parse_json, read_regular
+from tsslbp_ref.model.parameters import GradientRule
 from tsslbp_ref.model.saved import BEST
 
 CONFIG, METRICS, LAST = "config.json", "metrics.jsonl", "checkpoint-last.npz"
@@ -64,6 +66,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} must hold a JSON object, got {type(found).__name__}")
     return found
+
+
+def with_rule_defaults(rule: dict[str, Any]) -> dict[str, Any]:
+    """The rule of a config, with the default of each field that it lacks: earlier versions had fewer fields.
+
+    >>> with_rule_defaults({"inter": "literal", "warmup": "True"})["silent"]
+    'leak'
+    """
+    return {name: str(value) for name, value in asdict(GradientRule()).items()} | rule
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

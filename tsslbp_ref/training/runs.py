@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from tsslbp_ref import checkpoints, files
-from tsslbp_ref.checks import shown
+from tsslbp_ref.checks import printable, shown
+from tsslbp_ref.engine.blas import product_libraries
 from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.model.layers import Dropout, SumPool2d
@@ -39,6 +40,7 @@ from tsslbp_ref.training.run_files import (
     is_there,
     read_config,
     read_metrics,
+    with_rule_defaults,
 )
 from tsslbp_ref.training.run_files import (
     METRIC_NAMES as METRIC_NAMES,  # readers of a run's files know them by this module
@@ -50,6 +52,7 @@ from tsslbp_ref.training.trainer import Progress, Trainer, TrainingSettings, dec
 
 SAME_IN_A_RESUMED_RUN = ("neuron", "rule", "layers", "n_steps", "dtype", "n_threads", "settings")
 SAME_IF_NOTED = ("factors", "task")  # the first runs' configs do not have these
+ABSENT = object()  # no JSON value
 SPARE_BYTES = 2**24  # of a checkpoint, beside the arrays
 SAVE_EVERY_S = 600.0  # within an epoch, so that kill -9 costs minutes even where an epoch takes hours
 
@@ -292,6 +295,7 @@ def _described(network: Network) -> dict[str, Any]:
         "n_steps": network.n_steps,
         "dtype": network.dtype.name,
         "n_threads": network.n_threads or available_cores(),
+        "blas": [library._asdict() for library in product_libraries()],  # noted for readers, free to change
     }
 
 
@@ -332,25 +336,40 @@ def _same_run(wanted: dict[str, Any], found: Any, path: Path) -> None:
         keys = ("state", *keys)
     for key in keys:
         one, other = wanted[key], found.get(key)
-        if key in SAME_IF_NOTED and isinstance(one, dict) and isinstance(other, dict):
-            one = {name: value for name, value in one.items() if name in other}
-        if key == "settings" and isinstance(other, dict):
-            one, other = {**one, "epochs": None}, {**other, "epochs": None}
+        if isinstance(one, dict) and isinstance(other, dict):
+            one, other = _comparable(key, one, other)
         difference = _first_difference(key, one, other)
         if difference is not None:
             raise CheckpointError(f"{path} is of another run: its {difference}")
 
 
+def _comparable(key: str, wanted: dict[str, Any], found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What must agree of a part of two configs: not the epochs, and of what may be noted what both note."""
+    if key in SAME_IF_NOTED:
+        names = wanted.keys() & found.keys()
+        return {name: wanted[name] for name in wanted if name in names}, {name: found[name] for name in names}
+    if key == "settings":
+        return {**wanted, "epochs": None}, {**found, "epochs": None}
+    if key == "rule" and "inter" in wanted:
+        return wanted, with_rule_defaults(found)
+    return wanted, found
+
+
 def _first_difference(place: str, wanted: Any, found: Any) -> str | None:
     """Say where two JSON values first differ, as "place is this, here it is that"; None where they do not."""
     if isinstance(wanted, dict) and isinstance(found, dict):
-        inner = (_first_difference(f"{place}.{key}", wanted[key], found.get(key)) for key in wanted)
+        keys = dict.fromkeys((*wanted, *found))
+        inner = (_first_difference(f"{place}.{key}", wanted.get(key, ABSENT), found.get(key, ABSENT)) for key in keys)
         return next((difference for difference in inner if difference is not None), None)
     if isinstance(wanted, list) and isinstance(found, list):
-        pairs = enumerate(itertools.zip_longest(wanted, found))
+        pairs = enumerate(itertools.zip_longest(wanted, found, fillvalue=ABSENT))
         inner = (_first_difference(f"{place}[{i}]", one, other) for i, (one, other) in pairs)
         return next((difference for difference in inner if difference is not None), None)
-    return None if wanted == found else f"{place} is {shown(found)}, here it is {shown(wanted)}"
+    return None if wanted == found else f"{printable(place)} is {_said(found)}, here it is {_said(wanted)}"
+
+
+def _said(value: Any) -> str:
+    return "absent" if value is ABSENT else shown(value)
 
 
 def restore(trainer: AnyTrainer, path: Path) -> None:

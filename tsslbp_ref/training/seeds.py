@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from tsslbp_ref import checks
 from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.files import CheckpointError
@@ -192,8 +190,6 @@ def run_seed_apart(plan: Plan, seed: int, default_threads: int) -> int:
         signum = plan.watch()()
         if signum:  # a seed that was waiting when the others were stopped
             return SIGNAL_BASE + signum
-        # For good, not for the length of the run: another run may be in this process at the same time.
-        threadpool_limits(1, user_api="blas")
         threads = _threads(plan, plan.folder(seed)) or default_threads
         status = run_seed(replace(plan, threads=threads), seed, show_progress=False)
         if status == SIGNAL_BASE + CLIENT_GONE and plan.stop_file is not None:

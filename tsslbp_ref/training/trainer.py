@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from tsslbp_ref import checks
+from tsslbp_ref.engine.blas import one_blas_thread
 from tsslbp_ref.model import losses
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.optim import AdamW
@@ -153,7 +153,7 @@ class Trainer:
         self._n_updates_counted = self.optimiser.n_steps
         order = self._rng(ORDER_STREAM).permutation(self.task.n_train)
         # The optimiser's and the loss's sums are BLAS calls, too, and their last bits depend on BLAS's own threads.
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             with self._progress() as show:
                 while self.progress.seen < len(order):
                     self._train_batch(order[self.progress.seen :][: self.settings.batch_size])
