@@ -14,8 +14,21 @@ MODULES = [
     *(f"tsslbp_ref.model.{module.name}" for module in pkgutil.iter_modules(model.__path__)),
     *(f"tsslbp_ref.conformance.{name}" for name in ("cases", "comparison", "npz")),
     "tsslbp_ref.jit",
+    "tsslbp_ref.training.fitting",
 ]
-WITH_EXAMPLES = {"cases", "comparison", "npz", "layers", "losses", "network", "optim", "parameters", "srm", "sweeps"}
+WITH_EXAMPLES = {
+    "cases",
+    "comparison",
+    "fitting",
+    "npz",
+    "layers",
+    "losses",
+    "network",
+    "optim",
+    "parameters",
+    "srm",
+    "sweeps",
+}
 
 
 @pytest.mark.parametrize("name", MODULES)

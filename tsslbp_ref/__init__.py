@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tsslbp_ref.model.trace import Trace
     from tsslbp_ref.plots import curves, explore
     from tsslbp_ref.training import experiments, raster, results, runs, seeds, stopping, tasks
+    from tsslbp_ref.training.fitting import fit
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ _HOME_OF_NAME = {
     "LossSettings": "model.losses",
     "Network": "model.network",
     "Trace": "model.trace",
+    "fit": "training.fitting",
     "lif_forward": "model.sweeps",
     "psc_filter": "model.sweeps",
     "psc_filter_adjoint": "model.sweeps",
@@ -99,6 +101,7 @@ __all__ = [
     "experiments",
     "explore",
     "fast",
+    "fit",
     "gradcheck",
     "layers",
     "lif_forward",

@@ -140,6 +140,10 @@ def rectangular_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+    except RuntimeError as error:  # a PyTorch tensor that requires its gradient
+        raise TypeError(
+            f"{name} must be an array, which this {type(value).__name__} does not become: {error}"
+        ) from error
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -276,8 +280,12 @@ def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
 def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.NDArray[np.int64]:
     """Return ``value`` as (batch,) class labels 0 .. n_classes - 1."""
     array = rectangular_array(name, value)
+    if array.ndim == 2 and array.shape == (batch, n_classes) and array.dtype.kind in "fiub":
+        shape = f"class labels ({batch},), got shape {array.shape}"
+        raise ValueError(f"{name} must be {shape}: scores or one-hot rows become labels by {name}.argmax(axis=1)")
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integer class labels, got dtype {array.dtype}")
+        how = f": whole numbers become labels by {name}.astype(int)" if array.dtype.kind == "f" else ""
+        raise TypeError(f"{name} must hold integer class labels, got dtype {array.dtype}{how}")
     same_shape(name, array, (batch,), "the batch")
     whole = array.astype(np.int64)
     if whole.size and whole.view(np.uint64).max() >= n_classes:  # a label below 0 is a large number there

@@ -24,6 +24,8 @@ __all__ = ["Engine", "LayerFlow", "MembraneError", "Network", "PlainEngine", "St
 
 Array = npt.NDArray[Any]
 
+SCORED_AT_ONCE = 500  # samples
+
 
 class Network:
     """Linear maps with spiking neurons behind every map that has weights.
@@ -361,6 +363,23 @@ class Network:
         (2,)
         """
         return self.forward(x).sum(axis=0).argmax(axis=1)
+
+    def score(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+        """Share of the samples whose class is predicted right; x and y as for `loss_and_gradients`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+        >>> x = np.random.default_rng(0).random((10, 4))
+        >>> net.score(x, net.predict(x))
+        1.0
+        """
+        x = arguments.checked_input(self, x)
+        labels = checks.labels("y", y, self.batch_size(x), self.n_classes)
+        parts = range(SCORED_AT_ONCE, len(labels), SCORED_AT_ONCE)
+        batches = np.split(x, parts, axis=0 if self.is_static(x) else 1)
+        return float(np.mean(np.concatenate([self.predict(batch) for batch in batches]) == labels))
 
     def loss_and_gradients(
         self,

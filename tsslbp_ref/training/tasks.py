@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +107,98 @@ class HeldOut:
     def test_batches(self) -> Iterator[tuple[Array, Array]]:
         """The test set, in order."""
         return self.task.test_batches()
+
+
+class ArrayTask:
+    """A user's own arrays, checked once, as a task.
+
+    Parameters
+    ----------
+    X : (B, *input_shape) or (T, B, *input_shape) array_like
+        Static samples, shown at every step, or spike trains: an array, or anything that becomes one by `__array__`,
+        such as a PyTorch tensor on the CPU or a table of pandas.
+    y : (B,) array_like of int
+        Class labels, from 0 on.
+    X_test, y_test : array_like, optional
+        The test set, of the same form; both or neither.
+    input_shape : tuple of int
+        Of one sample at one step.
+    n_classes, n_steps : int
+    dtype : {"float32", "float64"}
+        Of the network; X becomes this. Spike trains of integers stay as they are.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an array is ragged, empty, of another shape, not of finite real numbers, or shorter than its partner, or a
+        label is no integer from 0 to n_classes - 1. The message names the array.
+    """
+
+    test_batch = TEST_BATCH
+
+    def __init__(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        X_test: npt.ArrayLike | None = None,
+        y_test: npt.ArrayLike | None = None,
+        *,
+        input_shape: tuple[int, ...],
+        n_classes: int,
+        n_steps: int,
+        dtype: npt.DTypeLike = "float32",
+    ) -> None:
+        if (X_test is None) != (y_test is None):
+            given, missing = ("y_test", "X_test") if X_test is None else ("X_test", "y_test")
+            raise ValueError(f"{given} is given without {missing}")
+        self._sample_axes = len(input_shape)
+
+        def checked(end: str, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Array, Array]:
+            found = checks.images_or_trains(f"X{end}", x, input_shape, n_steps, dtype)
+            return found, checks.labels(f"y{end}", labels, found.shape[self._axis(found)], n_classes)
+
+        self._train = checked("", X, y)
+        self._test = None if X_test is None else checked("_test", X_test, cast("npt.ArrayLike", y_test))
+
+    def _axis(self, x: Array) -> int:
+        """The axis of the samples: 0, or 1 behind that of the steps."""
+        return x.ndim - self._sample_axes - 1
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """What tells these arrays from others."""
+        digest = hashlib.sha256()
+        for array in (*self._train, *(self._test or ())):
+            digest.update(f"{array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    @property
+    def n_train(self) -> int:
+        """Number of training samples."""
+        return len(self._train[1])
+
+    @property
+    def n_test(self) -> int:
+        """Number of test samples, 0 if none were given."""
+        return 0 if self._test is None else len(self._test[1])
+
+    def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Samples (B, ...) or (T, B, ...) and labels (B,)."""
+        return self.train_samples(indices)
+
+    def train_samples(self, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        """The same."""
+        return self._samples(*self._train, indices)
+
+    def test_batches(self) -> Iterator[tuple[Array, Array]]:
+        """Samples and labels, 500 at a time."""
+        for start in range(0, self.n_test, TEST_BATCH):
+            assert self._test is not None
+            yield self._samples(*self._test, np.arange(start, min(start + TEST_BATCH, self.n_test)))
+
+    def _samples(self, x: Array, y: Array, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        return x.take(indices, axis=self._axis(x)), y[indices]
 
 
 class ImageTask:

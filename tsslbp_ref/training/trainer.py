@@ -96,8 +96,8 @@ class Progress:
 
 
 def deciding(metrics: Mapping[str, Any]) -> float:
-    """The accuracy of an epoch that says whether it is the best one."""
-    return metrics[VALIDATION if VALIDATION in metrics else TEST]
+    """The accuracy of an epoch that says whether it is the best one; without any, no epoch is better than another."""
+    return metrics.get(VALIDATION, metrics.get(TEST, 0.0))
 
 
 class Trainer:
@@ -140,9 +140,9 @@ class Trainer:
         Returns
         -------
         dict or None
-            epoch (from 1), train_loss (a sample), train_accuracy, test_accuracy, validation_accuracy of the samples
-            that are held out, if any are (shares of 1), seconds and samples_per_second of training; None if stopped
-            early, with the state ready to go on.
+            epoch (from 1), train_loss (a sample), train_accuracy, test_accuracy if there is a test set,
+            validation_accuracy of the samples that are held out, if any are (shares of 1), seconds and
+            samples_per_second of training; None if stopped early, with the state ready to go on.
 
         Raises
         ------
@@ -193,7 +193,8 @@ class Trainer:
 
     def _tests(self) -> Iterator[tuple[str, Iterator[tuple[Array, Array]], int]]:
         """What an epoch ends with: the metric's name, the samples in batches, and their number."""
-        yield TEST, self.task.test_batches(), self.task.n_test
+        if self.task.n_test:
+            yield TEST, self.task.test_batches(), self.task.n_test
         if isinstance(self.task, HeldOut):
             yield VALIDATION, self.task.validation_batches(), self.task.n_validation
 
@@ -225,9 +226,9 @@ class Trainer:
 
 def epoch_line(metrics: dict[str, Any]) -> str:
     """One epoch's metrics, for people."""
-    held_out = f"held-out {metrics[VALIDATION]:.2%}  " if VALIDATION in metrics else ""
+    names = {"train": "train_accuracy", "test": TEST, "held-out": VALIDATION}
+    accuracies = "  ".join(f"{kind} {metrics[name]:.2%}" for kind, name in names.items() if name in metrics)
     return (
-        f"epoch {metrics['epoch']:3d}  loss {metrics['train_loss']:.4f}  "
-        f"train {metrics['train_accuracy']:.2%}  test {metrics['test_accuracy']:.2%}  {held_out}"
+        f"epoch {metrics['epoch']:3d}  loss {metrics['train_loss']:.4f}  {accuracies}  "
         f"{metrics['seconds']:.1f} s ({metrics['samples_per_second']:.0f} samples/s)"
     )
