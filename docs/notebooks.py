@@ -1,15 +1,18 @@
 """`make notebooks`: every tutorial as an executed notebook under tutorials/notebooks/.
 
-jupytext turns the Markdown into cells and nbclient runs them from the repository's root, as the tests do. Two things of
-the text are adapted: links lead one folder further up, and a folded solution becomes a heading over a code cell whose
-source is hidden, since a notebook's cells cannot share one <details>.
+jupytext turns the Markdown into cells and nbclient runs them in an empty folder, as the tests do. Some things of the
+text are adapted: a first cell says how to install; what a fence printed is the cell's own output, and a figure stands
+below the cell that shows it; pictures are in the notebook itself, and links lead one folder further up; a folded
+solution becomes a heading over a code cell whose source is hidden, since a notebook's cells cannot share one <details>.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +23,17 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from docs.outputs import without_outputs  # noqa: E402
+
 TUTORIALS = ROOT / "tutorials"
 SECONDS_A_CELL = 120
+INSTALL = """To run these cells, install the package once, in a clone of its repository, with what Jupyter needs:
+
+    python -m pip install ".[data]" jupyter
+
+From then on this notebook runs in any folder."""
 
 
 def with_moved_links(text: str) -> str:
@@ -33,7 +45,7 @@ def with_moved_links(text: str) -> str:
 
 def as_notebook(text: str) -> nbformat.NotebookNode:
     """A tutorial's Markdown as a notebook that is not yet run."""
-    notebook = jupytext.reads(with_moved_links(text), fmt="md")
+    notebook = jupytext.reads(with_moved_links(without_outputs(text)), fmt="md")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     in_solution = False
     for cell in notebook.cells:
@@ -46,17 +58,30 @@ def as_notebook(text: str) -> nbformat.NotebookNode:
             in_solution = cell.source.startswith("<details>", last_tag)
         cell.source = re.sub(r"<details>\s*<summary>(.*?)</summary>", r"**\1**", cell.source)
         cell.source = cell.source.replace("</details>", "").strip()
-    notebook.cells = [cell for cell in notebook.cells if cell.source]
+        attach_pictures(cell)
+    install = nbformat.v4.new_markdown_cell(INSTALL, id="install")
+    notebook.cells = [install, *(cell for cell in notebook.cells if cell.source)]
     return notebook
+
+
+def attach_pictures(cell: nbformat.NotebookNode) -> None:
+    """Put the pictures that a cell of text shows into the cell."""
+
+    def attached(match: re.Match[str]) -> str:
+        picture = TUTORIALS / match[2].removeprefix("../")
+        content = base64.b64encode(picture.read_bytes()).decode()
+        cell.setdefault("attachments", {})[picture.name] = {"image/png": content}
+        return f"{match[1]}(attachment:{picture.name})"
+
+    cell.source = re.sub(r"(!\[[^\]]*\])\(([^)]+\.png)\)", attached, cell.source)
 
 
 def convert(path: Path, folder: Path) -> Path:
     """Convert and run one tutorial; the notebook is written only if every cell ran."""
     notebook = as_notebook(path.read_text())
-    client = NotebookClient(
-        notebook, timeout=SECONDS_A_CELL, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
-    )
-    client.execute()
+    with tempfile.TemporaryDirectory() as anywhere:
+        resources = {"metadata": {"path": anywhere}}
+        NotebookClient(notebook, timeout=SECONDS_A_CELL, kernel_name="python3", resources=resources).execute()
     target = folder / f"{path.stem}.ipynb"
     nbformat.write(notebook, target)
     return target

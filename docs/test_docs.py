@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 DOCS = Path(__file__).resolve().parent
@@ -64,10 +66,15 @@ def test_quoted_makes_equations_literal_and_leaves_lists_and_sections() -> None:
 
 TUTORIAL = """# Title
 
-[two](02_two.md#here) [map](README.md) ![seen](../figures/out/a.png)
+[two](02_two.md#here) [map](README.md) ![seen](../figures/out/fig01_lif_neuron.png)
 
 ```python
 x = 1
+print(x)
+```
+
+```text
+1
 ```
 
 <details><summary>Solution</summary>
@@ -86,14 +93,19 @@ z = 2
 
 
 def test_notebook_moves_links_and_unfolds_solutions() -> None:
-    """Links lead from tutorials/notebooks/; only the solution's source is hidden."""
+    """Links lead from tutorials/notebooks/; only the solution's source is hidden; no output stands as text."""
     notebook = notebooks.as_notebook(TUTORIAL)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    assert "[two](02_two.ipynb#here) [map](../README.md) ![seen](../../figures/out/a.png)" in text
+    assert "python -m pip install" in notebook.cells[0].source
+    assert "[two](02_two.ipynb#here) [map](../README.md) ![seen](attachment:fig01_lif_neuron.png)" in text
+    (pictures,) = [cell.attachments for cell in notebook.cells if "attachments" in cell]
+    assert list(pictures) == ["fig01_lif_neuron.png"]
+    assert base64.b64decode(pictures["fig01_lif_neuron.png"]["image/png"]).startswith(b"\x89PNG")
     assert "**Solution**" in text
     assert "details" not in text
+    assert "```" not in text
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.source for cell in code] == ["x = 1", "y = x / 0", "z = 2"]
+    assert [cell.source for cell in code] == ["x = 1\nprint(x)", "y = x / 0", "z = 2"]
     assert ["jupyter" in cell.metadata for cell in code] == [False, True, False]
 
 
@@ -106,6 +118,27 @@ def test_notebook_with_a_failing_cell_is_not_written(tmp_path: Path, capsys: pyt
     assert "01_fails.md: a cell failed" in error
     assert "ZeroDivisionError" in error
     assert list((tmp_path / "out").iterdir()) == []
+
+
+SHOWS = """# Title
+
+```python
+from matplotlib import pyplot as plt
+
+plt.plot([1, 2])
+plt.show()
+print("drawn in", __import__("os").listdir())
+```
+"""
+
+
+def test_notebook_holds_figures_and_output_and_runs_in_an_empty_folder(tmp_path: Path) -> None:
+    """A figure stands in the notebook where the cell shows it."""
+    (tmp_path / "01_shows.md").write_text(SHOWS)
+    assert notebooks.main([str(tmp_path / "01_shows.md"), "--out", str(tmp_path)]) == 0
+    (cell,) = [cell for cell in nbformat.read(tmp_path / "01_shows.ipynb", 4).cells if cell.cell_type == "code"]
+    assert [output["text"] for output in cell.outputs if output.output_type == "stream"] == ["drawn in []\n"]
+    assert any("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

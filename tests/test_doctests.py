@@ -15,6 +15,7 @@ MODULES = [
     *(f"tsslbp_ref.conformance.{name}" for name in ("cases", "comparison", "npz")),
     "tsslbp_ref.jit",
     "tsslbp_ref.training.fitting",
+    "tsslbp_ref.training.tables",
 ]
 WITH_EXAMPLES = {
     "cases",
@@ -28,6 +29,7 @@ WITH_EXAMPLES = {
     "parameters",
     "srm",
     "sweeps",
+    "tables",
 }
 
 

@@ -1,18 +1,17 @@
 """Tutorials and derivations: every fence runs, every picture and link exists, and every tutorial keeps one shape.
 
-The fences of one file run from top to bottom in one namespace, from the repository's root, on one thread. They are
-compiled under the tutorial's own name and line numbers, so a failing fence is reported as file and line of the text.
+The fences of one file run from top to bottom in one namespace (`docs.outputs`), in an empty folder, on one thread, and
+what each prints stands below it.
 """
 
 from __future__ import annotations
 
 import ast
-import linecache
+import configparser
+import fnmatch
 import re
 import time
-import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ import pytest
 import threadpoolctl
 
 import tsslbp_ref as tr
+from docs.outputs import Fence, TutorialError, fences, run_fences, without_outputs, write_outputs
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"
@@ -33,67 +33,13 @@ LANGUAGES = {"python", "sh", "text"}  # of fences; "python" runs
 SECONDS_A_FILE = 10.0
 WORDS = range(600, 1501)
 N_SOLUTIONS = 2
+N_SENTENCES = 3  # at the top
 HEADINGS = ("You will", "Check it yourself", "Try", "In the paper")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading and running a tutorial
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Fence:
-    """A fenced block: its language, the number of its first line of code, counted from 1, and its text."""
-
-    language: str
-    line: int
-    code: str
-
-
-class TutorialError(AssertionError):
-    """A fence that failed; the message begins with file and line."""
-
-
-def fences(path: Path) -> list[Fence]:
-    """All fenced blocks of a Markdown file; one that is not closed is an error with its file and line."""
-    found: list[Fence] = []
-    opened: tuple[str, int] | None = None
-    lines = path.read_text().splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.startswith("```"):
-            continue
-        if opened is None:
-            opened = (line[3:].strip(), number + 1)
-        else:
-            language, first = opened
-            found.append(Fence(language, first, "\n".join(lines[first - 1 : number - 1]) + "\n"))
-            opened = None
-    if opened is not None:
-        raise TutorialError(f"{path}:{opened[1] - 1}: this fence is not closed")
-    return found
-
-
-def run_fences(path: Path) -> dict[str, object]:
-    """Run the Python fences of a file in one namespace and return it; a failure says file, line, code and error."""
-    namespace: dict[str, object] = {"__name__": "tutorial"}
-    linecache.checkcache(str(path))
-    for fence in fences(path):
-        if fence.language != "python":
-            continue
-        try:
-            code = compile("\n" * (fence.line - 1) + fence.code, str(path), "exec")
-            exec(code, namespace)
-        except Exception as error:
-            raise TutorialError(_message(path, fence, error)) from error
-    return namespace
-
-
-def _message(path: Path, fence: Fence, error: Exception) -> str:
-    """File, line, source line and error; the line is the last one of the tutorial's own."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    line = own[-1].lineno if own else getattr(error, "lineno", fence.line)
-    source = linecache.getline(str(path), line or fence.line).strip()
-    return f"{path}:{line}: {source}\n{type(error).__name__}: {error}"
 
 
 def prose(path: Path) -> str:
@@ -182,13 +128,18 @@ def compiled_loops() -> None:
 
 @pytest.mark.usefixtures("compiled_loops")
 @pytest.mark.parametrize("path", WITH_FENCES, ids=lambda path: path.stem)
-def test_fences_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_fences_run_from_any_folder_and_print_what_stands_below_them(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     before = time.process_time()
     with threadpoolctl.threadpool_limits(limits=1):
-        namespace = run_fences(path)
+        namespace, results = run_fences(path)
     assert len(namespace) > 2, "no fence ran"
     assert time.process_time() - before < SECONDS_A_FILE
+    for result in results:
+        where = f"{path}:{result.fence.line}: `python -m docs.outputs` writes below a fence what it printed"
+        assert result.printed == result.stands, where
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -203,7 +154,7 @@ def test_shape(path: Path) -> None:
     solutions = re.findall(r"<details>(.*?)</details>", text, flags=re.DOTALL)
     assert [solution for solution in solutions if "```python" not in solution] == []
     assert {fence.language for fence in fences(path)} <= LANGUAGES
-    assert all("assert" in fence.code for fence in _in_solutions(path))
+    assert all("assert" in fence.code for fence in _in_solutions(path) if fence.language == "python")
 
 
 def _in_solutions(path: Path) -> list[Fence]:
@@ -211,6 +162,24 @@ def _in_solutions(path: Path) -> list[Fence]:
     inside = [match.span() for match in re.finditer(r"<details>.*?</details>", path.read_text(), flags=re.DOTALL)]
     starts = np.cumsum([0, *(len(line) + 1 for line in path.read_text().splitlines())])
     return [fence for fence in fences(path) if any(a < starts[fence.line - 1] < b for a, b in inside)]
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_says_first_what_one_will_be_able_to_do(path: Path) -> None:
+    goal = path.read_text().split("\n\n")[1]
+    assert goal.startswith("**You will** be able to ")
+    assert len(re.findall(r"[.?!](?=\s|$)", goal)) in range(1, N_SENTENCES + 1)
+
+
+def test_tables_that_the_tutorials_read_are_installed_with_the_package() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    patterns = config["options.data_files"]["share/tsslbp_ref"].split()
+    installed = {path.name for pattern in patterns for path in ROOT.glob(pattern)}
+    texts = [path.read_text() for path in WITH_FENCES]
+    read = {name for text in texts for name in re.findall(r'"([\w.{}-]+\.(?:csv|json))"', text)}
+    assert len(read) >= 12
+    assert [name for name in read if not fnmatch.filter(installed, name.replace("{name}", "*"))] == []
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -367,7 +336,32 @@ def tutorial(folder: Path, text: str) -> Path:
 
 def test_runner_shares_one_namespace_and_skips_other_languages(tmp_path: Path) -> None:
     path = tutorial(tmp_path, "```python\nx = 1\n```\n```sh\nexit 1\n```\n```python\ny = x + 1\n```\n")
-    assert run_fences(path)["y"] == 2
+    assert run_fences(path)[0]["y"] == 2
+
+
+PRINTS = "# T\n\n```python\nprint('a\\nb')\n```\n{output}\nProse.\n\n```python\nx = 1\n```\n\nMore.\n"
+
+
+@pytest.mark.parametrize("output", ["", "\n```text\nold\n```\n", "```text\na\nb\n```\n"], ids=["none", "old", "close"])
+def test_outputs_are_written_below_their_fences_and_then_stand(tmp_path: Path, output: str) -> None:
+    path = tutorial(tmp_path, PRINTS.format(output=output))
+    assert write_outputs(path)
+    assert path.read_text() == PRINTS.format(output="\n```text\na\nb\n```\n")
+    assert not write_outputs(path)
+    assert [(result.printed, result.stands) for result in run_fences(path)[1]] == [("a\nb\n", "a\nb\n"), ("", "")]
+    assert without_outputs(path.read_text()) == PRINTS.format(output="")
+
+
+def test_output_of_a_fence_that_prints_no_longer_is_taken_out(tmp_path: Path) -> None:
+    path = tutorial(tmp_path, "```python\nx = 1\n```\n\n```text\nold\n```\n\nProse.\n\n```text\nkept\n```\n")
+    assert [result.stands for result in run_fences(path)[1]] == ["old\n"]
+    assert write_outputs(path)
+    assert path.read_text() == "```python\nx = 1\n```\n\nProse.\n\n```text\nkept\n```\n"
+
+
+def test_a_figure_is_closed_where_a_fence_shows_it(tmp_path: Path) -> None:
+    code = "from matplotlib import pyplot as plt\nplt.figure()\nplt.show()\nassert plt.get_fignums() == []"
+    assert "plt" in run_fences(tutorial(tmp_path, f"```python\n{code}\n```\n"))[0]
 
 
 @pytest.mark.parametrize(

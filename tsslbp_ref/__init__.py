@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tsslbp_ref.plots import curves, explore
     from tsslbp_ref.training import experiments, raster, results, runs, seeds, stopping, tasks
     from tsslbp_ref.training.fitting import fit
+    from tsslbp_ref.training.tables import recorded_table
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ _HOME_OF_NAME = {
     "lif_forward": "model.sweeps",
     "psc_filter": "model.sweeps",
     "psc_filter_adjoint": "model.sweeps",
+    "recorded_table": "training.tables",
     "tsslbp_backward": "model.sweeps",
 }
 _HOME_OF_MODULE = {
@@ -113,6 +115,7 @@ __all__ = [
     "psc_filter",
     "psc_filter_adjoint",
     "raster",
+    "recorded_table",
     "reference",
     "reference_layers",
     "reference_network",
