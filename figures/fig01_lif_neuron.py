@@ -8,6 +8,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
+from tsslbp_ref import plots
 from tsslbp_ref.model import reference, terms
 
 TITLE = (
@@ -19,35 +20,30 @@ INPUT_STEPS = (3, 6, 8, 10, 12, 15, 24, 33, 35, 37, 38, 40)
 WEIGHT = 0.95
 
 
-def measure() -> dict[str, np.ndarray]:
-    """Run the neuron; one column a signal, over time."""
+def measure() -> tuple[dict[str, np.ndarray], tr.Trace]:
+    """Run the neuron; return one column a signal, over time, and the record."""
     s_in = np.zeros(N_STEPS)
     s_in[list(INPUT_STEPS)] = 1.0
     a_in = reference.psc_filter(s_in, NEURON)
     trace = reference.lif_forward(WEIGHT * a_in[:, None, None], NEURON)
     u, s, a = (signal[:, 0, 0] for signal in (trace.u, trace.s, trace.a))
     v = np.array([terms.membrane_after_reset(*pair) for pair in zip(u, s, strict=True)])
-    return {"t": np.arange(N_STEPS), "s_in": s_in, "a_in": a_in, "u": u, "v": v, "s_out": s, "a_out": a}
+    return {"t": np.arange(N_STEPS), "s_in": s_in, "a_in": a_in, "u": u, "v": v, "s_out": s, "a_out": a}, trace
 
 
 def plot(out_dir: Path) -> Path:
     """Draw the figure and write its numbers; returns the PNG's path."""
-    data = measure()
-    t = data["t"]
-    fired = np.flatnonzero(data["s_out"])
+    data, trace = measure()
     with style.page(__file__, out_dir, TITLE, height=5.8) as page:
         page.table(list(data), zip(*data.values(), strict=True))
         axes = page.figure.subplots(5, 1, sharex=True, height_ratios=(0.45, 1.0, 2.2, 0.45, 1.0))
         style.spikes(axes[0], np.flatnonzero(data["s_in"]), colour=style.INPUT)
-        axes[1].plot(t, data["a_in"], ".-", color=style.INPUT)
-        times, path = np.repeat(t, 2), np.column_stack([data["u"], data["v"]]).ravel()
-        axes[2].plot(times, path, color=style.MEMBRANE)
-        axes[2].plot(fired, data["u"][fired], "o", color=style.MEMBRANE, label="fires, and is reset to 0")
-        style.threshold_line(axes[2], NEURON.threshold)
+        plots.psc(data["a_in"], axes[1], color=style.INPUT)
+        plots.membrane(trace, axes[2])
         axes[2].legend(loc="upper right", ncols=2, borderaxespad=0.0)
         axes[2].set_ylim(-0.05, 1.75)
-        style.spikes(axes[3], fired)
-        axes[4].plot(t, data["a_out"], ".-", color=style.PSC)
+        style.spikes(axes[3], np.flatnonzero(data["s_out"]))
+        plots.psc(trace, axes[4])
         names = (
             "input\nspikes",
             "input\nPSC $a$",
@@ -56,6 +52,7 @@ def plot(out_dir: Path) -> Path:
             "output\nPSC $a$",
         )
         for ax, name in zip(axes, names, strict=True):
+            ax.set_xlabel("")
             ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
         for ax in (axes[1], axes[4]):
             ax.set_ylim(0.0, None)

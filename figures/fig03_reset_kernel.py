@@ -8,6 +8,7 @@ import numpy as np
 
 import tsslbp_ref as tr
 from figures import style
+from tsslbp_ref import plots
 from tsslbp_ref.model import reference, terms
 
 TITLE = "A reset is a kernel: membrane without reset + one negative,\nleaking kernel a spike = membrane with reset"
@@ -18,8 +19,8 @@ INPUT_STEPS = (2, 4, 5, 7, 10, 13, 14, 16, 19)
 WEIGHT = 0.8
 
 
-def measure() -> tuple[dict[str, np.ndarray], dict[int, np.ndarray]]:
-    """Return the membranes over time, and the reset kernel of each spike by its step."""
+def measure() -> tuple[dict[str, np.ndarray], dict[int, np.ndarray], tr.Trace]:
+    """Return the membranes over time, the reset kernel of each spike by its step, and the record."""
     s_in = np.zeros(N_STEPS)
     s_in[list(INPUT_STEPS)] = 1.0
     I = WEIGHT * reference.psc_filter(s_in, NEURON)[:, None, None]
@@ -36,12 +37,12 @@ def measure() -> tuple[dict[str, np.ndarray], dict[int, np.ndarray]]:
         "v": np.array([terms.membrane_after_reset(*pair) for pair in zip(u, s, strict=True)]),
         "sum_of_kernels": np.sum(list(kernels.values()), axis=0),
     }
-    return columns, kernels
+    return columns, kernels, trace
 
 
 def plot(out_dir: Path) -> Path:
     """Draw the figure and write its numbers; returns the PNG's path."""
-    data, kernels = measure()
+    data, kernels, trace = measure()
     t = data["t"]
     error = np.abs(data["u_without_reset"] + data["sum_of_kernels"] - data["v"]).max()
     with style.page(__file__, out_dir, TITLE, height=5.4) as page:
@@ -49,16 +50,14 @@ def plot(out_dir: Path) -> Path:
         page.table(list(columns), zip(*columns.values(), strict=True))
         top, bottom = page.figure.subplots(2, 1, sharex=True, height_ratios=(1.4, 1.0))
         top.plot(t, data["u_without_reset"], color=style.GREY, linestyle="--", label="without reset")
-        path = np.column_stack([data["u"], data["v"]]).ravel()
-        top.plot(np.repeat(t, 2), path, color=style.MEMBRANE, label="with reset")
+        plots.membrane(trace, top, label="with reset")
         together = data["u_without_reset"] + data["sum_of_kernels"]
         top.plot(t, together, "o", color=style.ORANGE, markersize=4, label="without reset + sum of kernels")
-        style.threshold_line(top, NEURON.threshold)
-        top.set_ylabel("membrane $u$")
+        top.set_xlabel("")
         top.set_ylim(-0.1, 3.9)
         top.legend(loc="upper left", ncols=2)
         remark = f"largest difference of dots and line: {error:.0e}"
-        top.text(N_STEPS - 1, 3.05, remark, fontsize=style.SMALL, ha="right", va="center")
+        top.text(N_STEPS - 1, 2.75, remark, fontsize=style.SMALL, ha="right", va="center")
         for index, (t_m, kernel) in enumerate(kernels.items()):
             label = r"$\nu = -u[t_m]\,(1-\theta_m)^{t - t_m}$ of each spike" if index == 0 else None
             bottom.plot(t[t_m:], kernel[t_m:], color=style.PURPLE, linewidth=1.6, label=label)

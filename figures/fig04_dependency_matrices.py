@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import CenteredNorm
 
 import tsslbp_ref as tr
 from figures import style
+from tsslbp_ref import plots
 from tsslbp_ref.model import reference
 
 TITLE = (
@@ -31,26 +31,22 @@ def plot(out_dir: Path) -> Path:
     """Draw the figure and write its numbers; returns the PNG's path."""
     s, parts = measure()
     T = len(s)
-    fired = np.flatnonzero(s)
     labels = {"phi1": r"$\phi_1$: inter-neuron", "phi2": r"$\phi_2$: intra-neuron", "phi": r"$\phi = \phi_1 + \phi_2$"}
-    norm = CenteredNorm(halfrange=max(np.abs(part).max() for part in parts.values()))
+    limit = max(np.abs(part).max() for part in parts.values())
     with style.page(__file__, out_dir, TITLE, height=4.5) as page:
         cells = [(t_k, t_m) for t_k in range(T) for t_m in range(T)]
         rows = [(t_k, t_m, s[t_k], s[t_m], *(part[t_k, t_m] for part in parts.values())) for t_k, t_m in cells]
         page.table(("t_k", "t_m", "s_k", "s_m", *parts), rows)
         axes = page.figure.subplots(1, 3, sharey=True)
         for ax, (name, part) in zip(axes, parts.items(), strict=True):
-            image = ax.imshow(part, cmap=style.DIVERGING_MAP, norm=norm, origin="lower", interpolation="nearest")
+            plots.phi(part, ax, s=s, limit=limit)
             style.panel_label(ax, labels[name])
-            ax.plot(fired, np.full(len(fired), -1.15), "^", color=style.SPIKE, clip_on=False)
-            ax.plot(np.full(len(fired), -1.15), fired, ">", color=style.SPIKE, clip_on=False)
-            ax.plot([-0.5, T - 0.5], [-0.5, T - 0.5], color=style.GREY, linewidth=0.7)
-            ax.set(xlim=(-1.7, T - 0.5), ylim=(-1.7, T - 0.5), xlabel=r"moved: $t_m$ (steps)")
+            ax.set_ylabel("")
             ax.set_xticks(range(0, T, 5))
             ax.set_yticks(range(0, T, 5))
         axes[0].set_ylabel(r"read: $t_k$ (steps)")
         axes[2].text(T - 1, 1.0, "0: no step\nreaches back", fontsize=style.SMALL, ha="right", color=style.GREY)
         axes[0].text(T - 1, 0.2, "▲ spikes of\nthe neuron", fontsize=style.SMALL, ha="right")
-        bar = page.figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=32)
+        bar = page.figure.colorbar(axes[2].images[0], ax=axes, location="bottom", shrink=0.6, aspect=32)
         bar.set_label(r"$\partial a[t_k] / \partial u[t_m]$ (per unit of $u$), released rule without warm-up")
     return page.path

@@ -10,6 +10,7 @@ from matplotlib.ticker import MultipleLocator
 
 import tsslbp_ref as tr
 from figures import style
+from tsslbp_ref import plots
 from tsslbp_ref.training import raster
 
 TITLE = (
@@ -19,13 +20,12 @@ TITLE = (
 HIDDEN_LAYERS = "80-80"
 WEIGHT_SCALE = 3.0
 N_UPDATES = 600
-COLOURS = (style.BLUE, style.ORANGE, style.GREEN)
 
 
-def measure() -> tuple[dict[str, list[np.ndarray]], dict[str, float], dict[str, np.ndarray]]:
+def measure() -> tuple[dict[str, list[tr.LayerFlow]], dict[str, float], dict[str, np.ndarray]]:
     """Train a 100-80-80-7 network on the raster task.
 
-    Returns mean |delta| (T,) of every layer, the loss, and the number of output neurons that are wrong (T,), each
+    Returns what flows through every layer, the loss, and the number of output neurons that are wrong (T,), each
     before and after.
     """
     shallow = raster.raster_task(dtype="float64")
@@ -41,16 +41,14 @@ def measure() -> tuple[dict[str, list[np.ndarray]], dict[str, float], dict[str, 
         n_threads=1,
     )
     task = replace(shallow, network=network)
-    flows, wrong = {"before": _mean_size(task)}, {"before": _wrong(task)}
+    flows, wrong = {"before": _flow(task)}, {"before": _wrong(task)}
     history = raster.learn(task, N_UPDATES)
-    flows["after"], wrong["after"] = _mean_size(task), _wrong(task)
+    flows["after"], wrong["after"] = _flow(task), _wrong(task)
     return flows, {"before": history[0], "after": history[-1]}, wrong
 
 
-def _mean_size(task: raster.RasterTask) -> list[np.ndarray]:
-    """|delta| of every layer, mean over batch and neurons."""
-    flows = task.network.gradient_flow(task.inputs, task.desired, loss="spike-train")
-    return [np.abs(flow.delta).mean(axis=(1, 2)) for flow in flows]
+def _flow(task: raster.RasterTask) -> list[tr.LayerFlow]:
+    return list(task.network.gradient_flow(task.inputs, task.desired, loss="spike-train"))
 
 
 def _wrong(task: raster.RasterTask) -> np.ndarray:
@@ -68,15 +66,14 @@ def plot(out_dir: Path) -> Path:
             [
                 (when, layer + 1, t, value, wrong[when][t])
                 for when, layers in flows.items()
-                for layer, values in enumerate(layers)
-                for t, value in enumerate(values)
+                for layer, flow in enumerate(layers)
+                for t, value in enumerate(np.abs(flow.delta).mean(axis=(1, 2)))
             ],
         )
         axes, lower = page.figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.2, 1.0))
         for ax, below, (when, layers) in zip(axes, lower, flows.items(), strict=True):
-            for layer, (values, colour) in enumerate(zip(layers, COLOURS, strict=True)):
-                name = "output layer" if layer == len(layers) - 1 else f"hidden layer {layer + 1}"
-                ax.semilogy(np.arange(len(values)), values, ".-", color=colour, label=name)
+            plots.gradient_flow(layers, ax)
+            ax.set(xlabel="", ylabel="")
             style.panel_label(ax, f"{titles[when]} (loss {losses[when]:.3g})")
             below.bar(np.arange(len(wrong[when])), wrong[when], color=style.BLACK)
             below.yaxis.set_major_locator(MultipleLocator(3))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from figures import style
+from tsslbp_ref import plots
 from tsslbp_ref.training import raster
 
 TITLE = "Out of random input spikes a network learns when its output neurons\nhave to fire: their spikes write TSSL"
@@ -29,19 +30,6 @@ def measure() -> tuple[dict[str, np.ndarray], tuple[float, float]]:
     return rasters, (history[0], history[-1])
 
 
-def _draw(axes: style.Axes, s: np.ndarray, desired: np.ndarray | None = None) -> None:
-    """One mark a spike; where there is a desired raster, spikes too many and missing ones stand out."""
-    wanted = s if desired is None else desired
-    size = LARGE_MARK if desired is not None else SMALL_MARK
-    for spikes, edge, face in (
-        (s * wanted, style.SPIKE, style.SPIKE),
-        (s * (1 - wanted), style.VERMILLION, style.VERMILLION),
-        ((1 - s) * wanted, style.VERMILLION, "none"),
-    ):
-        t, neuron = np.nonzero(spikes)
-        axes.plot(t, neuron, "s", markersize=size, markeredgecolor=edge, markerfacecolor=face, markeredgewidth=1.0)
-
-
 def plot(out_dir: Path) -> Path:
     """Draw the figure and write its numbers; returns the PNG's path."""
     rasters, (loss_before, loss_after) = measure()
@@ -58,14 +46,13 @@ def plot(out_dir: Path) -> Path:
         page.table(("raster", "t", "neuron"), spikes)
         axes = page.figure.subplots(4, 1, sharex=True, height_ratios=(2.0, 1.0, 1.0, 1.0))
         for ax, (name, s) in zip(axes, rasters.items(), strict=True):
-            _draw(ax, s, None if name == "input" else rasters["desired"])
+            desired, size = (None, SMALL_MARK) if name == "input" else (rasters["desired"], LARGE_MARK)
+            plots.raster(s, ax, desired=desired, markersize=size)
             style.panel_label(ax, labels[name])
-            ax.set_ylabel("neuron")
-            ax.set_ylim(-0.8, s.shape[1] - 0.2)
+            ax.set_xlabel("")
             if name != "input":
                 ax.set_yticks((0, 3, 6))
         axes[-1].set_xlabel("time (steps)")
-        axes[-1].set_xlim(-0.8, len(s) - 0.2)
         remark = axes[1].set_title("filled: too many, hollow: missing", loc="right", fontsize=style.SMALL)
         remark.set_color(style.VERMILLION)
     return page.path

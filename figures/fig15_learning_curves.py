@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from figures import measured, style
+from tsslbp_ref import plots
 from tsslbp_ref.training.experiments import EXPERIMENTS
 from tsslbp_ref.training.runs import METRIC_NAMES
 
@@ -75,15 +76,8 @@ def _shortened(spec: str) -> str:
 def _draw(ax: style.Axes, curve: Curve) -> None:
     mean = curve.accuracy.mean(axis=0)
     n_seeds = len(curve.accuracy)
-    ax.fill_between(
-        curve.epochs,
-        curve.accuracy.min(axis=0),
-        curve.accuracy.max(axis=0),
-        color=style.SKY_BLUE,
-        alpha=0.45,
-        linewidth=0,
-    )
-    ax.plot(curve.epochs, mean, color=style.BLUE, marker="." if len(mean) < 30 else "")
+    plots.learning_curves(curve.accuracy, ax, spread="range")
+    ax.set_xlabel("")
     value, kind = paper_accuracy(curve.experiment)
     ax.axhline(value, color=style.BLACK, linestyle=(0, (5, 3)), linewidth=1.4)
     ax.annotate(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from figures import measured, style
+from tsslbp_ref import plots
 
 TITLE = (
     "Learning writes shapes of clothes over the random start:\nthe six first-layer neurons whose weights changed most"
@@ -42,15 +43,10 @@ def plot(out_dir: Path) -> Path:
         axes = page.figure.subplots(3, len(numbers))
         for row, (name, each) in zip(axes, images.items(), strict=True):
             for ax, filter_image in zip(row, each, strict=True):
-                image = ax.imshow(
-                    filter_image, cmap=style.DIVERGING_MAP, vmin=-limit, vmax=limit, interpolation="nearest"
-                )
-                ax.set_xticks([])
-                ax.set_yticks([])
-                ax.spines[:].set_visible(False)
+                plots.filters(filter_image[np.newaxis], ax, limit=limit)
             row[0].set_ylabel(labels[name])
         for ax, number in zip(axes[0], numbers, strict=True):
             ax.set_title(f"neuron {number}", fontsize=style.SMALL)
-        bar = page.figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=40)
+        bar = page.figure.colorbar(axes[0, 0].images[0], ax=axes, location="bottom", shrink=0.6, aspect=40)
         bar.set_label("weight of a pixel (membrane per unit of input)")
     return page.path

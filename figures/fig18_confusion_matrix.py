@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import PowerNorm
 
 from figures import measured, style
+from tsslbp_ref import plots
 
 EXPERIMENT = "fashion-mnist-400-400"
 # The classes of Fashion-MNIST in the order of their labels. Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST".
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 PERCENT = 100.0
-EMPHASIS = 0.5  # exponent of the colour scale: a confusion of 1 % is to be seen beside the diagonal
-DARK = 40.0  # percent, from which on the numbers are white
-COLOURS = "Purples"
 
 
 def measure() -> tuple[np.ndarray, int]:
@@ -46,17 +43,8 @@ def plot(out_dir: Path) -> Path:
         pairs = np.ndindex(share.shape)
         page.table(("true", "predicted", "percent"), ((CLASSES[i], CLASSES[j], share[i, j]) for i, j in pairs))
         ax = page.figure.subplots()
-        image = ax.imshow(share, cmap=COLOURS, norm=PowerNorm(EMPHASIS, 0.0, PERCENT), aspect="auto")
-        for (i, j), value in np.ndenumerate(share):
-            if value > 0.0:
-                colour = "white" if value > DARK else style.BLACK
-                ax.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=style.SMALL, color=colour)
-        ax.set_xticks(range(len(CLASSES)), CLASSES, rotation=35, ha="right", rotation_mode="anchor")
-        ax.set_yticks(range(len(CLASSES)), CLASSES)
-        ax.spines[:].set_visible(False)
-        ax.tick_params(length=0)
-        ax.set(xlabel="predicted class", ylabel="true class")
-        bar = page.figure.colorbar(image, ax=ax, aspect=30, ticks=(0, 1, 5, 20, 50, 100))
+        plots.confusion_matrix(share, ax, classes=CLASSES)
+        bar = page.figure.colorbar(ax.images[0], ax=ax, aspect=30, ticks=(0, 1, 5, 20, 50, 100))
         runs = "one run" if n_runs == 1 else f"mean of {n_runs} runs"
         bar.set_label(f"percent of the true class's test pictures, {runs}")
     return page.path

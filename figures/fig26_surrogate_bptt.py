@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from figures import measured, style
+from tsslbp_ref import plots
 
 TITLE = "The surrogate alone, in the place of TSSL-BP's chain rule:\nthe same network learns no worse"
 TABLE = measured.RESULTS / "ablation.csv"
@@ -56,10 +57,7 @@ def plot(out_dir: Path, table: Path = TABLE) -> Path:
         left, right = page.figure.subplots(1, 2, width_ratios=(1.6, 1.0))
         for rule, runs in curves.items():
             each = np.array(list(runs.values()))
-            epochs = np.arange(1, each.shape[1] + 1)
-            colour = style.RULE_COLOURS[rule]
-            left.fill_between(epochs, each.min(axis=0), each.max(axis=0), color=colour, alpha=0.25, linewidth=0)
-            left.plot(epochs, each.mean(axis=0), color=colour, marker=".", label=LABELS[rule])
+            plots.learning_curves(each, left, spread="range", color=style.RULE_COLOURS[rule], label=LABELS[rule])
         left.set(xlabel="epoch", ylabel="test accuracy (%)")
         left.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         left.legend(loc="lower right")

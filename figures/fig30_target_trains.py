@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from figures import measured, style
 from studies import ablation
+from tsslbp_ref import plots
 from tsslbp_ref.training.experiments import EXPERIMENTS
 
 TITLE = "With the target train that the paper prints, filtered once,\nthe network reaches the paper's accuracy"
@@ -63,13 +64,10 @@ def plot(out_dir: Path) -> Path:
 def _draw_curves(axes: style.Axes, curves: Curves) -> None:
     """Mean over the seeds, and their range."""
     for target, runs in curves.items():
-        epochs = np.arange(1, runs.shape[1] + 1)
         colour, line = LINES[target]
-        axes.fill_between(epochs, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-        axes.plot(epochs, runs.mean(axis=0), color=colour, linestyle=line, label=target)
+        plots.learning_curves(runs, axes, spread="range", color=colour, linestyle=line, label=target)
     _draw_paper(axes)
     axes.set_ylim(SHOWN_FROM, None)
-    axes.set_xlabel("epoch")
     axes.set_ylabel("test accuracy (%)")
     style.panel_label(axes, f"mean and range of {len(curves[RELEASED])} seeds")
 

@@ -17,25 +17,27 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# The colours of Okabe and Ito ("Color Universal Design", 2008): told apart with every common colour vision.
-BLACK = "#000000"
-ORANGE = "#E69F00"
-SKY_BLUE = "#56B4E9"
-GREEN = "#009E73"
-BLUE = "#0072B2"
-VERMILLION = "#D55E00"
-PURPLE = "#CC79A7"
-GREY = "#666666"  # for helper lines and remarks; not part of the palette
-PALE = "#E4E4E4"  # for shaded spans; not part of the palette
+from tsslbp_ref.plots.palette import (  # noqa: F401 - the figures say style.BLUE
+    BLACK,
+    BLUE,
+    DASHES,
+    DIVERGING_MAP,
+    GREEN,
+    GREY,
+    INPUT,
+    MEMBRANE,
+    ORANGE,
+    PSC,
+    PURPLE,
+    SKY_BLUE,
+    SPIKE,
+    THRESHOLD,
+    VERMILLION,
+)
+from tsslbp_ref.plots.shared import threshold_line  # noqa: F401
 
-# One meaning a colour, in every figure.
-MEMBRANE = BLUE
-PSC = GREEN
-SPIKE = BLACK
-THRESHOLD = VERMILLION
-INPUT = SKY_BLUE
 RULE_COLOURS = {"released": BLUE, "literal": VERMILLION, "consistent": GREEN, "surrogate": ORANGE}
-DIVERGING_MAP = "PuOr"
+PALE = "#E4E4E4"  # for shaded spans
 
 WIDTH, HEIGHT = 8.0, 4.5  # inches
 DPI = 160  # 1280 pixels wide; shown 800 wide, a letter of 10 points is 14 pixels
@@ -148,11 +150,6 @@ def spikes(axes: Axes, times: Iterable[float], *, colour: str = SPIKE) -> None:
     axes.set_ylim(0.0, 1.15)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-
-
-def threshold_line(axes: Axes, V: float, *, label: str | None = "threshold $V$") -> None:
-    """Draw the firing threshold."""
-    axes.axhline(V, color=THRESHOLD, linestyle=(0, (5, 3)), linewidth=1.4, label=label)
 
 
 def note(axes: Axes, text: str, at: tuple[float, float], text_at: tuple[float, float], **options: Any) -> None:

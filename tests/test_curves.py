@@ -11,7 +11,7 @@ from made_data import environment
 from matplotlib import image
 from matplotlib.colors import to_hex
 
-from tsslbp_ref.plots import curves
+from tsslbp_ref.plots import curves, palette
 from tsslbp_ref.training.experiments import EXPERIMENTS
 from tsslbp_ref.training.results import Summary
 
@@ -77,7 +77,7 @@ def test_a_rule_has_one_colour_everywhere_and_no_two_curves_look_alike(panels):
     mine = labelled(panels[NAME])
     colours = [to_hex(line.get_color()).upper() for line in mine.values()]
     assert len(set(colours)) == len(colours)
-    assert set(colours[:-1]) <= set(curves.COLOURS)
+    assert set(colours[:-1]) <= set(palette.CYCLE)
     other = labelled(panels[BEST_ONLY])["released: 1 seed"]
     assert other.get_color() == mine["released: mean of 2 seeds"].get_color()
     many = [summary(NAME, f"rule{number:02}", [[50.0, 60.0]]) for number in range(20)]

@@ -1,1 +1,18 @@
-"""Pictures of a network and of its training; only this package and `figures` import matplotlib."""
+"""Pictures of a network and of its training; only this package and `figures` import matplotlib.
+
+The panels are functions of this package: `tr.plots.raster(trace)`.
+"""
+
+from tsslbp_ref.plots.learning import confusion_matrix, filters, learning_curves
+from tsslbp_ref.plots.neurons import gradient_flow, membrane, phi, psc, raster
+
+__all__ = [
+    "confusion_matrix",
+    "filters",
+    "gradient_flow",
+    "learning_curves",
+    "membrane",
+    "phi",
+    "psc",
+    "raster",
+]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,17 +19,15 @@ from matplotlib.ticker import MaxNLocator
 
 from tsslbp_ref.checks import shown
 from tsslbp_ref.files import write_atomically
+from tsslbp_ref.plots import palette
+from tsslbp_ref.plots.learning import learning_curves
 from tsslbp_ref.training.results import Summary, samples
 
 FORMATS = ("png", "pdf", "svg")
 PANEL = (6.4, 4.4)  # inches
 DPI = 160
 N_COLUMNS = 2
-# The colours of Okabe and Ito, as in the figures of this project; black is the paper's.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#666666")
 STYLES = ("-", ":", "-.")  # of the first seven curves, the next seven, ...; dashes are the paper's
-PAPER_COLOUR, PAPER_STYLE = "#000000", (0, (5, 3))
-SHORT = 30  # epochs; a curve of fewer has its points marked, so that a single epoch is seen, too
 SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 11.0,
@@ -95,18 +92,13 @@ def _name(summary: Summary) -> str:
 def _draw_curves(axes: Axes, summary: Summary, index: int) -> None:
     """Draw the accuracy by epoch: of each seed, and the mean over all of them as far as all have come."""
     look: dict[str, Any] = {
-        "color": COLOURS[index % len(COLOURS)],
-        "linestyle": STYLES[index // len(COLOURS) % len(STYLES)],
+        "color": palette.CYCLE[index % len(palette.CYCLE)],
+        "linestyle": STYLES[index // len(palette.CYCLE) % len(STYLES)],
     }
-    n_seeds, n_common = len(summary.curves), min(summary.epochs)
-    if n_seeds > 1:
-        for curve in summary.curves:
-            axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=0.8, alpha=0.45, **look)
-    mean = np.mean([curve[:n_common] for curve in summary.curves], axis=0)
+    n_seeds = len(summary.curves)
     seeds = "1 seed" if n_seeds == 1 else f"mean of {n_seeds} seeds"
     label = f"{_name(summary)}: {seeds}".lstrip("_")  # matplotlib leaves a label that begins so out of the legend
-    marker = "." if n_common < SHORT else ""
-    axes.plot(np.arange(1, n_common + 1), mean, linewidth=2.0, marker=marker, label=label, **look)
+    learning_curves(summary.curves, axes, linewidth=2.0, label=label, **look)
 
 
 def _draw_paper(axes: Axes, summary: Summary) -> None:
@@ -116,4 +108,4 @@ def _draw_paper(axes: Axes, summary: Summary) -> None:
     mean, best = summary.paper.mean, summary.paper.best
     value, kind = (best, "best run") if mean is None else (mean, "mean of best epochs")
     label = f"paper, {kind}: {value:.2f} %"
-    axes.axhline(value, color=PAPER_COLOUR, linestyle=PAPER_STYLE, linewidth=1.4, label=label)
+    axes.axhline(value, color=palette.BLACK, linestyle=palette.DASHES, linewidth=1.4, label=label)

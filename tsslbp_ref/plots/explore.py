@@ -21,6 +21,7 @@ from matplotlib.widgets import Slider
 from tsslbp_ref import checks
 from tsslbp_ref.model import reference, terms
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, rule_by_name
+from tsslbp_ref.plots import palette
 
 Array = npt.NDArray[np.float64]
 
@@ -28,9 +29,6 @@ N_STEPS = 40
 FIRST_INPUT_SPIKES = (3, 5, 8, 20)
 FIRST_WEIGHT = 2.0
 SIZE = (11.5, 7.5)  # inches
-# The colours of Okabe and Ito, as in the figures of this project.
-PSC_COLOUR, MEMBRANE_COLOUR, THRESHOLD_COLOUR, SPIKE_COLOUR = "#009E73", "#0072B2", "#D55E00", "#000000"
-DIVERGING_MAP = "PuOr"
 SMALLEST_PHI = 1e-3  # of the colour scale, so that a neuron without any phi has one, too
 
 
@@ -111,11 +109,11 @@ class Explorer:
         steps = np.arange(N_STEPS)
         twice = np.repeat(steps, 2)  # the membrane before and after the reset of every step
         nothing = np.zeros(N_STEPS)
-        (input_psc,) = axes["psc"].plot(steps, nothing, "--", color=PSC_COLOUR, label="input PSC")
-        (output_psc,) = axes["psc"].plot(steps, nothing, ".-", color=PSC_COLOUR, label="output PSC $a$")
-        (membrane,) = axes["u"].plot(twice, np.repeat(nothing, 2), color=MEMBRANE_COLOUR, label="membrane $u$, $v$")
-        (threshold,) = axes["u"].plot([0, N_STEPS - 1], [0, 0], "--", color=THRESHOLD_COLOUR, label="threshold $V$")
-        (spikes,) = axes["s"].plot([], [], "|", color=SPIKE_COLOUR, markersize=16, markeredgewidth=2.2)
+        (input_psc,) = axes["psc"].plot(steps, nothing, "--", color=palette.PSC, label="input PSC")
+        (output_psc,) = axes["psc"].plot(steps, nothing, ".-", color=palette.PSC, label="output PSC $a$")
+        (membrane,) = axes["u"].plot(twice, np.repeat(nothing, 2), color=palette.MEMBRANE, label="membrane $u$, $v$")
+        (threshold,) = axes["u"].plot([0, N_STEPS - 1], [0, 0], "--", color=palette.THRESHOLD, label="threshold $V$")
+        (spikes,) = axes["s"].plot([], [], "|", color=palette.SPIKE, markersize=16, markeredgewidth=2.2)
         self.lines = dict(
             zip(
                 ("input PSC", "output PSC", "membrane", "threshold", "spikes"),
@@ -129,7 +127,7 @@ class Explorer:
         axes["s"].set(xlabel="time (steps)", ylim=(0.0, 2.0), yticks=[])
         for name in ("psc", "u"):
             axes[name].legend(loc="upper right", frameon=False)
-        self.phi = axes["phi"].imshow(np.zeros((N_STEPS, N_STEPS)), cmap=DIVERGING_MAP, norm=TwoSlopeNorm(0.0))
+        self.phi = axes["phi"].imshow(np.zeros((N_STEPS, N_STEPS)), cmap=palette.DIVERGING_MAP, norm=TwoSlopeNorm(0.0))
         axes["phi"].set(title=r"$\phi(t_k, t_m)$", xlabel="$t_m$, moved (steps)", ylabel="$t_k$, read (steps)")
         self.figure.colorbar(self.phi, ax=axes["phi"], shrink=0.7)
 
