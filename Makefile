@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+TORCH := .venv-torch
+TORCH_STAMP := $(TORCH)/installed
 DOCS_STAMP := $(VENV)/installed-docs
 EPOCHS ?= 8
 
-.PHONY: reproduce test lint figures bench docs docs-check notebooks install clean
+.PHONY: reproduce test test-torch lint figures bench docs docs-check notebooks install clean
 
 reproduce: $(STAMP)  ## the whole story: checks, figures, a spike raster, Fashion-MNIST
 	$(BIN)/tsslbp-ref check
@@ -15,6 +17,9 @@ reproduce: $(STAMP)  ## the whole story: checks, figures, a spike raster, Fashio
 
 test: $(STAMP)  ## every test but the long reproductions
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not long"
+
+test-torch: $(TORCH_STAMP)  ## tutorial 16 and weights by name, with PyTorch, in an environment of its own
+	$(TORCH)/bin/python -m pytest tests_torch
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -50,5 +55,12 @@ $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
+# PyTorch for the processor alone where that build can be had, else what the registry has.
+$(TORCH_STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet torch==2.13.0+cpu || $(TORCH)/bin/python -m pip install --quiet torch
+	$(TORCH)/bin/python -m pip install --quiet --editable . "pytest>=8"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist docs/_build tutorials/notebooks *.egg-info
+	rm -rf $(VENV) $(TORCH) build dist docs/_build tutorials/notebooks *.egg-info

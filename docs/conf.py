@@ -35,7 +35,7 @@ include_patterns = [
     "tsslbp_ref/gradcheck/golden/README.md",
     "tutorials/*.md",
 ]
-exclude_patterns = ["docs/_build", ".venv", "runs", "tutorials/notebooks"]
+exclude_patterns = ["docs/_build", ".venv", ".venv-torch", "runs", "tutorials/notebooks"]
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",

@@ -25,7 +25,7 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs.outputs import without_outputs  # noqa: E402
+from docs.outputs import can_run, without_outputs  # noqa: E402
 
 TUTORIALS = ROOT / "tutorials"
 SECONDS_A_CELL = 120
@@ -45,7 +45,7 @@ def with_moved_links(text: str) -> str:
 
 def as_notebook(text: str) -> nbformat.NotebookNode:
     """A tutorial's Markdown as a notebook that is not yet run."""
-    notebook = jupytext.reads(with_moved_links(without_outputs(text)), fmt="md")
+    notebook = jupytext.reads(with_moved_links(text), fmt="md")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     in_solution = False
     for cell in notebook.cells:
@@ -77,11 +77,16 @@ def attach_pictures(cell: nbformat.NotebookNode) -> None:
 
 
 def convert(path: Path, folder: Path) -> Path:
-    """Convert and run one tutorial; the notebook is written only if every cell ran."""
-    notebook = as_notebook(path.read_text())
+    """Convert and run one tutorial; the notebook is written only if every cell ran.
+
+    Where a tutorial's library is not installed, its notebook is not run and holds the outputs that the text shows.
+    """
+    text, runs = path.read_text(), can_run(path)
+    notebook = as_notebook(without_outputs(text) if runs else text)
     with tempfile.TemporaryDirectory() as anywhere:
         resources = {"metadata": {"path": anywhere}}
-        NotebookClient(notebook, timeout=SECONDS_A_CELL, kernel_name="python3", resources=resources).execute()
+        if runs:
+            NotebookClient(notebook, timeout=SECONDS_A_CELL, kernel_name="python3", resources=resources).execute()
     target = folder / f"{path.stem}.ipynb"
     nbformat.write(notebook, target)
     return target

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "datasets": {"checks"},
     "gradcheck": {"checks", "model", "engine", "exact"},
     "conformance": {"checks", "files", "model", "gradcheck"},
+    "interop": {"checks", "model"},
     "training": {"checks", "checkpoints", "files", "model", "engine.blas", "engine.threads", "exact", "datasets"},
     "plots": {"checks", "files", "model", "training"},
 }
@@ -164,7 +165,7 @@ def test_the_import_is_light() -> None:
 AFTER_ANY_OTHER = """
 import importlib, os, types
 import matplotlib.pyplot, numba.extending, scipy.differentiate, scipy.optimize, tqdm
-FIRST = "checkpoints checks cli conformance datasets engine exact files gradcheck jit".split()
+FIRST = "checkpoints checks cli conformance datasets engine exact files gradcheck interop jit".split()
 FIRST += "model.network plots.curves training.runs".split()
 for first in FIRST:
     child = os.fork()

@@ -13,6 +13,7 @@ from tsslbp_ref import model
 MODULES = [
     *(f"tsslbp_ref.model.{module.name}" for module in pkgutil.iter_modules(model.__path__)),
     *(f"tsslbp_ref.conformance.{name}" for name in ("cases", "comparison", "npz")),
+    "tsslbp_ref.interop",
     "tsslbp_ref.jit",
     "tsslbp_ref.training.fitting",
     "tsslbp_ref.training.tables",
@@ -21,6 +22,7 @@ WITH_EXAMPLES = {
     "cases",
     "comparison",
     "fitting",
+    "interop",
     "npz",
     "layers",
     "losses",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules, rule_by_name
 
 if TYPE_CHECKING:
-    from tsslbp_ref import checkpoints, checks, conformance, datasets, exact, gradcheck, training
+    from tsslbp_ref import checkpoints, checks, conformance, datasets, exact, gradcheck, interop, training
     from tsslbp_ref.model import (
         layers,
         losses,
@@ -65,6 +65,7 @@ _HOME_OF_MODULE = {
     "explore": "plots.explore",
     "fast": "model.sweeps",  # its first name
     "gradcheck": "gradcheck",
+    "interop": "interop",
     "layers": "model.layers",
     "losses": "model.losses",
     "network": "model.network",
@@ -106,6 +107,7 @@ __all__ = [
     "fast",
     "fit",
     "gradcheck",
+    "interop",
     "layers",
     "lif_forward",
     "losses",
