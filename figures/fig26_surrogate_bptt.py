@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from figures import measured, style
 from tsslbp_ref import plots
 
-TITLE = "The surrogate alone, in the place of TSSL-BP's chain rule:\nthe same network learns no worse"
+TITLE = "The surrogate alone, instead of TSSL-BP's chain rule:\nthe same network learns no worse"
 TABLE = measured.RESULTS / "ablation.csv"
 EXPERIMENT = "fashion-mnist-400-400"
 RULES = ("released", "surrogate")

@@ -310,10 +310,10 @@ def tsslbp_row(folder: Path, data_dir: Path | None, most: int | None = None) -> 
     run = load_run(folder)
     checks.one_of("experiment", run.row.name, (EXPERIMENT,))
     correct = spikes = images = 0
-    for piece in pass_test_data(run, data_dir, most):
-        correct += int((piece.predicted == piece.labels).sum())
-        spikes += sum(np.count_nonzero(flow.trace.s) for flow in piece.flows)
-        images += len(piece.labels)
+    for batch in pass_test_data(run, data_dir, most):
+        correct += int((batch.predicted == batch.labels).sum())
+        spikes += sum(np.count_nonzero(flow.trace.s) for flow in batch.flows)
+        images += len(batch.labels)
     found = {"accuracy": correct / images, "spikes_a_picture": spikes / images}
     return {"method": f"tsslbp-{run.rule}", "run": run.name, "steps": run.row.n_steps} | found
 

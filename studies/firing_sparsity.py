@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from studies.trained_runs import KEY, Piece, TrainedRun, load_run, merge_rows, pass_test_data
+from studies.trained_runs import KEY, PassedBatch, TrainedRun, load_run, merge_rows, pass_test_data
 from tsslbp_ref import checks
 from tsslbp_ref.model.layers import Conv2d, Layer
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
@@ -170,20 +170,20 @@ class NetworkTally:
     layers: list[LayerTally] = field(default_factory=list)
     correct: int = 0
 
-    def add(self, piece: Piece, neuron: NeuronParameters) -> None:
+    def add(self, batch: PassedBatch, neuron: NeuronParameters) -> None:
         """Count some more samples."""
         if not self.layers:
-            self.layers = [LayerTally.of(flow.layer, flow.trace) for flow in piece.flows]
-        for tally, flow in zip(self.layers, piece.flows, strict=True):
+            self.layers = [LayerTally.of(flow.layer, flow.trace) for flow in batch.flows]
+        for tally, flow in zip(self.layers, batch.flows, strict=True):
             tally.add(flow.trace, neuron)
-        self.correct += int((piece.predicted == piece.labels).sum())
+        self.correct += int((batch.predicted == batch.labels).sum())
 
 
-def tally(pieces: Iterable[Piece], neuron: NeuronParameters) -> NetworkTally:
-    """Count the spikes and pairs of every layer over all pieces of the test data."""
+def tally(batches: Iterable[PassedBatch], neuron: NeuronParameters) -> NetworkTally:
+    """Count the spikes and pairs of every layer over all batches of the test data."""
     total = NetworkTally()
-    for piece in pieces:
-        total.add(piece, neuron)
+    for batch in batches:
+        total.add(batch, neuron)
     return total
 
 
@@ -221,8 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for run in [load_run(folder) for folder in options.runs]:  # all are found before anything is measured
             passed = pass_test_data(run, options.data, options.samples)
-            pieces = tqdm(passed, run.row.name, unit="piece", disable=options.quiet or None)
-            sparsity, counts = table_rows(run, tally(pieces, run.row.neuron))
+            batches = tqdm(passed, run.row.name, unit="batch", disable=options.quiet or None)
+            sparsity, counts = table_rows(run, tally(batches, run.row.neuron))
             merge_rows(options.out / SPARSITY_TABLE, SPARSITY, sparsity)
             merge_rows(options.out / COUNTS_TABLE, COUNTS, counts)
     except (ValueError, TypeError, OSError) as error:

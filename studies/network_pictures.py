@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from studies.trained_runs import KEY, Piece, TrainedRun, load_run, merge_rows, pass_test_data
+from studies.trained_runs import KEY, PassedBatch, TrainedRun, load_run, merge_rows, pass_test_data
 from tsslbp_ref import checks
 from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model.layers import Conv2d
@@ -35,11 +35,11 @@ N_FILTERS = 6
 DECIMALS = 4  # of the filters' weights, which are at most 4
 
 
-def confusion_counts(pieces: Iterable[Piece], n_classes: int) -> npt.NDArray[np.int64]:
+def confusion_counts(batches: Iterable[PassedBatch], n_classes: int) -> npt.NDArray[np.int64]:
     """counts[true, predicted]: samples of the class `true` that were taken for `predicted`."""
     counts = np.zeros((n_classes, n_classes), dtype=np.int64)
-    for piece in pieces:
-        np.add.at(counts, (piece.labels, piece.predicted), 1)
+    for batch in batches:
+        np.add.at(counts, (batch.labels, batch.predicted), 1)
     return counts
 
 
@@ -74,7 +74,7 @@ def filter_rows(run: TrainedRun, n: int = N_FILTERS) -> Iterator[tuple[object, .
             yield (number, *index, f"{before:.{DECIMALS}f}", f"{after:.{DECIMALS}f}")
 
 
-def write_pictures(run: TrainedRun, pieces: Iterable[Piece], out: Path) -> None:
+def write_pictures(run: TrainedRun, batches: Iterable[PassedBatch], out: Path) -> None:
     """Write both tables of one run.
 
     Raises
@@ -82,7 +82,7 @@ def write_pictures(run: TrainedRun, pieces: Iterable[Piece], out: Path) -> None:
     ValueError, OSError
         If a table cannot be read or written; what was there stays.
     """
-    counts = confusion_counts(pieces, run.network.n_classes)
+    counts = confusion_counts(batches, run.network.n_classes)
     cells = [{"true": i, "predicted": j, "count": n, "epoch": run.epoch} for (i, j), n in np.ndenumerate(counts)]
     merge_rows(out / CONFUSION_TABLE, CONFUSION, (run.key | cell for cell in cells))
     text = io.StringIO(newline="")
@@ -110,8 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         for run in [load_run(folder) for folder in options.runs]:  # all are found before anything is measured
-            pieces = pass_test_data(run, options.data, options.samples)
-            write_pictures(run, tqdm(pieces, run.row.name, unit="piece", disable=options.quiet or None), options.out)
+            batches = pass_test_data(run, options.data, options.samples)
+            write_pictures(run, tqdm(batches, run.row.name, unit="batch", disable=options.quiet or None), options.out)
     except (ValueError, TypeError, OSError) as error:
         print(f"python -m studies.network_pictures: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR

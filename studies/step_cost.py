@@ -140,9 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("experiment", metavar="NAME", help=f"one of {', '.join(EXPERIMENTS)}")
     parser.add_argument("--steps", type=int, default=1, metavar="N", help="training steps (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads (default: %(default)s)")
-    parser.add_argument("--real", action="store_true", help="a batch of the training data in the place of random input")
+    parser.add_argument("--real", action="store_true", help="a batch of the training data instead of random input")
     parser.add_argument("--data", type=Path, help="folder of the data sets")
-    parser.add_argument("--json", type=Path, help="put the numbers into this file, in the place of this experiment's")
+    parser.add_argument("--json", type=Path, help="put the numbers into this file, instead of this experiment's")
     options = parser.parse_args(arguments)
     try:
         row = experiment(options.experiment)

@@ -22,7 +22,7 @@ from tsslbp_ref.training.experiments import Experiment, experiment
 from tsslbp_ref.training.results import state_of, variant_of
 from tsslbp_ref.training.tasks import task_of
 
-PIECE_SIZE = 50  # samples that pass at once: all layers' traces of the widest network have to fit
+BATCH_SIZE = 50  # samples that pass at once: all layers' traces of the widest network have to fit
 KEY = ("experiment", "rule", "run")  # as in the table that `tsslbp-ref results --csv` writes
 DIGITS = 8  # significant, of every number in the tables
 
@@ -60,7 +60,7 @@ class TrainedRun:
 
 
 @dataclass(frozen=True)
-class Piece:
+class PassedBatch:
     """Some test samples, their labels, and what passed through the network: flows[layer].trace is (T, B, N)."""
 
     labels: npt.NDArray[np.int64]
@@ -96,7 +96,7 @@ def load_run(folder: Path) -> TrainedRun:
     return TrainedRun(row, rule, folder.name, epoch, seed, network)
 
 
-def pass_test_data(run: TrainedRun, data_dir: Path | None = None, most: int | None = None) -> Iterator[Piece]:
+def pass_test_data(run: TrainedRun, data_dir: Path | None = None, most: int | None = None) -> Iterator[PassedBatch]:
     """Pass the experiment's test data through the network, a few samples at a time.
 
     Parameters
@@ -115,14 +115,14 @@ def pass_test_data(run: TrainedRun, data_dir: Path | None = None, most: int | No
     left = np.inf if most is None else checks.positive_integer("most", most)
     for x, y in task_of(run.row, data_dir, download=False).test_batches():
         is_static = x.ndim == len(run.row.input_shape) + 1
-        for start in range(0, len(y), PIECE_SIZE):
-            part = slice(start, int(min(start + PIECE_SIZE, len(y), start + left)))
+        for start in range(0, len(y), BATCH_SIZE):
+            part = slice(start, int(min(start + BATCH_SIZE, len(y), start + left)))
             # A training pass keeps the traces, which a test pass does not hand out; what comes back in it is not used.
             _, _, a, flows = run.network.training_pass(
                 x[part] if is_static else x[:, part], y[part], run.row.loss, settings=run.row.loss_settings
             )
             predicted = a.sum(axis=0).argmax(axis=1)
-            yield Piece(y[part], predicted, flows)
+            yield PassedBatch(y[part], predicted, flows)
             left -= len(y[part])
             if left <= 0:
                 return

@@ -1,4 +1,4 @@
-"""What is planted: `Plant`, a wrong version in the place of a right one."""
+"""What is planted: `Plant`, a wrong version instead of a right one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Plant:
         return f"{owner}.{self.name}"
 
     def into(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put the wrong version in the place of the right one, in a module, a class or a dictionary."""
+        """Replace the right version by the wrong one, in a module, a class or a dictionary."""
         if isinstance(self.owner, dict):
             monkeypatch.setitem(self.owner, self.name, self.wrong(self.planted()))
         else:

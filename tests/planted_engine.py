@@ -30,7 +30,7 @@ def scaled(array: Any) -> Any:
 
 
 def later(array: Any) -> Any:
-    """What was a step before, in the place of what is."""
+    """What was a step before, instead of what is."""
     return np.concatenate([np.zeros_like(array[:1]), array[:-1]])
 
 
@@ -85,7 +85,7 @@ def first_tau_m(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def trains_not_filtered(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The input's spikes in the place of their PSC."""
+    """The input's spikes instead of their PSC."""
     return lambda net, x: np.broadcast_to(x, (net.n_steps, *x.shape)) if net.is_static(x) else x
 
 
@@ -110,7 +110,7 @@ def events_shifted(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_gain(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The short cut for static images with 1 in the place of c[t]."""
+    """The short cut for static images with 1 instead of c[t]."""
     return lambda self, layer, delta: maps.weight_gradient(layer, delta.sum(axis=0), self.x)
 
 

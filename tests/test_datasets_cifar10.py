@@ -336,7 +336,7 @@ def test_a_number_of_a_batch_has_at_most_nine_digits(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["", "cifar-10-batches-bin"])
-def test_a_whole_archive_is_read_in_the_place_of_a_half_extracted_folder(tmp_path, place):
+def test_a_whole_archive_is_read_instead_of_a_half_extracted_folder(tmp_path, place):
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     (folder / "data_batch_1.bin").write_bytes(binary(*FIRST))

@@ -277,7 +277,7 @@ def cached(tmp_path):
 
 @pytest.fixture
 def remote_mnist(server, monkeypatch):
-    """Put a small MNIST on the server and its checksums, of the unpacked files, in the place of the pinned ones."""
+    """Put a small MNIST on the server and its checksums, of the unpacked files, instead of the pinned ones."""
     splits = {}
     for split, n in (("train", 6), ("test", 4)):
         files = []

@@ -145,7 +145,7 @@ def test_other_spellings_of_the_names(tmp_path, pictures, images_name, labels_na
         idx.read_split(tmp_path, "train")
 
 
-def test_a_whole_packed_file_is_read_in_the_place_of_a_half_unpacked_one(tmp_path, pictures):
+def test_a_whole_packed_file_is_read_instead_of_a_half_unpacked_one(tmp_path, pictures):
     whole = images_content(pictures)
     packed = write(tmp_path / "t10k-images-idx3-ubyte.gz", whole)
     write(tmp_path / "t10k-labels-idx1-ubyte", labels_content([1, 2, 3, 4, 5]))

@@ -314,11 +314,11 @@ def test_batches_hold_the_binned_recordings_in_order(root, stabilise):
     y = np.concatenate([y for _, y in batches])
     assert x.dtype == np.float64
     np.testing.assert_array_equal(y, recordings.labels[order])
-    for place, index in enumerate(order):
+    for position, index in enumerate(order):
         events = recordings.events(index)
         if stabilise:
             events = remove_saccade_motion(events)
-        np.testing.assert_array_equal(x[:, place], bin_events(events, 10, 30_000))
+        np.testing.assert_array_equal(x[:, position], bin_events(events, 10, 30_000))
 
 
 def test_only_one_batch_is_in_memory(root):

@@ -81,7 +81,7 @@ class Tensor:
 
 
 class NoNeurons:
-    """In the place of the authors' code: a layer hands its input through."""
+    """Instead of the authors' code: a layer hands its input through."""
 
     torch = type("torch", (), {"tensor": Tensor})
 

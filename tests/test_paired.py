@@ -33,7 +33,7 @@ class optim:
 
 
 class Clock:
-    """In the place of a process: every step takes a given time, and each turn is written down."""
+    """Instead of a process: every step takes a given time, and each turn is written down."""
 
     def __init__(self, name, seconds, turns):
         self.name, self.seconds, self.turns, self.stopped = name, seconds, turns, False

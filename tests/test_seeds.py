@@ -197,7 +197,7 @@ def test_threads_that_a_resumed_run_cannot_have_are_named_with_its_config(plan, 
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# run_on, with a pool of threads in the place of processes
+# run_on, with a pool of threads instead of processes
 # ---------------------------------------------------------------------------------------------------------------------
 
 

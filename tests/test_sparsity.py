@@ -27,7 +27,7 @@ from tsslbp_ref.training.runs import BEST, Run
 from tsslbp_ref.training.tasks import ImageTask
 
 EXPERIMENT = "fashion-mnist-400-400"
-N_TEST = 60  # of the made data: two pieces, the second not full
+N_TEST = 60  # of the made data: two batches, the second not full
 NEURONS = (NeuronParameters(5.0, 3.0), NeuronParameters(8.0, 4.0))
 RULES = {name: rule for name, rule in named_rules().items() if name != "consistent" and not name.endswith("-2020")}
 RULES["no-intra-no-warmup"] = GradientRule(intra=False, warmup=False)
@@ -117,14 +117,14 @@ def test_best_epoch_is_loaded_with_its_accuracy(made) -> None:
     assert total.correct / N_TEST == meta["progress"]["best_accuracy"]
 
 
-def test_counts_do_not_depend_on_how_a_pass_is_cut_into_pieces(made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_do_not_depend_on_how_a_pass_is_cut_into_batches(made, monkeypatch: pytest.MonkeyPatch) -> None:
     data, folder = made
     run = trained_runs.load_run(folder)
     whole = firing_sparsity.tally(trained_runs.pass_test_data(run, data), run.row.neuron)
-    monkeypatch.setattr(trained_runs, "PIECE_SIZE", 1)
-    pieces = list(trained_runs.pass_test_data(run, data))
-    assert [len(piece.labels) for piece in pieces] == [1] * N_TEST
-    cut = firing_sparsity.tally(pieces, run.row.neuron)
+    monkeypatch.setattr(trained_runs, "BATCH_SIZE", 1)
+    batches = list(trained_runs.pass_test_data(run, data))
+    assert [len(batch.labels) for batch in batches] == [1] * N_TEST
+    cut = firing_sparsity.tally(batches, run.row.neuron)
     assert cut.correct == whole.correct
     for mine, other in zip(cut.layers, whole.layers, strict=True):
         assert mine.summary() == pytest.approx(other.summary(), rel=1e-6)
@@ -166,8 +166,8 @@ def test_confusion_adds_up_and_its_diagonal_is_the_accuracy(made, tmp_path) -> N
     assert network_pictures.main([str(folder), "--out", str(tmp_path), "--data", str(data), "--quiet"]) == 0
     rows = read(tmp_path / network_pictures.CONFUSION_TABLE)
     run = trained_runs.load_run(folder)
-    pieces = list(trained_runs.pass_test_data(run, data))
-    y, predicted = (np.concatenate([getattr(p, name) for p in pieces]) for name in ("labels", "predicted"))
+    batches = list(trained_runs.pass_test_data(run, data))
+    y, predicted = (np.concatenate([getattr(p, name) for p in batches]) for name in ("labels", "predicted"))
     assert len(y) == N_TEST
     for row in rows:
         expected = ((y == int(row["true"])) & (predicted == int(row["predicted"]))).sum()

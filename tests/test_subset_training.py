@@ -21,7 +21,7 @@ N_TEST = 40  # of the made data
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Made pictures, and a small network with dropout in the place of the experiment's."""
+    """Made pictures, and a small network with dropout instead of the experiment's."""
     monkeypatch.setitem(EXPERIMENTS, NAME, replace(experiment(NAME), spec="12", dropout=0.2))
     folder = tmp_path / "data"
     write_fashion(folder, 60, N_TEST)

@@ -126,12 +126,12 @@ def adjoint_without_mask(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def gain_from_step_zero(right: Callable[..., Any]) -> Callable[..., Any]:
-    """c[t] with the exponent t in the place of t + 1."""
+    """c[t] with the exponent t instead of t + 1."""
     return lambda n_steps, neuron, dtype: (1.0 - (1.0 - neuron.theta_s) ** np.arange(n_steps)).astype(dtype)
 
 
 def filter_not_reversed(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter in the place of its adjoint."""
+    """The filter instead of its adjoint."""
     return lambda g, neuron: sweeps.psc_filter(g, neuron)
 
 
@@ -151,7 +151,7 @@ def argument_not_clipped(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def spike_not_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The PSC with s in the place of theta_s s."""
+    """The PSC with s instead of theta_s s."""
     return lambda a_previous, s, theta_s: (1.0 - theta_s) * a_previous + s
 
 
@@ -161,7 +161,7 @@ def always_released(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wrong_gate(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The warm-up below theta_s in the place of theta_s / 4, for every rule."""
+    """The warm-up below theta_s instead of theta_s / 4, for every rule."""
     return lambda self, neuron, rate: neuron.theta_s
 
 
@@ -176,7 +176,7 @@ def first_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def unfiltered_train(right: Callable[..., Any]) -> Callable[..., Any]:
-    """The desired train in the place of its PSC."""
+    """The desired train instead of its PSC."""
     return lambda train, neuron: train
 
 

@@ -31,7 +31,7 @@ def shown(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a text for a terminal: in one line, with escapes in the place of characters that steer one.
+    r"""Return a text for a terminal: in one line, with escapes for characters that steer one.
 
     >>> printable("a\x1b[2Jb\n c")
     'a\\x1b[2Jb c'

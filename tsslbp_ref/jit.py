@@ -120,7 +120,7 @@ class _Cache(FunctionCache):
 
 
 class _CodeFiles:
-    """Machine code of one function, a file a signature, in the place of Numba's index and data files.
+    """Machine code of one function, a file a signature, instead of Numba's index and data files.
 
     Numba stamps its index with the time of the file that holds the loop, and so misses an edit of a file that the loop
     calls; two processes that compile at once can be handed each other's code; and an empty or damaged file ends every

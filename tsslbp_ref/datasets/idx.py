@@ -94,7 +94,7 @@ def _shape_in(header: bytes, sample_shape: tuple[int, ...], path: Path) -> list[
 def candidates(folder: str | Path, name: str) -> list[Path]:
     """Return the files in a folder that have a name of the original distribution, unpacked ones first.
 
-    The name may have a dot in the place of the dash before "idx", and end with .gz or .GZ; the file may lie in a folder
+    The name may have a dot instead of the dash before "idx", and end with .gz or .GZ; the file may lie in a folder
     of such a name.
     """
     pattern = re.compile(name.replace("-idx", "[-.]idx") + r"(\.gz)?", re.IGNORECASE)

@@ -154,8 +154,8 @@ def normalise(
 def augment_crop_flip(images: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
     """Return each picture shifted by up to 4 pixels in both directions, and mirrored left to right in half the cases.
 
-    A picture gets a border of 4 zeros, and a window of its own size is cut out at a place drawn evenly from the 9 x 9
-    possible ones. The paper's recipe does this with the raw pixels, BEFORE normalisation, so the border is black. To
+    A picture gets a border of 4 zeros, and a window of its own size is cut out at one of the 9 x 9 possible positions,
+    drawn evenly. The paper's recipe does this with the raw pixels, BEFORE normalisation, so the border is black. To
     follow it, pass uint8 and normalise the result. With normalised pixels the border would be the mean colour instead.
 
     Parameters

@@ -206,7 +206,7 @@ def picture_position(t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def remove_saccade_motion(events: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the events with the picture's motion taken back: (x, y) -> round((x, y) - r(t)).
 
-    The camera turns in three straight saccades, so the picture's place on the sensor r(t) is linear in time within each
+    The camera turns in three straight saccades, so the picture's position r(t) on the sensor is linear in time in each
     (`picture_position`); written out, with t in microseconds:
 
     ===============  ===========================  ==========================
@@ -324,9 +324,9 @@ class NMNIST:
         chosen = self._checked_indices(indices)
         n_steps = _checked_steps(n_steps)
         x = np.empty((n_steps, len(chosen), N_POLARITIES, SIDE, SIDE), checks.float_dtype("dtype", dtype))
-        for place, index in enumerate(chosen):
+        for position, index in enumerate(chosen):
             events = self.events(index)
-            x[:, place] = bin_events(remove_saccade_motion(events) if stabilise else events, n_steps, bin_width_us)
+            x[:, position] = bin_events(remove_saccade_motion(events) if stabilise else events, n_steps, bin_width_us)
         return x, self.labels[chosen]
 
     def batches(

@@ -1,6 +1,6 @@
 """Loss, gradients and predictions of a batch of samples, on several threads: training with the exact gradient.
 
-The batch is cut into pieces of a fixed size, whatever the number of threads, and sums are taken over the pieces in
+The batch is cut into chunks of a fixed size, whatever the number of threads, and sums are taken over the chunks in
 their order. So the number of threads changes no bit of a result.
 """
 
@@ -23,7 +23,7 @@ from tsslbp_ref.exact.losses import FirstSpike, Peak
 from tsslbp_ref.exact.simulation import DEFAULT_MAX_EVENTS
 from tsslbp_ref.exact.sweeps import Layer, Trains, layer_gradients, simulate_layers
 
-SAMPLES_IN_A_PIECE = 5
+SAMPLES_IN_A_CHUNK = 5
 FIRST_ONLY = 1  # of an output's spikes only the first matters here
 SILENT = -1  # the prediction of a network none of whose outputs fires
 
@@ -90,8 +90,8 @@ def loss_and_gradients(
     loss : FirstSpike or Peak
         Its own label is not used.
     silent_output : float, optional
-        beta >= 0: a sample whose labelled output does not fire has the loss beta (V - max_t u) of that output, in the
-        place of the first-spike loss. If not given, the first-spike loss stands, in which the output counts as fired
+        beta >= 0: a sample whose labelled output does not fire has the loss beta (V - max_t u) of that output, instead
+        of the first-spike loss. If not given, the first-spike loss stands, in which the output counts as fired
         at T and only the other outputs have derivatives.
     silent_hidden : float, optional
         gamma >= 0: gamma (V - max_t u) is added, in every sample, for each hidden neuron that fires in no sample of
@@ -133,22 +133,22 @@ def loss_and_gradients(
     _check_loss(loss, model, silent_output)
     gamma = checks.real_number("silent_hidden", silent_hidden, minimum=0.0)
     max_events = checks.positive_integer("max_events", max_events)
-    pieces = _pieces(trains)
+    chunks = _chunks(trains)
     with _Threads(n_threads) as threads:
-        simulated = threads.map(lambda piece: simulate_layers(model, piece, max_events, FIRST_ONLY), pieces)
+        simulated = threads.map(lambda chunk: simulate_layers(model, chunk, max_events, FIRST_ONLY), chunks)
         silent = [~np.any([_fired(layers[k]) for layers in simulated], axis=0) for k in range(len(model.weights) - 1)]
 
         def finish(number: int) -> tuple[float, list[FloatArray]]:
-            start = number * SAMPLES_IN_A_PIECE
-            mine = classes[start : start + SAMPLES_IN_A_PIECE]
-            return _piece_gradients(model, simulated[number], pieces[number], mine, loss, silent_output, gamma, silent)
+            start = number * SAMPLES_IN_A_CHUNK
+            mine = classes[start : start + SAMPLES_IN_A_CHUNK]
+            return _chunk_gradients(model, simulated[number], chunks[number], mine, loss, silent_output, gamma, silent)
 
-        finished = threads.map(finish, range(len(pieces)))
+        finished = threads.map(finish, range(len(chunks)))
     total, gradients = 0.0, [np.zeros_like(w) for w in model.weights]
-    for piece_loss, piece_gradients in finished:
-        total += piece_loss
-        for gradient, piece_gradient in zip(gradients, piece_gradients, strict=True):
-            gradient += piece_gradient
+    for chunk_loss, chunk_gradients in finished:
+        total += chunk_loss
+        for gradient, chunk_gradient in zip(gradients, chunk_gradients, strict=True):
+            gradient += chunk_gradient
     for gradient in gradients:
         gradient /= len(classes)
     outputs = [layers[-1] for layers in simulated]
@@ -180,14 +180,14 @@ def predict(
     Arguments as for `loss_and_gradients`.
     """
     model = arguments.checked_model(weights, tau_m, tau_s, threshold, duration, delays)
-    pieces = _pieces(_checked_batch(batch, model))
+    chunks = _chunks(_checked_batch(batch, model))
     max_events = checks.positive_integer("max_events", max_events)
 
-    def predicted(piece: Trains) -> IntegerArray:
-        return _predictions(simulate_layers(model, piece, max_events, FIRST_ONLY)[-1], model)
+    def predicted(chunk: Trains) -> IntegerArray:
+        return _predictions(simulate_layers(model, chunk, max_events, FIRST_ONLY)[-1], model)
 
     with _Threads(n_threads) as threads:
-        return np.concatenate(threads.map(predicted, pieces))
+        return np.concatenate(threads.map(predicted, chunks))
 
 
 class _Threads:
@@ -249,14 +249,14 @@ def _offsets(counts: IntegerArray) -> IntegerArray:
     return np.ascontiguousarray(np.column_stack([ends[:, 0] - counts[:, 0], ends]))
 
 
-def _pieces(trains: Trains) -> list[Trains]:
-    """Cut a batch into pieces of a few samples."""
-    pieces = []
-    for start in range(0, len(trains.offsets), SAMPLES_IN_A_PIECE):
-        offsets = trains.offsets[start : start + SAMPLES_IN_A_PIECE]
+def _chunks(trains: Trains) -> list[Trains]:
+    """Cut a batch into chunks of a few samples."""
+    chunks = []
+    for start in range(0, len(trains.offsets), SAMPLES_IN_A_CHUNK):
+        offsets = trains.offsets[start : start + SAMPLES_IN_A_CHUNK]
         first, stop = offsets[0, 0], offsets[-1, -1]
-        pieces.append(Trains(trains.times[first:stop], offsets - first))
-    return pieces
+        chunks.append(Trains(trains.times[first:stop], offsets - first))
+    return chunks
 
 
 def _fired(layer: Layer) -> npt.NDArray[np.bool_]:
@@ -264,7 +264,7 @@ def _fired(layer: Layer) -> npt.NDArray[np.bool_]:
     return np.any(np.diff(layer.offsets, axis=1) > 0, axis=0)
 
 
-def _piece_gradients(
+def _chunk_gradients(
     model: Model,
     layers: list[Layer],
     trains: Trains,
@@ -274,7 +274,7 @@ def _piece_gradients(
     gamma: float,
     silent: list[npt.NDArray[np.bool_]],
 ) -> tuple[float, list[FloatArray]]:
-    """Return the sums over a piece's samples of the loss and of its gradients."""
+    """Return the sums over a chunk's samples of the loss and of its gradients."""
     highest = layers[-1].highest_membrane(model.threshold.values[-1])
     if isinstance(loss, Peak):
         losses, by_peak = loss_kernels.peak_losses(highest, labels)

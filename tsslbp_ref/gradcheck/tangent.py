@@ -213,7 +213,7 @@ class TangentNetwork:
     loss_name: str
 
     def loss(self, weights: Sequence[Array]) -> float:
-        """The loss with the given weights in the place of the frozen ones."""
+        """The loss with the given weights instead of the frozen ones."""
         a = self.input_psc
         remaining = iter(zip(weights, self.neurons, strict=True))
         for layer, mask in zip(self.layers, self.masks, strict=True):

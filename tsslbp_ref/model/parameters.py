@@ -102,7 +102,7 @@ class GradientRule:
         How the firing time moves the PSC (B5b). "released": minus the PSC kernel. "literal": the derivative of the
         kernel, taken at its word. "onset": the same with the impulse of the kernel's onset in the spike's own step,
         -1/tau_s. "consistent": the centred difference of the PSC under a shift of the spike by one step. "surrogate":
-        the warm-up formula at every step, in the place of both dependencies; `intra`, `silent` and `warmup` then have
+        the warm-up formula at every step, instead of both dependencies; `intra`, `silent` and `warmup` then have
         no effect.
     intra : {True, False, "consistent", "one-hop", "leak", "reset"}
         Whether a spike's effect on the same neuron's next spike counts (B6), and if so with the paper's reset

@@ -228,8 +228,8 @@ def tsslbp_backward(
         fired:  delta = dt/du (w_{-1} G[t+1] + w_0 G[t] + w_{+1} G[t-1]) + dt/du dreset/dt chain
         silent: delta = (1 - theta_m) chain
     and G ds/du (B8) instead where a[t] is below the gate, and 0 at silent steps of a rule that gives them none;
-    the chain goes on with the unreplaced value. With `intra="one-hop"` g[t] + s[t] theta_m u[t] n[t] is in the place of
-    g[t], n[t] = g of the neuron's next spike, leaked back to t+1.
+    the chain goes on with the unreplaced value. With `intra="one-hop"` g[t] + s[t] theta_m u[t] n[t] replaces g[t],
+    n[t] = g of the neuron's next spike, leaked back to t+1.
 
     Parameters
     ----------

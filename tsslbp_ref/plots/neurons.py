@@ -290,7 +290,7 @@ def _spikes(name: str, value: npt.ArrayLike, sample: int) -> Array:
     """Return (T, N) spikes of a sample."""
     s = checks.finite_array(name, value)
     if s.ndim == 3:
-        s = s[:, _place("sample", sample, s.shape[1])]
+        s = s[:, _checked_index("sample", sample, s.shape[1])]
     if s.ndim != 2 or 0 in s.shape:
         raise ValueError(f"{name} must be (T, N) or (T, B, N), got shape {s.shape}")
     if not np.isin(s, (0.0, 1.0)).all():
@@ -307,11 +307,11 @@ def _spike_train(s: npt.ArrayLike, T: int) -> Array:
 def _of_neuron(name: str, signal: Array, sample: int, index: int) -> Array:
     """Return (T,) of a (T, B, N) signal."""
     signal = checks.finite_array(name, signal, ndim=3)
-    return signal[:, _place("sample", sample, signal.shape[1]), _place("index", index, signal.shape[2])]
+    return signal[:, _checked_index("sample", sample, signal.shape[1]), _checked_index("index", index, signal.shape[2])]
 
 
-def _place(name: str, value: int, length: int) -> int:
-    place = checks.positive_integer(name, value, minimum=0)
-    if place >= length:
-        raise ValueError(f"{name} must be below {length}, got {place}")
-    return place
+def _checked_index(name: str, value: int, length: int) -> int:
+    index = checks.positive_integer(name, value, minimum=0)
+    if index >= length:
+        raise ValueError(f"{name} must be below {length}, got {index}")
+    return index

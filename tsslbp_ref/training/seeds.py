@@ -45,9 +45,9 @@ class Plan:
     ----------
     experiment, rule : str
     loss : str, optional
-        In the place of the experiment's.
+        Instead of the experiment's.
     epochs : int, optional
-        In the place of the experiment's.
+        Instead of the experiment's.
     runs : Path
         Folder of the run folders, runs/<experiment>/<rule>[-<loss>][-at-<state>][-held-out-<n>]/seed<k>.
     data : Path, optional
