@@ -47,6 +47,7 @@ FIGURES = (
     "fig30_target_trains",
     "fig31_spike_patterns",
     "fig32_yin_yang",
+    "fig33_rule_history",
 )
 
 

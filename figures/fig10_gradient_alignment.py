@@ -64,7 +64,7 @@ def plot(out_dir: Path) -> Path:
     cosine, norm_ratio = read_summary("cosine"), read_summary("norm_ratio")
     with style.page(__file__, out_dir, TITLE, height=8.2) as page:
         header = ("quantity", "statistic", "rule", "clip", "dt", "low", "high", "value")
-        page.table(header, [[row[key] for key in header] for row in cosine + norm_ratio])
+        page.table(header, [[row[key] for key in header] for row in cosine + norm_ratio if row["rule"] in MARKERS])
         panels = page.figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(1.6, 1.0))
         for column, (clip, title) in enumerate(CLIP_TITLES.items()):
             for ax, rows in zip(panels[:, column], (cosine, norm_ratio), strict=True):

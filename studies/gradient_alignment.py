@@ -3,7 +3,8 @@
 ``python -m studies.gradient_alignment --networks 200 --out results/gradient-alignment.csv`` writes three tables:
 
 - OUT: a row a network, step, rule, clip and layer: cosine with the exact gradient, and ratio of the norms;
-- OUT with "-spikes": a row a network, step and layer: spike counts, and the share of spikes that the clip meets;
+- OUT with "-spikes": a row a network, step and layer: spike counts, the share of spikes that the clip at 8 meets, and
+  spikes a neuron and step;
 - OUT with "-summary": means (of ratios, medians) with bootstrap 95 % intervals.
 
 A network is its seed; its rows do not depend on the others. A run that is stopped goes on where it was: every finished
@@ -37,7 +38,9 @@ from tsslbp_ref.model.trace import Trace
 
 STEPS = (1.0, 0.5, 0.1, 0.02, 0.005)  # ms
 RELEASED_CLIP = GradientRule().inverse_rise_clip
-CLIPS = {"8": RELEASED_CLIP, "none": math.inf}
+NO_CLIP = "none"
+STATES = ("june-2020", "september-2020", "november-2020")  # of the authors' code; "released" is one, too
+BASELINES = {"released": "8", "surrogate": NO_CLIP, "june-2020": "10", "june-2020-no-warmup": "10"}  # and their clips
 TOTAL = "total"
 RESAMPLES = 9999
 CONFIDENCE = 0.95
@@ -47,7 +50,7 @@ DIGITS = 6  # significant, of every number in the tables
 ALIGNMENT = ("network", "layers", "layer", "dt", "rule", "clip", "cosine", "norm_ratio")
 SPIKES = (
     *("network", "layers", "layer", "dt", "exact_spikes", "discrete_spikes", "counts_agree", "clipped_share"),
-    *("desired_spikes", "grazing_redraws", "silent_redraws"),
+    *("firing_rate", "desired_spikes", "grazing_redraws", "silent_redraws"),
 )
 SUMMARY = ("quantity", "statistic", "rule", "clip", "dt", "networks", "layer", "n", "value", "low", "high")
 
@@ -55,19 +58,24 @@ Row = dict[str, str]
 
 
 def rules_and_clips() -> dict[tuple[str, str], GradientRule]:
-    """All rules of the study by name and clip; the surrogate has no 1/du, so that it has no clip either.
+    """All rules of the study by name and clip: the rule's own clip of 1/du, 8 if it has none, and no clip.
 
-    With a warm-up the literal rule is, for a small step, little but warm-up: its own part carries the factor
-    theta_s = dt / tau_s. So it is there without a warm-up, too.
+    The surrogate has no 1/du, so that it has no clip either. With a warm-up the literal rule is, for a small step,
+    little but warm-up: its own part carries the factor theta_s = dt / tau_s. So it is there without a warm-up, too. The
+    states of 2020 warm a whole layer up where it fires rarely in a step, which in small steps is everywhere. So they
+    are there as they were, and without a warm-up: the chain rule's side of the switch.
     """
-    named = {name: rule for name, rule in named_rules().items() if not rule.needs_firing_rate}
-    named["literal-no-warmup"] = replace(named["literal"], warmup=False)
-    pairs = ((name, rule, clip) for name, rule in named.items() for clip in CLIPS)
-    return {
-        (name, clip): replace(rule, inverse_rise_clip=CLIPS[clip])
-        for name, rule, clip in pairs
-        if rule.inter != "surrogate" or clip == "none"
-    }
+    named = named_rules()
+    for name in ("literal", *STATES):
+        named[f"{name}-no-warmup"] = replace(named[name], warmup=False)
+    found = {}
+    for name, rule in named.items():
+        own = rule.inverse_rise_clip if math.isfinite(rule.inverse_rise_clip) else RELEASED_CLIP
+        if rule.inter != "surrogate":
+            found[name, f"{own:g}"] = replace(rule, inverse_rise_clip=own)
+        if not rule.needs_firing_rate:
+            found[name, NO_CLIP] = replace(rule, inverse_rise_clip=math.inf)
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -120,16 +128,18 @@ def _spike_counts(run: DiscreteRun, network: RandomNetwork) -> Iterable[dict[str
     for flow, exact in zip(run.flows, network.exact.spike_times, strict=True):
         expected = [len(times) for times in exact]
         found = [int(n) for n in np.count_nonzero(flow.trace.s[:, 0], axis=0)]
-        counts.append((sum(expected), sum(found), int(found == expected), _clipped_spikes(flow.trace)))
-    expected_of, found_of, agrees, clipped_of = zip(*counts, strict=True)
-    counts.append((sum(expected_of), sum(found_of), min(agrees), sum(clipped_of)))
-    for layer, (n_expected, n_found, agree, clipped) in zip(_layer_names(network), counts, strict=True):
+        clipped, places = _clipped_spikes(flow.trace), flow.trace.s.size
+        counts.append((sum(expected), sum(found), int(found == expected), clipped, places))
+    expected_of, found_of, agrees, clipped_of, places_of = zip(*counts, strict=True)
+    counts.append((sum(expected_of), sum(found_of), min(agrees), sum(clipped_of), sum(places_of)))
+    for layer, (n_expected, n_found, agree, clipped, places) in zip(_layer_names(network), counts, strict=True):
         yield about_network | {
             "layer": layer,
             "exact_spikes": n_expected,
             "discrete_spikes": n_found,
             "counts_agree": agree,
             "clipped_share": clipped / n_found if n_found else "",
+            "firing_rate": n_found / places,
         }
 
 
@@ -249,7 +259,7 @@ def summary(alignment: list[Row], spikes: list[Row]) -> list[Row]:
     Layers are counted from the output: "output", "output-1", "output-2"; "total" is all weights, or all spikes. Cosine
     of all weights and agreement of all spike counts stand for kinds of networks, too: by their number of layers, and
     by whether the continuous network fires fewer or more output spikes than are desired. "cosine_above_released" is
-    paired: the cosine minus that of the clipped released rule for the same network.
+    paired: the cosine minus that of the clipped released rule for the same network; so with the other `BASELINES`.
     """
     rows: list[Row] = []
     by_rule, by_step = ("rule", "clip", "dt"), ("dt",)
@@ -257,7 +267,9 @@ def summary(alignment: list[Row], spikes: list[Row]) -> list[Row]:
     rows += _summarised(alignment, "norm_ratio", "median", by_rule)
     rows += _summarised(spikes, "clipped_share", "mean", by_step)
     rows += _summarised(spikes, "counts_agree", "mean", by_step)
-    rows += _summarised(_above_released(alignment), "cosine_above_released", "mean", by_rule)
+    for baseline in BASELINES:
+        quantity = f"cosine_above_{baseline}"
+        rows += _summarised(_above(baseline, quantity, alignment), quantity, "mean", by_rule)
     balance = _output_balance(spikes)
     alignment, spikes = ([row for row in table if row["layer"] == TOTAL] for table in (alignment, spikes))
     kinds: tuple[Callable[[Row], str], ...] = (_depth, lambda row: balance[row["network"]])
@@ -267,18 +279,15 @@ def summary(alignment: list[Row], spikes: list[Row]) -> list[Row]:
     return rows
 
 
-def _above_released(alignment: list[Row]) -> list[Row]:
-    """Rows of all weights of a network, with what their cosine has above the released rule's."""
+def _above(baseline: str, quantity: str, alignment: list[Row]) -> list[Row]:
+    """Rows of all weights of a network, with what their cosine has above that of a baseline."""
     totals = [row for row in alignment if row["layer"] == TOTAL]
-    released = {
+    of_baseline = {
         (row["network"], row["dt"]): float(row["cosine"])
         for row in totals
-        if (row["rule"], row["clip"]) == ("released", "8")
+        if (row["rule"], row["clip"]) == (baseline, BASELINES[baseline])
     }
-    return [
-        row | {"cosine_above_released": str(float(row["cosine"]) - released[row["network"], row["dt"]])}
-        for row in totals
-    ]
+    return [row | {quantity: str(float(row["cosine"]) - of_baseline[row["network"], row["dt"]])} for row in totals]
 
 
 def _output_balance(spikes: list[Row]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The embedded task from several seeds: how many entries of the raster each rule leaves wrong.
 
 ``python -m studies.raster_seeds --out results/raster-seeds.csv`` trains the task of `tsslbp_ref.raster` by each of
-three rules from each seed, and writes a row a run. A seed gives the same input trains and initial weights under every
+six rules from each seed, and writes a row a run. A seed gives the same input trains and initial weights under every
 rule, so that rules are compared seed by seed.
 """
 
@@ -21,7 +21,7 @@ from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model.parameters import rule_by_name
 from tsslbp_ref.training import raster
 
-RULES = ("released", "no-intra", "surrogate")
+RULES = ("released", "no-intra", "surrogate", "june-2020", "september-2020", "november-2020")
 N_SEEDS = 10
 N_UPDATES = 600
 COLUMNS = ("rule", "seed", "updates", "wrong_places", "final_loss")

@@ -1,11 +1,16 @@
 """The scripts that make the golden numbers, without the authors' code: their arguments, and the inputs they draw."""
 
+import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tsslbp_ref as tr
+from figures import fig33_rule_history as figure
+from tools.golden import history
 from tools.golden.__main__ import COMMITTED, largest_difference, main
 from tools.golden.authors import NEEDED
 from tools.golden.recipes import FILES, Recorder
@@ -107,3 +112,53 @@ def test_seeds_draw_the_inputs_of_the_committed_layers(name):
         assert len(drawn) >= 4
         for key in (*drawn, *(key for key in committed.files if key == "train")):
             assert np.array_equal(recorder.arrays[key], committed[key])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The commits between
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def made_clone(folder):
+    """A repository with the authors' names and other content."""
+    (folder / "functions").mkdir()
+    (folder / "global_v.py").write_text("n_steps = 7\n")
+    (folder / "functions" / "TSSLBP.py").write_text("import global_v\nn_steps = global_v.n_steps + 1\n")
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "made"]):
+        subprocess.run([*git, *command], check=True)
+    return folder
+
+
+def test_the_files_of_a_commit_are_read_from_a_clone(tmp_path, monkeypatch):
+    for name in ("global_v", "rule"):
+        monkeypatch.setitem(sys.modules, name, None)
+    clone = made_clone(tmp_path)
+    (clone / "global_v.py").write_text("n_steps = 0\n")  # of the work tree, not of the commit
+    constants, rule = history.code_of(clone, "HEAD")
+    assert (constants.n_steps, rule.n_steps) == (7, 8)
+    with pytest.raises(ValueError, match="Not a valid object name 1234567"):
+        history.code_of(clone, "1234567")
+
+
+def test_the_history_without_pytorch_is_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert history.main([str(tmp_path), str(tmp_path / "x.csv")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "torch" in err
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_phi_of_the_states_is_that_of_their_commits():
+    """Every commit is in the table, and the package has the four states' numbers."""
+    s, _ = figure.measure()
+    found = {commit: np.zeros((len(s), len(s))) for commit in history.COMMITS}
+    with (Path(figure.__file__).parents[1] / "results" / "phi-by-commit.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["commit"]][int(row["t_k"]), int(row["t_m"])] = float(row["phi"])
+    assert all(phi.any() for phi in found.values())
+    trace = tr.reference.lif_forward(np.array(figure.WEIGHTED_INPUT)[:, None, None], figure.NEURON)
+    for name, state in tr.experiments.STATES.items():
+        phi = tr.reference.dependency_matrix(trace, figure.NEURON, tr.rule_by_name(name))[:, :, 0, 0]
+        assert np.abs(phi - found[state.commit]).max() < 1e-14, name

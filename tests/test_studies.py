@@ -116,9 +116,15 @@ def test_bootstrap_interval_of_a_mean_is_the_normal_one() -> None:
 
 
 def test_every_rule_stands_with_and_without_clip() -> None:
-    names = [name for name, _ in study.rules_and_clips()]
-    assert all(names.count(name) == 2 for name in names if name != "surrogate")
-    assert names.count("surrogate") == 1
+    clips: dict[str, list[str]] = {}
+    for name, clip in study.rules_and_clips():
+        clips.setdefault(name, []).append(clip)
+    assert clips.pop("surrogate") == ["none"]
+    for state in study.STATES:
+        assert clips.pop(state) == ["10"]
+        assert clips.pop(f"{state}-no-warmup") == ["10", "none"]
+    assert len(clips) == 6
+    assert all(of == ["8", "none"] for of in clips.values())
 
 
 def test_a_stopped_study_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
@@ -126,7 +132,7 @@ def test_a_stopped_study_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     parts = tmp_path / "parts.csv"
     run(1, parts)
     spikes = study.beside(parts, "spikes")
-    spikes.write_text(spikes.read_text() + "1,3,1,1,5,5,1,0.5,9,0,0\n")  # stopped between the two tables
+    spikes.write_text(spikes.read_text() + "1,3,1,1,5,5,1,0.5,0.1,9,0,0\n")  # stopped between the two tables
     assert run(3, parts) == whole
     assert run(3, parts) == whole
     assert sorted(path.name for path in tmp_path.glob("*.csv*")) == [

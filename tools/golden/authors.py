@@ -41,6 +41,20 @@ def checked_checkout(checkout: Path, commit: str) -> Path:
     return checkout.resolve()
 
 
+def stay_on_the_cpu(torch: Any) -> None:
+    """Let the code's calls of cuda() and its casts to float32 change nothing."""
+    cast = torch.Tensor.type
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
+
+    def double(tensor: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        if dtype is None:
+            return cast(tensor)
+        return cast(tensor, torch.float64 if dtype is torch.float32 else dtype, **kwargs)
+
+    torch.Tensor.type = double
+
+
 class Authors:
     """What the golden numbers need of the authors' code: a layer of neurons, the losses, whole networks.
 
@@ -58,27 +72,13 @@ class Authors:
     def __init__(self, checkout: Path) -> None:
         sys.path.insert(0, str(checkout))
         self.torch: Any = importlib.import_module("torch")
-        self._stay_on_the_cpu()
+        stay_on_the_cpu(self.torch)
         self._globals: Any = importlib.import_module("global_v")
         self._losses: Any = importlib.import_module("functions.loss_f")
         self._networks: Any = importlib.import_module("cnns")
         self.released = (checkout / "functions" / f"{RELEASED_MODULE}.py").is_file()
         module: Any = importlib.import_module(f"functions.{RELEASED_MODULE if self.released else FIRST_MODULE}")
         self._rule = module.TSSLBP if self.released else module.PSP_spike_large_batch
-
-    def _stay_on_the_cpu(self) -> None:
-        """Let the code's calls of cuda() and its casts to float32 change nothing."""
-        torch = self.torch
-        cast = torch.Tensor.type
-        torch.set_default_dtype(torch.float64)
-        torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
-
-        def double(tensor: Any, dtype: Any = None, **kwargs: Any) -> Any:
-            if dtype is None:
-                return cast(tensor)
-            return cast(tensor, torch.float64 if dtype is torch.float32 else dtype, **kwargs)
-
-        torch.Tensor.type = double
 
     def start(self, n_steps: int, tau_s: float) -> None:
         """Set the code's global constants."""
