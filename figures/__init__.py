@@ -48,6 +48,7 @@ FIGURES = (
     "fig31_spike_patterns",
     "fig32_yin_yang",
     "fig33_rule_history",
+    "fig34_states",
 )
 
 
