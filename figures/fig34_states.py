@@ -74,7 +74,7 @@ def plot(out_dir: Path) -> Path:
         left.axhline(0.0, color=style.GREY, linewidth=0.8)
         left.set_ylabel("cosine with the exact gradient")
         style.panel_label(left, "200 random networks, steps of 1 ms")
-        _draw(right, accuracy, tuple(LABELS))
+        _draw(right, accuracy, ("best", "last"))
         row = EXPERIMENTS[EXPERIMENT]
         assert row.paper.mean is not None
         right.axhline(row.paper.mean, color=style.BLACK, linestyle=(0, (5, 3)), linewidth=1.2)
@@ -108,10 +108,10 @@ def _draw(axes: style.Axes, rows: list[Row], whats: tuple[str, str]) -> None:
             axes.plot(x, seeds, "o", color=COLOURS[state], markerfacecolor=face, markersize=4.5)
             if "low" in values:
                 error = [[values["value"] - values["low"]], [values["high"] - values["value"]]]
-                marker = {"fmt": "_", "color": style.BLACK} if seeds else {"fmt": "o", "color": COLOURS[state]}
+                marker, colour = ("_", style.BLACK) if seeds else ("o", COLOURS[state])
                 axes.errorbar(
-                    index + side, values["value"], yerr=error, elinewidth=1.2, markersize=9, markerfacecolor=face,
-                    **marker,
+                    index + side, values["value"], yerr=error, fmt=marker, color=colour, markerfacecolor=face,
+                    markersize=9, elinewidth=1.2,
                 )  # fmt: skip
     axes.set_xticks(range(len(STATES)), [state.replace("-", "\n") for state in STATES])
     axes.set_xlim(-0.5, len(STATES) - 0.5)
