@@ -402,13 +402,10 @@ def test_without_the_package_the_extra_is_named(plan, monkeypatch):
         seeds.train(plan, [0], dask="tcp://127.0.0.1:9")
 
 
-def test_blas_keeps_to_one_thread_in_processes_that_hold_several_runs(plan, tmp_path, monkeypatch):
-    limits = []
-    monkeypatch.setattr(seeds, "threadpool_limits", lambda limit, user_api: limits.append((limit, user_api)))
+def test_a_seed_apart_has_the_plans_threads_or_its_share_of_the_cores(plan, monkeypatch):
     monkeypatch.setattr(seeds, "run_seed", lambda plan, seed, show_progress: plan.threads)
     assert seeds.run_seed_apart(dataclasses.replace(plan, threads=None), 0, 7) == 7
     assert seeds.run_seed_apart(plan, np.int64(0), 7) == 1
-    assert limits == [(1, "blas")] * 2
 
 
 CLUSTER = """

@@ -1,10 +1,12 @@
 """The data sets of the paper's experiments: MNIST, Fashion-MNIST, CIFAR-10 (pictures) and N-MNIST (events).
 
 Where they are looked for is described in `fetch`; each format has its own file (`idx`, `cifar10`, `nmnist`). One more,
-points in three classes for networks in continuous time, is made by a formula: `yin_yang`.
+points in three classes for networks in continuous time, is made by a formula: `yin_yang`. A user's own data is in
+NumPy's files: `arrays`.
 """
 
 from tsslbp_ref.datasets import yin_yang
+from tsslbp_ref.datasets.arrays import load_arrays
 from tsslbp_ref.datasets.errors import DataError, DownloadError, MissingSplitError
 from tsslbp_ref.datasets.fetch import available
 from tsslbp_ref.datasets.images import IMAGE_SETS, ImageSet, augment_crop_flip, load_images, normalise
@@ -20,6 +22,7 @@ __all__ = [
     "augment_crop_flip",
     "available",
     "bin_events",
+    "load_arrays",
     "load_images",
     "normalise",
     "read_events",

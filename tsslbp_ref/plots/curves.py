@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,19 +64,21 @@ def write_plot(table: Sequence[Summary], path: Path) -> None:
 def draw(table: Sequence[Summary]) -> Figure:
     """Draw a panel for every experiment of a table, a colour for every rule: each seed pale, their mean bold."""
     experiments = sorted({summary.experiment for summary in table})
-    names = sorted({_name(summary) for summary in table}, key=lambda name: (name != "released", name))
+    labels = _labels(table)
+    names = sorted(set(labels), key=lambda name: (name != "released", name))
     n_columns = min(N_COLUMNS, len(experiments))
     n_rows = math.ceil(len(experiments) / n_columns)
     figure = Figure(figsize=(PANEL[0] * n_columns, PANEL[1] * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes, experiment in zip(panels, experiments, strict=False):
-        group = [summary for summary in table if summary.experiment == experiment]
-        for summary in group:
-            _draw_curves(axes, summary, names.index(_name(summary)))
-        _draw_paper(axes, group[0])
+        of_both = zip(table, labels, strict=True)
+        group = {label: summary for summary, label in of_both if summary.experiment == experiment}
+        for label, summary in group.items():
+            _draw_curves(axes, summary, label, names.index(label))
+        _draw_paper(axes, next(iter(group.values())))
         axes.set(title=experiment, xlabel="epoch", ylabel="test accuracy (%)")
-        axes.set_xlim(0.5, max(max(summary.epochs) for summary in group) + 0.5)
+        axes.set_xlim(0.5, max(max(summary.epochs) for summary in group.values()) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=(1, 2, 5, 10), integer=True, min_n_ticks=1))
         axes.grid(axis="y", linewidth=0.5, alpha=0.4)
         axes.legend(loc="best")
@@ -84,12 +87,17 @@ def draw(table: Sequence[Summary]) -> Figure:
     return figure
 
 
-def _name(summary: Summary) -> str:
-    """The rule, and the part of the data where that is not the whole."""
-    return summary.variant if summary.part is None else f"{summary.variant}, {samples(summary.part)} samples"
+def _labels(table: Sequence[Summary]) -> list[str]:
+    """The rule, the part of the data where that is not the whole, and the constants where these do not tell apart."""
+    labels = [s.variant if s.part is None else f"{s.variant}, {samples(s.part)} samples" for s in table]
+    seen = Counter(zip((s.experiment for s in table), labels, strict=True))
+    return [
+        f"{label}, {summary.constants}" if seen[summary.experiment, label] > 1 and summary.constants else label
+        for summary, label in zip(table, labels, strict=True)
+    ]
 
 
-def _draw_curves(axes: Axes, summary: Summary, index: int) -> None:
+def _draw_curves(axes: Axes, summary: Summary, name: str, index: int) -> None:
     """Draw the accuracy by epoch: of each seed, and the mean over all of them as far as all have come."""
     look: dict[str, Any] = {
         "color": palette.CYCLE[index % len(palette.CYCLE)],
@@ -97,7 +105,7 @@ def _draw_curves(axes: Axes, summary: Summary, index: int) -> None:
     }
     n_seeds = len(summary.curves)
     seeds = "1 seed" if n_seeds == 1 else f"mean of {n_seeds} seeds"
-    label = f"{_name(summary)}: {seeds}".lstrip("_")  # matplotlib leaves a label that begins so out of the legend
+    label = f"{name}: {seeds}".lstrip("_")  # matplotlib leaves a label that begins so out of the legend
     learning_curves(summary.curves, axes, linewidth=2.0, label=label, **look)
 
 

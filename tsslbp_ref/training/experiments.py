@@ -6,6 +6,7 @@ state, "released". Each earlier state names what differs, read from its `Network
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,9 +28,12 @@ class PaperAccuracy:
     best: float
 
 
+NOT_THE_PAPERS = PaperAccuracy(None, None, math.nan)  # of a user's own experiment
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """One row of the paper's table at one state: data, network, time constants, loss and optimiser settings."""
+    """A row of the paper's table at one state, or a user's own: data, network, time constants, loss, optimiser."""
 
     name: str
     dataset: str
@@ -41,7 +45,7 @@ class Experiment:
     batch_size: int
     learning_rate: float
     epochs: int
-    paper: PaperAccuracy
+    paper: PaperAccuracy = NOT_THE_PAPERS
     padding: tuple[int, ...] = ()
     weight_scale: tuple[float, float] = (1.0, 1.0)
     dropout: float = 0.0
@@ -51,6 +55,8 @@ class Experiment:
     stabilise: bool = True  # N-MNIST only: the authors' preparation takes the camera's motion out
     conv_init: str = "uniform"  # see `initial_weights`
     state: str = RELEASED  # its rule has the same name
+    n_classes: int = N_CLASSES
+    arrays: dict[str, str] | None = None  # the user's own, see `datasets.load_arrays`
 
     def network(
         self, seed: int, *, rule: GradientRule | None = None, n_threads: int | None = None, dtype: str = "float32"
@@ -59,7 +65,7 @@ class Experiment:
         return Network.from_spec(
             self.spec,
             self.input_shape,
-            N_CLASSES,
+            self.n_classes,
             self.n_steps,
             self.neuron,
             rule_by_name(self.state) if rule is None else rule,

@@ -6,15 +6,16 @@ import csv
 import io
 import os
 import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tsslbp_ref.checks import printable, shown
 from tsslbp_ref.datasets import yin_yang
 from tsslbp_ref.files import CheckpointError, write_atomically
-from tsslbp_ref.model.parameters import named_rules
+from tsslbp_ref.training import descriptions
+from tsslbp_ref.training.constants import Constants, constants_of, differing
 from tsslbp_ref.training.exact_training import LOSS, YIN_YANG
 from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, PaperAccuracy, experiment
 from tsslbp_ref.training.run_files import (
@@ -27,7 +28,6 @@ from tsslbp_ref.training.run_files import (
     is_there,
     read_config,
     read_metrics,
-    with_rule_defaults,
 )
 
 PERCENT = 100.0
@@ -42,11 +42,14 @@ EXACT_SIZES = {YIN_YANG: tuple(yin_yang.SPLITS[split][0] for split in ("train", 
 
 @dataclass(frozen=True)
 class Summary:
-    """All seeds of one experiment under one rule, on the same part of the data; accuracies in percent of the test set.
+    """All seeds of one experiment under one rule and the same constants, on the same part of the data.
+
+    Accuracies are in percent of the test set.
 
     `best` is a run's best epoch, the paper's measure; `final` its last epoch; `chosen` the first epoch that is best on
     the training samples which were held out, empty where none were; `curves` has every epoch of every run.
-    `part` is the number of training and test samples where that is not the whole data set.
+    `part` is the number of training and test samples where that is not the whole data set; `constants` are those in
+    which runs of this experiment differ.
     """
 
     experiment: str
@@ -58,6 +61,7 @@ class Summary:
     part: tuple[int, int] | None = None
     curves: list[list[float]] = field(default_factory=list)
     chosen: list[float] = field(default_factory=list)
+    constants: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class _Group:
     variant: str
     part: tuple[int, int] | None
     n_validation: int = 0
+    constants: str = ""
 
 
 _Read = tuple[Path, _Group, list[dict[str, Any]]]  # a run: its folder, its group and its epochs
@@ -102,19 +107,20 @@ def run_folders(runs: Path) -> list[Path]:
 def variant_of(config: dict[str, Any], folder: Path) -> str:
     """The name of a run's rule, its loss where that is not the experiment's, and "-at-STATE", read from its settings.
 
-    A rule that has no name goes by the folder that its seeds are in. The released state is left out.
+    A rule that has no name goes by what the run calls it, as "released-warmup_gate-0.5", or, in a run that says
+    nothing, by the folder that its seeds are in. The released state is left out, and the loss of a user's own
+    experiment, which is a constant like others.
     """
-    found = config["rule"]
-    if not isinstance(found, dict) or not found:
-        raise TypeError("rule must hold the fields of a rule")
-    found = with_rule_defaults(found)
-    named = (name for name, rule in named_rules().items() if found == {k: str(v) for k, v in asdict(rule).items()})
-    rule = next(named, folder.parent.name)
+    own = config.get(descriptions.TABLES)
+    rule = descriptions.rule_name(config)
+    if rule is None:
+        rule = folder.parent.name if own is None else descriptions.rule_label(own["rule"])
     title, state, loss = config["title"], state_of(config), config["settings"]["loss"]
     if not isinstance(loss, str):
         raise TypeError(f"settings.loss must be text, got {type(loss).__name__}")
     usual = LOSS if title == YIN_YANG else experiment(title, state).loss if title in EXPERIMENTS else None
-    variant = rule if loss == usual else f"{rule}-{loss}"
+    is_own = own is not None and title not in EXPERIMENTS
+    variant = rule if loss == usual or is_own else f"{rule}-{loss}"
     return variant if state == RELEASED else f"{variant}-at-{state}"
 
 
@@ -149,29 +155,37 @@ def validation_of(config: dict[str, Any]) -> int:
     return n_validation
 
 
-def _runs(runs: Path, left_out: Callable[[str], None] = lambda line: None) -> Iterator[_Read]:
+def _runs(runs: Path, left_out: Callable[[str], None] = lambda line: None) -> list[_Read]:
     """Every run below a folder that has a finished epoch; `left_out` is told of the others, a line each."""
+    found, constants = [], []
     for folder in run_folders(runs):
         if not is_there(folder / CONFIG):
             left_out(f"{folder} is left out: it has no {CONFIG}")
             continue
-        group = _group(folder)
+        group, own = _group(folder)
         rows = read_metrics(folder)
         if rows:
-            yield folder, group, rows
+            found.append((folder, group, rows))
+            constants.append(own)
         else:
             left_out(f"{folder} is left out: it has no finished epoch")
+    told = differing([group.experiment for _, group, _ in found], constants)
+    return [
+        (folder, replace(group, constants=own), rows) for (folder, group, rows), own in zip(found, told, strict=True)
+    ]
 
 
-def _group(folder: Path) -> _Group:
-    """The line of the table that a run belongs to, read from its settings."""
+def _group(folder: Path) -> tuple[_Group, Constants]:
+    """The line of the table that a run belongs to, and its constants, read from its settings."""
     config = read_config(folder)
     try:
         title = config["title"]
         if not isinstance(title, str):
             raise TypeError(f"title must be text, got {type(title).__name__}")
         # The names go to a terminal and into a CSV file.
-        return _Group(printable(title), printable(variant_of(config, folder)), part_of(config), validation_of(config))
+        variant = printable(variant_of(config, folder))
+        group = _Group(printable(title), variant, part_of(config), validation_of(config))
+        return group, constants_of(config, rule_is_named=descriptions.rule_name(config) is not None)
     except (KeyError, TypeError) as error:
         reason = f"{type(error).__name__} {error}"
         raise CheckpointError(f"{folder / CONFIG} holds no settings of a run: {reason}") from error
@@ -199,9 +213,9 @@ def collect(runs: Path, left_out: Callable[[str], None] = lambda line: None) -> 
     return [_summary(group, groups[group]) for group in sorted(groups, key=_place)]
 
 
-def _place(group: _Group) -> tuple[str, str, tuple[int, ...], int]:
+def _place(group: _Group) -> tuple[str, str, tuple[int, ...], int, str]:
     """Where a group stands in the table: by name, the whole data set before parts of it."""
-    return group.experiment, group.variant, group.part or (), group.n_validation
+    return group.experiment, group.variant, group.part or (), group.n_validation, group.constants
 
 
 def _summary(group: _Group, runs: list[list[dict[str, Any]]]) -> Summary:
@@ -216,6 +230,7 @@ def _summary(group: _Group, runs: list[list[dict[str, Any]]]) -> Summary:
         part=group.part,
         curves=curves,
         chosen=[PERCENT * chosen_epoch(rows)[TEST] for rows in runs if VALIDATION in rows[0]],
+        constants=group.constants,
     )
 
 
@@ -230,12 +245,12 @@ def as_text(table: list[Summary]) -> str:
     Three accuracies: of the best epoch on the test set, which is the paper's protocol and flatters; of the last epoch;
     and of the epoch that held-out training samples chose, where there are any.
     Runs on a part of the data are marked by its size, which the paper's number is not of: a column that is there only
-    if there is such a run.
+    if there is such a run. So is the last column, of the constants in which runs of an experiment differ.
     """
-    parts = any(summary.part for summary in table)
-    size = ("train/test samples",) if parts else ()
+    parts, differ = any(summary.part for summary in table), any(summary.constants for summary in table)
+    size, constants = ("train/test samples",) if parts else (), ("constants",) if differ else ()
     accuracies = ("best epoch", "best run", "last epoch", "held-out choice")
-    head = ("experiment", "rule", *size, "seeds", "epochs", *accuracies, "paper")
+    head = ("experiment", "rule", *size, "seeds", "epochs", *accuracies, "paper", *constants)
     rows = [head]
     for summary in table:
         shortest, longest = min(summary.epochs), max(summary.epochs)
@@ -251,6 +266,7 @@ def as_text(table: list[Summary]) -> str:
                 _mean_std(summary.final),
                 _mean_std(summary.chosen) if summary.chosen else "-",
                 _paper(summary.paper),
+                *((summary.constants,) if differ else ()),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
@@ -280,7 +296,8 @@ def _paper(paper: PaperAccuracy | None) -> str:
 def write_csv(runs: Path, path: Path) -> None:
     """Write every epoch of every run as one line: experiment, rule, seed folder, then the metrics.
 
-    Accuracies on held-out samples are a last column, which is there if a run has any, and empty for the others.
+    Accuracies on held-out samples, and the constants in which runs of an experiment differ, are columns more, which are
+    there if a run has any.
 
     Raises
     ------
@@ -289,14 +306,16 @@ def write_csv(runs: Path, path: Path) -> None:
     OSError
         If the file cannot be written; what was there stays.
     """
-    found = list(_runs(runs))
+    found = _runs(runs)
     if not found:
         raise ValueError(f"no finished epoch below {runs}")
     names = METRIC_NAMES + ((VALIDATION,) if any(group.n_validation for _, group, _ in found) else ())
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(("experiment", "rule", "run", *names))
+    differ = any(group.constants for _, group, _ in found)
+    writer.writerow(("experiment", "rule", "run", *names, *(("constants",) if differ else ())))
     for folder, group, rows in found:
         run = (group.experiment, group.variant, folder.name)
-        writer.writerows((*run, *(row.get(name, "") for name in names)) for row in rows)
+        last = (group.constants,) if differ else ()
+        writer.writerows((*run, *(row.get(name, "") for name in names), *last) for row in rows)
     write_atomically(path, text.getvalue().encode())

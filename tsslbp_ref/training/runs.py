@@ -27,6 +27,7 @@ from tsslbp_ref.model.layers import Dropout, SumPool2d
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.model.saved import NETWORK, description
+from tsslbp_ref.training.descriptions import TABLES
 from tsslbp_ref.training.exact_training import ExactNetwork, ExactSettings, ExactTrainer, YinYangTask
 from tsslbp_ref.training.experiments import RELEASED
 from tsslbp_ref.training.run_files import (
@@ -82,6 +83,8 @@ class Run:
         What the run is, for config.json.
     state : str, optional
         The state of the authors' code whose settings an experiment has, for config.json.
+    tables : dict, optional
+        All that makes the run again, for config.json; see `descriptions`.
     resume : bool
         Go on from the folder's last checkpoint; without one, start anew.
     show_progress : bool
@@ -108,12 +111,14 @@ class Run:
         *,
         title: str = "",
         state: str | None = None,
+        tables: dict[str, Any] | None = None,
         resume: bool = False,
         show_progress: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.trainer: AnyTrainer = _trainer(network, task, settings, show_progress=show_progress)
         self.config = _config(network, task, settings, title) | ({} if state is None else {"state": state})
+        self.config |= {} if tables is None else {TABLES: tables}
         self._described = {NETWORK: description(network)} if isinstance(network, Network) else {}  # see `Network.load`
         refuse_occupied(self.folder, resume=resume)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,10 @@ from tsslbp_ref import checks
 from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.model.network import Network
-from tsslbp_ref.model.parameters import rule_by_name
+from tsslbp_ref.model.parameters import GradientRule, named_rules, rule_by_name
+from tsslbp_ref.training.descriptions import Description, describe
 from tsslbp_ref.training.exact_training import EXACT, YIN_YANG, ExactNetwork, ExactSettings, YinYangTask
-from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, experiment
+from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, Experiment, experiment
 from tsslbp_ref.training.run_files import CONFIG, is_there, read_config, refuse_occupied
 from tsslbp_ref.training.runs import InterruptedRunError, Run
 from tsslbp_ref.training.stop_file import CLIENT_GONE, StopFile, StopWatch
@@ -60,6 +61,10 @@ class Plan:
         The state of the authors' code whose settings the experiment has; `rule` and `loss` override them.
     held_out : int
         Training samples that are held out and choose the best epoch; the same ones under every seed.
+    own : Experiment, optional
+        Instead of the paper's: an experiment, and a rule, that a file describes; `rule` and `experiment` name it.
+    own_rule : GradientRule, optional
+        A rule that has no name in `named_rules`; `rule` is then a label.
     """
 
     experiment: str
@@ -74,6 +79,41 @@ class Plan:
     stop_file: Path | None = None
     state: str = RELEASED
     held_out: int = 0
+    own: Experiment | None = None
+    own_rule: GradientRule | None = None
+
+    @classmethod
+    def of(cls, described: Description) -> Plan:
+        """The plan of what a file describes: where it is a row of the paper's table, the same as by its name."""
+        row, named = described.row, described.rule_label in named_rules()
+        plan = cls(
+            row.name,
+            described.rule_label,
+            held_out=described.held_out,
+            own_rule=None if named else described.rule,
+        )
+        if described.state is None:
+            return replace(plan, own=row)
+        usual = experiment(row.name, described.state)
+        loss, epochs = (None if getattr(row, n) == getattr(usual, n) else getattr(row, n) for n in ("loss", "epochs"))
+        return replace(plan, state=described.state, loss=loss, epochs=epochs)
+
+    @property
+    def row(self) -> Experiment:
+        """The experiment."""
+        return self.own or experiment(self.experiment, self.state)
+
+    def gradient_rule(self) -> GradientRule:
+        """The rule."""
+        return self.own_rule or rule_by_name(self.rule)
+
+    def tables(self, seed: int) -> dict[str, Any] | None:
+        """All that makes the seed's run again, see `descriptions`; None in continuous time."""
+        if self.exact:
+            return None
+        row = replace(self.row, loss=self.loss or self.row.loss, epochs=self.epochs or self.row.epochs)
+        state = None if self.own else self.state
+        return describe(row, self.gradient_rule(), state=state, held_out=self.held_out, seed=seed)
 
     def folder(self, seed: int) -> Path:
         """The seed's run folder."""
@@ -87,11 +127,12 @@ class Plan:
     @property
     def exact(self) -> bool:
         """Whether the plan trains in continuous time."""
-        return self.experiment == YIN_YANG
+        return self.own is None and self.experiment == YIN_YANG
 
     def check_rule(self) -> None:
         """Raise ``ValueError`` unless experiment and rule are known and belong together."""
-        checks.one_of("experiment", self.experiment, [*EXPERIMENTS, YIN_YANG])
+        if self.own is None:
+            checks.one_of("experiment", self.experiment, [*EXPERIMENTS, YIN_YANG])
         checks.one_of("state", self.state, STATES)
         if self.exact and self.state != RELEASED:
             raise ValueError(f"{YIN_YANG} is not the paper's: it has no --state, got {checks.shown(self.state)}")
@@ -105,14 +146,14 @@ class Plan:
                 f"layers, and {self.experiment} has pictures or convolutions"
             )
         if not self.exact:
-            rule_by_name(self.rule)
+            self.gradient_rule()
 
     def settings(self, seed: int) -> TrainingSettings | ExactSettings:
         """How the seed is trained: the experiment's row, with this plan's loss and epochs where they are given."""
         if self.exact:
             usual = ExactSettings()
             return replace(usual, epochs=self.epochs or usual.epochs, loss=self.loss or usual.loss, seed=seed)
-        row = experiment(self.experiment, self.state)
+        row = self.row
         return TrainingSettings(
             epochs=self.epochs or row.epochs,
             batch_size=row.batch_size,
@@ -145,7 +186,8 @@ def run_seed(plan: Plan, seed: int, *, show_progress: bool) -> int:
         task,
         settings,
         title=plan.experiment,
-        state=None if plan.exact else plan.state,
+        state=None if plan.exact or plan.own else plan.state,
+        tables=plan.tables(seed),
         resume=plan.resume,
         show_progress=show_progress,
     )
@@ -166,8 +208,8 @@ def _made(
     """The plan's network, with its initial weights, and its task."""
     if isinstance(settings, ExactSettings):
         return ExactNetwork(settings, threads), YinYangTask()
-    row = experiment(plan.experiment, plan.state)
-    network = row.network(settings.seed, rule=rule_by_name(plan.rule), n_threads=threads)
+    row = plan.row
+    network = row.network(settings.seed, rule=plan.gradient_rule(), n_threads=threads)
     return network, task_of(row, plan.data, download=plan.download, held_out=plan.held_out)
 
 
@@ -262,7 +304,7 @@ def train(plan: Plan, seeds: Sequence[int], *, show_progress: bool = False, dask
     if len(seeds) == 1:
         return run_seed(plan, seeds[0], show_progress=show_progress)
     if not plan.exact:  # once, not by every process at a time
-        task_of(experiment(plan.experiment), plan.data, download=plan.download, held_out=plan.held_out)
+        task_of(plan.row, plan.data, download=plan.download, held_out=plan.held_out)
     n_processes = min(len(seeds), available_cores())
     threads = max(1, available_cores() // n_processes)
     with _pool(n_processes) as pool:

@@ -327,7 +327,14 @@ def task_of(
         are to be held out as there are.
     """
     task: SampledTask
-    if experiment.dataset == "n-mnist":
+    if experiment.arrays is not None:
+        task = ArrayTask(
+            **datasets.load_arrays(experiment.arrays),
+            input_shape=experiment.input_shape,
+            n_classes=experiment.n_classes,
+            n_steps=experiment.n_steps,
+        )
+    elif experiment.dataset == "n-mnist":
         task = EventTask(experiment, data_dir)
     else:
         task = ImageTask(experiment.dataset, augment=experiment.augment, data_dir=data_dir, download=download)
