@@ -7,6 +7,7 @@ and this is the only folder that uses matplotlib.
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -52,9 +53,23 @@ FIGURES = (
 )
 
 
+def full_name(name: str) -> str:
+    """The name of a figure that is called by its name, or by its number as 8, 08 or fig08.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the error has the nearest name.
+    """
+    number = re.fullmatch(r"(?:fig)?([0-9]{1,4})", name)
+    if number:
+        name = next((known for known in FIGURES if known.startswith(f"fig{int(number[1]):02d}_")), name)
+    return checks.one_of("figure", name, FIGURES)
+
+
 def script(name: str) -> ModuleType:
-    """Import the script of a figure; an unknown name is a ValueError that lists the known ones."""
-    return importlib.import_module(f"figures.{checks.one_of('figure', name, FIGURES)}")
+    """Import the script of a figure, by its name or number; an unknown one is a ValueError."""
+    return importlib.import_module(f"figures.{full_name(name)}")
 
 
 def render(name: str, out_dir: Path = OUT) -> Path:
@@ -63,7 +78,7 @@ def render(name: str, out_dir: Path = OUT) -> Path:
     Parameters
     ----------
     name : str
-        One of `FIGURES`.
+        One of `FIGURES`, or a number.
     out_dir : Path
         Made if it is not there.
 

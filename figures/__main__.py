@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from figures import FIGURES, OUT, render, script
+from figures import FIGURES, OUT, full_name, render, script
 
 USAGE_ERROR = 2
 
@@ -15,8 +15,8 @@ USAGE_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, or 2 with one line that says what is wrong."""
     options = _parser().parse_args(arguments)
-    names = options.names or list(FIGURES)
     try:
+        names = [full_name(name) for name in options.names] or list(FIGURES)
         modules = [script(name) for name in names]  # all names are looked up before anything is drawn
     except ValueError as error:
         return _refuse(str(error))
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m figures", description="Draw the figures: a PNG and a CSV each.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="figures to draw; all of them if none is named")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures to draw, by name or number; default all")
     parser.add_argument(
         "--out", type=Path, default=OUT, metavar="DIR", help="folder to write to (default: %(default)s)"
     )

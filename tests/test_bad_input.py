@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -350,3 +351,41 @@ def test_optimiser():
         with pytest.raises(ValueError, match=f"{name} must be greater than 0"):
             AdamW([W], **{name: 0.0})
     assert not W.any()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is no error, and is not what anybody wants
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_raw_pixels_are_warned_of():
+    net = tr.Network.from_spec("", (1, 2, 2), 3, 5)
+    raw = np.array([[[[0, 255], [3, 4]]]], np.uint8)
+    for call in (net.forward, net.predict, lambda x: net.loss_and_gradients(x, [0])):
+        with pytest.warns(
+            UserWarning, match=r"^x holds raw pixels, .* normalised pictures, of datasets\.normalise, or"
+        ):
+            call(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x in (raw > 3, raw // 255, raw / 255.0, tr.datasets.normalise(raw, "mnist"), np.stack([raw] * 5) // 255):
+            net.predict(x)
+
+
+@pytest.mark.parametrize(("loss", "learns"), [("kernel", False), ("kernel-01111-twice", False), ("kernel-paper", True)])
+def test_a_loss_that_asks_for_no_spike_is_warned_of(loss, learns):
+    losses._desired_psc.cache_clear()
+    net = tr.Network.from_spec("", (4,), 3, n_steps=1)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        net.training_step(np.ones((2, 4)), [0, 1], loss)
+    lines = [str(one.message) for one in warned]
+    assert lines == [] if learns else lines[0].startswith(f"loss '{loss}' teaches nothing with n_steps = 1, ")
+    one, other = (losses.Loss(loss, NEURON).target([y], (1, 1, 3), "float64") for y in (0, 1))
+    assert np.array_equal(one, other) == (not learns)
+
+
+def test_a_line_holds_only_so_many_known_names():
+    with pytest.raises(ValueError, match=r"; known: .*, \.\.\. \(5000 in all\) \(did you mean '4711'\?\)$") as error:
+        tr.checks.one_of("number", "47111", [str(i) for i in range(5000)])
+    assert len(str(error.value)) < 500

@@ -1,20 +1,22 @@
 """The command line: every error is one line and status 2, a stop is 128 + the signal, and a stopped run goes on."""
 
+import dataclasses
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from made_data import environment, run_cli, start_cli, without_time, write_fashion, write_idx
+from made_data import blob_network, environment, run_cli, start_cli, without_time, write_fashion, write_idx
 
 import tsslbp_ref
 from tsslbp_ref import checkpoints, cli, gradcheck
 from tsslbp_ref.model.losses import LOSSES
 from tsslbp_ref.model.parameters import named_rules
+from tsslbp_ref.training import progress
 from tsslbp_ref.training.experiments import EXPERIMENTS
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, METRICS, read_metrics
 
@@ -74,7 +76,8 @@ def test_python_m_is_the_command(tmp_path):
     ("arguments", "message"),
     [
         ([], "the following arguments are required: COMMAND"),
-        (["tran"], "argument COMMAND: invalid choice: 'tran'"),
+        (["tran"], "unknown command 'tran'; known: 'check', 'demo', 'train', "),
+        (["tran"], "(did you mean 'train'?)"),
         (["train"], "the following arguments are required: EXPERIMENT"),
         (["train", NAME, "--epochs", "0"], "argument --epochs: must be a positive integer, got '0'"),
         (["train", NAME, "--epochs", "2.5"], "argument --epochs: must be a positive integer, got '2.5'"),
@@ -135,7 +138,7 @@ LONG = "x" * 10**5
     ],
 )
 def test_a_message_repeats_little_of_a_long_argument(capsys, arguments):
-    assert len(refused(capsys, *arguments)) < 10**4  # most of it the known names
+    assert len(refused(capsys, *arguments)) < 1000  # most of it known names
     assert LONG[:61] not in refused(capsys, *arguments)
 
 
@@ -157,7 +160,7 @@ def test_seeds_are_read():
         (["train", "mnist"], EXPERIMENTS),
         (["train", NAME, "--rule", "releasd"], named_rules()),
         (["train", NAME, "--loss", "kernal"], [name for name in LOSSES if name != "spike-train"]),
-        (["check", "no-such-row"], [check.name for check in gradcheck.registry()]),
+        (["check", "term-warm"], ["term-psc-kernel", "did you mean 'term-warmup'?"]),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(capsys, tmp_path, arguments, known):
@@ -361,16 +364,60 @@ def test_results_name_the_runs_that_they_leave_out(capsys, run_folder):
     assert err == f"tsslbp-ref: runs/{NAME}/released/seed1 is left out: it has no finished epoch\n"
 
 
+def made_checks(monkeypatch, errors):
+    """Let the table have a row an error and no others."""
+    checks = [
+        dataclasses.replace(check, measure=lambda error=error: error)
+        for check, error in zip(gradcheck.registry(), errors, strict=False)
+    ]
+    monkeypatch.setattr(gradcheck, "registry", lambda: checks)
+    return [check.name for check in checks]
+
+
 def test_check_prints_rows_and_fails_by_status(capsys, monkeypatch):
-    name = gradcheck.registry()[0].name
-    assert cli.main(["check", name]) == 0
-    assert name in capsys.readouterr().out
-    failing = SimpleNamespace(passed=False, table=lambda: "a table", to_json=lambda: [{"name": "x"}])
-    monkeypatch.setattr(gradcheck, "run", lambda names, engine: failing)
+    names = made_checks(monkeypatch, [0.0, 1.0])
+    assert cli.main(["check", names[0]]) == 0
+    out, err = capsys.readouterr()
+    assert out.endswith("1 of 1 passed\n")
+    assert err == "tsslbp-ref: 1 checks; the first time, their loops are compiled for about a minute\n"
     assert cli.main(["check"]) == 1
-    assert capsys.readouterr().out == "a table\n"
-    assert cli.main(["check", "--json"]) == 1
-    assert '"name": "x"' in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("1 of 2 passed\n")
+    assert cli.main(["check", "--json", "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    assert [(row["name"], row["passed"]) for row in json.loads(out)] == [(names[0], True), (names[1], False)]
+    assert err == ""
+
+
+def test_check_shows_its_progress(capsys, monkeypatch):
+    names = made_checks(monkeypatch, [0.0, 0.0])
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    assert cli.main(["check"]) == 0
+    assert capsys.readouterr().err.splitlines()[1:] == [f"check: {i} of 2 rows, at {names[i]}" for i in range(2)]
+
+
+def test_check_lists_rows_and_takes_patterns(capsys):
+    for engine in ([], ["--engine"]):
+        assert cli.main(["check", "--list", *engine]) == 0
+        known = [check.name for check in gradcheck.registry() if engine or check.kind != "engine"]
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == known
+    assert cli.main(["check", "--list", "loss-*", "term-war?up"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [name for name in known if name == "term-warmup" or name.startswith("loss-")]
+    with pytest.raises(SystemExit):
+        cli.main(["check", "--help"])
+    patterns = re.findall(r"tsslbp-ref check .*'(.*?)'", capsys.readouterr().out)
+    assert len(patterns) == 4
+    assert all(gradcheck.selected(pattern) for pattern in patterns)
+
+
+def test_a_warning_is_one_line_of_the_command(capsys, tmp_path):
+    blob_network().save(tmp_path / "net.npz")
+    np.save(tmp_path / "x.npy", np.full((2, 1, 6, 6), 200, np.uint8))
+    assert cli.main(["predict", "net.npz", "x.npy"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert err.startswith("tsslbp-ref: warning: x holds raw pixels")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [["check"], ["results"]])

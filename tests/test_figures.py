@@ -249,6 +249,21 @@ def test_unknown_name_is_one_line_and_draws_nothing(tmp_path: Path, capsys: pyte
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_figure_has_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["8", "08", "fig08", "fig8", "fig08_rules_of_phi1"]
+    assert {figures.full_name(name) for name in names} == {"fig08_rules_of_phi1"}
+    assert [figures.full_name(str(i + 1)) for i in range(len(figures.FIGURES))] == list(figures.FIGURES)
+    assert main(["29", "8", "--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "fig29_loss_geometry",
+        "fig08_rules_of_phi1",
+    ]
+    for name in ("0", "99", "8.0", "-"):
+        assert main([name, "--out", str(tmp_path)]) == 2
+        assert f"unknown figure '{name}'; known: 'fig01_lif_neuron', " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unwritable_folder_is_one_line_that_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     in_the_way = tmp_path / "a file"
     in_the_way.write_text("kept")

@@ -55,6 +55,15 @@ def save(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> No
     ------
     OSError
         If the file cannot be written; an older checkpoint at `path` survives.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder, "state.npz"), {"W": np.ones(2)}, {"epoch": 3})
+    ...     arrays, meta = load(Path(folder, "state.npz"))
+    >>> arrays, meta
+    ({'W': array([1., 1.])}, {'epoch': 3})
     """
     text = json.dumps(meta, sort_keys=True)
     extra = {_META: np.array(text), _DIGEST: np.array(_digest(arrays, text))}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import warnings
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ import numpy.typing as npt
 
 FLOAT_NAMES = ("float32", "float64")
 MOST_SHOWN = 60  # characters of a value that a message repeats
+PIXELS_HELP = "uint8 above 1: a network takes normalised pictures, of datasets.normalise, or x / 255.0"
+MOST_LISTED = 400  # characters of the known names
 MOST_THREADS_A_CORE = 8
 
 Kind = TypeVar("Kind")
@@ -188,6 +191,8 @@ def images_or_trains(
         raise ValueError(f"{name} must have T = {n_steps} steps, got {array.shape[0]} (shape {array.shape})")
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
+    if axes == 1 and array.dtype == np.uint8 and array.max() > 1:
+        warnings.warn(f"{name} holds raw pixels, {PIXELS_HELP}", stacklevel=2)
     if axes == 2 and array.dtype.kind != "f":
         return array
     return finite_array(name, array, dtype=dtype)
@@ -267,14 +272,22 @@ def number_or_pair(name: str, value: Any, *, above: float) -> tuple[float, float
 
 
 def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
-    """Return ``value`` if it is among the choices; the error lists them and the nearest one."""
+    """Return ``value`` if it is among the choices; the error has the nearest one and lists what a line can hold."""
     known = list(choices)
     if any(type(value) is type(choice) and value == choice for choice in known):
         return value
+    raise ValueError(unknown(name, value, known))
+
+
+def unknown(name: str, value: Any, known: list[Any]) -> str:
+    """Say that a value is not among the known ones, as many of them as a line can hold, and which is nearest."""
     close = difflib.get_close_matches(str(value)[:MOST_SHOWN], [str(choice) for choice in known], n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     listed = ", ".join(repr(choice) for choice in known)
-    raise ValueError(f"unknown {name} {shown(value)}; known: {listed}{hint}")
+    if len(listed) > MOST_LISTED:
+        whole = listed[:MOST_LISTED].rpartition(", ")[0]
+        listed = f"{whole}, ... ({len(known)} in all)"
+    return f"unknown {name} {shown(value)}; known: {listed}{hint}"
 
 
 def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The command line: `tsslbp-ref check`, `conformance`, `demo`, `train`, `results`, `explore`.
+"""The command line: `tsslbp-ref check`, `conformance`, `demo`, `train`, `predict`, `results`, `explore`.
 
 Errors are one line on standard error and exit status 2; a failed check is status 1; a run stopped by a signal ends with
 128 + its number, as shells do. Each command has a module; it imports what it needs when it runs, so that --help
@@ -11,16 +11,17 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tsslbp_ref import __version__
-from tsslbp_ref.checks import MOST_SHOWN, shown
-from tsslbp_ref.cli import check, conformance, demo, explore, results, train
+from tsslbp_ref.checks import MOST_SHOWN, one_of, shown
+from tsslbp_ref.cli import check, conformance, demo, explore, predict, results, train
 from tsslbp_ref.cli.arguments import BAD_INPUT, SIGNAL_BASE, note
 
 MOST_MESSAGE = 500  # characters of a message of the parser
-COMMANDS = (check, conformance, demo, train, results, explore)  # as --help lists them
+COMMANDS = (check, conformance, demo, train, predict, results, explore)  # as --help lists them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         options = _parser().parse_args(given)
-        status = int(options.command(options))
+        with warnings.catch_warnings():
+            warnings.showwarning = _noted_warning
+            status = int(options.command(options))
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line of Python
         return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
@@ -44,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         note("interrupted")
         return SIGNAL_BASE + signal.SIGINT
+
+
+def _noted_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """Show a warning as the line that a user can act on, without the place in the code."""
+    note(f"warning: {message}")
 
 
 def _silence_stdout() -> None:
@@ -69,6 +77,14 @@ class _ArgumentsError(ValueError):
 
 class _OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line like all others, without the usage before it."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Name the nearest choice, too."""
+        if action.choices is not None:
+            try:
+                one_of(str(action.metavar or action.dest).lower(), value, action.choices)
+            except ValueError as error:
+                raise argparse.ArgumentError(None, str(error)) from error
 
     def error(self, message: str) -> NoReturn:
         raise _ArgumentsError(f"{message} ({self.prog} --help tells more)")

@@ -217,6 +217,11 @@ def available(name: str, data_dir: str | Path | None = None) -> Path | None:
     ------
     OSError
         If a folder to look in is there but cannot be read.
+
+    Examples
+    --------
+    >>> available("mnist", "no such folder") is None
+    True
     """
     checks.one_of("data set", name, LAYOUTS)
     for folder in (data_dir,) if data_dir is not None else search_folders(name):

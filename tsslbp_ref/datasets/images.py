@@ -92,6 +92,17 @@ def load_images(
         If the set is not found (its subclass `DownloadError` if the download failed).
     DataError
         If a file is damaged, a split is incomplete, or the files are those of another set.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:  # two made pictures, in the format of MNIST's files
+    ...     header = [bytes([0, 0, 8, n]) + np.array([2, 28, 28][:n], ">i4").tobytes() for n in (3, 1)]
+    ...     _ = Path(folder, "train-images-idx3-ubyte").write_bytes(header[0] + bytes(2 * 28 * 28))
+    ...     _ = Path(folder, "train-labels-idx1-ubyte").write_bytes(header[1] + bytes([7, 3]))
+    ...     pictures = load_images("mnist", "train", folder)
+    >>> pictures.images.shape, pictures.images.dtype, pictures.labels
+    ((2, 1, 28, 28), dtype('uint8'), array([7, 3]))
     """
     checks.one_of("data set", name, IMAGE_SETS)
     checks.one_of("split", split, SPLITS)
@@ -136,6 +147,12 @@ def normalise(
     ------
     TypeError, ValueError
         If the pixels are not uint8, the shape does not fit, or the name is unknown.
+
+    Examples
+    --------
+    >>> pixels = np.array([[[[0, 255]]]], np.uint8)
+    >>> normalise(pixels, "mnist").round(2)
+    array([[[[-0.42,  2.82]]]], dtype=float32)
     """
     mean, std = NORMALISATION[checks.one_of("data set", name, NORMALISATION)]
     kind = checks.float_dtype("dtype", dtype)
@@ -174,6 +191,12 @@ def augment_crop_flip(images: npt.NDArray[Any], rng: np.random.Generator) -> npt
     ------
     TypeError, ValueError
         If the arguments are not of these types or shapes.
+
+    Examples
+    --------
+    >>> pixels = np.full((2, 3, 32, 32), 255, np.uint8)
+    >>> augment_crop_flip(pixels, np.random.default_rng(0)).shape
+    (2, 3, 32, 32)
     """
     pictures = checks.rectangular_array("images", images)
     if pictures.dtype.name not in ("uint8", *checks.FLOAT_NAMES):

@@ -66,6 +66,16 @@ def read_events(path: str | Path) -> npt.NDArray[Any]:
     DataError
         If it is no regular file, the size is not a multiple of 5 bytes or above 5 MiB, an address is outside the sensor
         or time goes backwards.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:  # a made event: x, y, p and t
+    ...     path = Path(folder, "00001.bin")
+    ...     _ = path.write_bytes(bytes([3, 4, 0x80, 0x27, 0x10]))
+    ...     events = read_events(path)
+    >>> [(name, int(events[name][0])) for name in events.dtype.names]
+    [('x', 3), ('y', 4), ('t', 10000), ('p', 1)]
     """
     content = files.read_bounded(files.as_path("path", path), MOST_EVENTS * EVENT_BYTES)
     if len(content) % EVENT_BYTES:
@@ -235,6 +245,13 @@ def remove_saccade_motion(events: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Source of the numbers: the Matlab routine "stabilize" that the data set's first author published in 2015 and that
     the released TSSL-BP preparation applies. That preparation too leaves out the events that leave the sensor; the
     author's Python version of the routine moves them to the border instead.
+
+    Examples
+    --------
+    >>> types = [("x", "u1"), ("y", "u1"), ("t", "i4"), ("p", "u1")]
+    >>> moved = remove_saccade_motion(np.array([(10, 20, 52_500, 1)], types))  # half of the first saccade
+    >>> int(moved["x"][0]), int(moved["y"][0])
+    (8, 17)
     """
     events = _checked_events(events)
     moved = np.floor(np.stack([events["x"], events["y"]], axis=1) - picture_position(events["t"]) + 0.5)
@@ -274,6 +291,19 @@ class NMNIST:
         If a class folder holds no recording.
     OSError
         If a folder is there but cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:  # a made recording of one event for each digit
+    ...     for digit in range(10):
+    ...         place = Path(folder, "Train", str(digit))
+    ...         place.mkdir(parents=True)
+    ...         _ = (place / "00001.bin").write_bytes(bytes([3, 4, 0x80, 0x27, 0x10]))
+    ...     recordings = NMNIST(folder, "train")
+    ...     x, y = recordings.batch([2, 5], n_steps=30, bin_width_us=3000)
+    >>> len(recordings), x.shape, y, np.argwhere(x[:, 0])
+    (10, (30, 2, 2, 34, 34), array([2, 5]), array([[3, 1, 4, 3]]))
     """
 
     def __init__(self, root: str | Path | None, split: str) -> None:

@@ -178,6 +178,12 @@ def predict(
     """Return the predictions (samples,) of `loss_and_gradients`, forward only.
 
     Arguments as for `loss_and_gradients`.
+
+    Examples
+    --------
+    >>> batch = [[[1.0], [3.0]], [[3.0], [1.0]]]
+    >>> predict([[[30.0, 3.0], [3.0, 30.0]]], batch, 10.0, 5.0, 1.0, 40.0)
+    array([0, 1])
     """
     model = arguments.checked_model(weights, tau_m, tau_s, threshold, duration, delays)
     chunks = _chunks(_checked_batch(batch, model))

@@ -98,6 +98,12 @@ def discrete_equivalent(
     Two spikes of a neuron in one step are counted, as 2 in the raster: their PSCs add. The discrete neurons themselves
     fire once in a step at most. A spike at `duration` falls behind the last step and is left out; in continuous time it
     has no effect either. Own derivation, ``docs/derivations/exact-gradient.md`` section 6.
+
+    Examples
+    --------
+    >>> grid = discrete_equivalent([[[11.0]]], [[1.0, 4.0]], [[5.0]], 10.0, 3.0, 1.0, duration=30.0, dt=0.5)
+    >>> grid.neuron, grid.input_raster.shape, np.flatnonzero(grid.input_raster)
+    (NeuronParameters(tau_m=20.0, tau_s=6.0, threshold=1.0), (60, 1), array([2, 8]))
     """
     layers = checked_weights(weights)
     duration = checks.real_number("duration", duration, above=0.0)

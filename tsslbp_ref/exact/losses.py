@@ -50,6 +50,13 @@ class VanRossum:
     -----
     Do not learn tau: the loss of a spike D away from its desired one, (1 - exp(-D/tau))/(2 tau), falls with tau for
     every D. Source: the paper's loss, "Spiking neuron model".
+
+    Examples
+    --------
+    >>> from tsslbp_ref.exact import simulate
+    >>> result = simulate([[[11.0]]], [[1.0, 4.0]], 10.0, 3.0, 1.0, 30.0, loss=VanRossum([[5.0]], tau=3.0))
+    >>> round(result.loss, 6)
+    0.013973
     """
 
     desired: SpikeTrains
@@ -88,6 +95,14 @@ class FirstSpike:
     -----
     dL/dt_i = -p_i/tau0 (+ 1/tau0 + (alpha/tau1) exp(t_label/tau1) for i = label), p the softmax, for outputs that fire.
     A silent output has t_i = T, which is fixed: no derivative reaches it. Source: Wunderlich and Pehle (2021).
+
+    Examples
+    --------
+    >>> from tsslbp_ref.exact import simulate
+    >>> weights = [[[11.0], [15.0]]]  # the second output fires first
+    >>> losses = [FirstSpike(label, tau0=2.0, tau1=10.0, alpha=0.0) for label in (0, 1)]
+    >>> [round(simulate(weights, [[1.0, 4.0]], 10.0, 3.0, 1.0, 30.0, loss=one).loss, 3) for one in losses]
+    [0.943, 0.493]
     """
 
     label: int | None
@@ -144,6 +159,13 @@ class Peak:
     dL/d(max u_i) = p_i (- 1 for i = label), p the softmax. A maximum at time 0 is rest and has derivative 0. Source:
     Wunderlich and Pehle (2021), the maximum-over-time loss; the kink where a peak is at an inhibitory arrival is our
     own observation.
+
+    Examples
+    --------
+    >>> from tsslbp_ref.exact import simulate
+    >>> result = simulate([[[5.0], [6.0]]], [[1.0, 4.0]], 10.0, 3.0, [None], 30.0, loss=Peak(label=1))
+    >>> round(result.loss, 3), result.highest_membrane[0].round(3)
+    (0.637, array([0.576, 0.691]))
     """
 
     label: int | None = None

@@ -206,6 +206,11 @@ def van_rossum_loss(spike_times: SpikeTrains, desired_spikes: SpikeTrains, tau_s
         Time constant of the PSC, positive.
     duration : float
         T, positive.
+
+    Examples
+    --------
+    >>> round(van_rossum_loss([[3.0]], [[4.0]], tau_s=5.0, duration=50.0), 6)
+    0.018127
     """
     return van_rossum(*arguments.checked_pair(spike_times, desired_spikes, tau_s, duration)).value
 
@@ -217,6 +222,12 @@ def van_rossum_time_derivatives(
 
     Arguments as for `van_rossum_loss`; one array per neuron, in the order of its spike times. Own derivation. At a
     coincidence with a desired spike it is the mean of the two one-sided derivatives.
+
+    Examples
+    --------
+    >>> by_time = van_rossum_time_derivatives([[3.0]], [[4.0]], tau_s=5.0, duration=50.0)
+    >>> by_time[0].round(6)  # a later spike would be nearer to the desired one
+    array([-0.016375])
     """
     return van_rossum(*arguments.checked_pair(spike_times, desired_spikes, tau_s, duration)).by_time
 

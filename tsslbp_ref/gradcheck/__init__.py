@@ -56,11 +56,17 @@ FAMILIES = (
     engine_checks,
 )
 
-__all__ = ["Check", "Report", "Row", "registry", "run"]
+__all__ = ["Check", "Report", "Row", "registry", "run", "selected"]
 
 
 def registry() -> list[Check]:
-    """All checks, in the order of the table. Names are unique."""
+    """All checks, in the order of the table. Names are unique.
+
+    Examples
+    --------
+    >>> registry()[0].name, registry()[0].equation
+    ('term-psc-kernel', 'eps[k-m] = a[t_k] of one spike at t_m (recursion F6)')
+    """
     return [check for family in FAMILIES for check in family.all_checks()]
 
 
@@ -82,18 +88,30 @@ def run(names: str | Iterable[str] | None = None, *, engine: bool = False) -> Re
     Raises
     ------
     ValueError
-        If a name or pattern fits no row (the error lists the known names), or none is given.
+        If a name or pattern fits no row (the error has the nearest name), or none is given.
     TypeError
         If names is no sequence, or a name is no string.
+
+    Examples
+    --------
+    >>> report = run("term-membrane-by-*")
+    >>> [(row.name, row.passed) for row in report.rows]
+    [('term-membrane-by-reset', True), ('term-membrane-by-leak', True), ('term-membrane-by-weight', True)]
     """
-    selected = _selected(registry(), names)
-    return Report([check.run() for check in selected if engine or names is not None or check.kind != "engine"])
+    return Report([check.run() for check in selected(names, engine=engine)])
 
 
-def _selected(known: list[Check], names: str | Iterable[str] | None) -> list[Check]:
-    """The checks that the names or patterns ask for."""
+def selected(names: str | Iterable[str] | None = None, *, engine: bool = False) -> list[Check]:
+    """The checks that `run` runs, before they are run. Parameters and errors are those of `run`.
+
+    Examples
+    --------
+    >>> [check.name for check in selected("term-reset-*")][:2]
+    ['term-reset-one-step', 'term-reset-in-time']
+    """
+    known = registry()
     if names is None:
-        return known
+        return [check for check in known if engine or check.kind != "engine"]
     patterns = [names] if isinstance(names, str) else checks.listed("names", names)
     if not patterns:
         raise ValueError("names must hold at least one name")
@@ -101,6 +119,5 @@ def _selected(known: list[Check], names: str | Iterable[str] | None) -> list[Che
         if not isinstance(pattern, str):
             raise TypeError(f"names must hold strings, got {checks.shown(pattern)}")
         if not any(fnmatch.fnmatchcase(check.name, pattern) for check in known):
-            listed = ", ".join(check.name for check in known)
-            raise ValueError(f"unknown check {checks.shown(pattern)}; known: {listed}")
+            raise ValueError(checks.unknown("check", pattern, [check.name for check in known]))
     return [check for check in known if any(fnmatch.fnmatchcase(check.name, pattern) for pattern in patterns)]

@@ -8,6 +8,7 @@ labels. Kernel, count and spike-train losses are sums over the batch, softmax is
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +40,11 @@ class LossSettings:
     ------
     ValueError, TypeError
         If a count is negative or no number.
+
+    Examples
+    --------
+    >>> LossSettings(desired_count=15.0, undesired_count=3.0)
+    LossSettings(desired_count=15.0, undesired_count=3.0)
     """
 
     desired_count: float = 4.0
@@ -58,21 +64,39 @@ RELEASED_SETTINGS = LossSettings()
 
 
 def desired_train_released(n_steps: int) -> npt.NDArray[np.float64]:
-    """0, 1, 1, 1, ... for short runs and 0, 1, 0, 1, ... from 10 steps on: the true class in the released code."""
+    """0, 1, 1, 1, ... for short runs and 0, 1, 0, 1, ... from 10 steps on: the true class in the released code.
+
+    Examples
+    --------
+    >>> desired_train_released(5)
+    array([0., 1., 1., 1., 1.])
+    """
     steps = np.arange(checks.positive_integer("n_steps", n_steps))
     train = steps > 0 if n_steps < LONG_TRAIN else steps % 2 == 1
     return train.astype(np.float64)
 
 
 def desired_train_paper(n_steps: int) -> npt.NDArray[np.float64]:
-    """0, 1, 0, 1, 1 for 5 steps, as the paper prints it; in general 0, 1 repeated, and a spike at the last step."""
+    """0, 1, 0, 1, 1 for 5 steps, as the paper prints it; in general 0, 1 repeated, and a spike at the last step.
+
+    Examples
+    --------
+    >>> desired_train_paper(5)
+    array([0., 1., 0., 1., 1.])
+    """
     steps = np.arange(checks.positive_integer("n_steps", n_steps))
     train = (steps % 2 == 1) | (steps == n_steps - 1)
     return train.astype(np.float64)
 
 
 def filtered_train(train: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDArray[Any]:
-    """d = eps * train, by F6 along the first axis."""
+    """d = eps * train, by F6 along the first axis.
+
+    Examples
+    --------
+    >>> filtered_train(np.array([0.0, 1.0, 0.0]), NeuronParameters(tau_s=2.0))
+    array([0.  , 0.5 , 0.25])
+    """
     d = np.zeros_like(train)
     previous = np.zeros_like(train[0])
     for t in range(len(train)):
@@ -86,7 +110,13 @@ def filtered_train(train: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDA
 
 
 def van_rossum(a: npt.NDArray[Any], d: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
-    """L = sum_t 1/2 ||a[t] - d[t]||^2 and dL/da[t] = a[t] - d[t]    (L1), against any target PSC d of a's shape."""
+    """L = sum_t 1/2 ||a[t] - d[t]||^2 and dL/da[t] = a[t] - d[t]    (L1), against any target PSC d of a's shape.
+
+    Examples
+    --------
+    >>> van_rossum(np.array([0.0, 0.5]), np.array([0.0, 1.0]))
+    (0.125, array([ 0. , -0.5]))
+    """
     error = a - d
     return 0.5 * float(np.vdot(error, error)), error
 
@@ -111,8 +141,12 @@ DESIRED_PSCS: dict[str, Callable[[int, NeuronParameters], npt.NDArray[np.float64
 
 @lru_cache
 def _desired_psc(name: str, n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]:
-    """The true class's PSC d, worked out once and not in every step."""
-    return DESIRED_PSCS[name](n_steps, neuron)
+    """The true class's PSC d, worked out once and not in every step; a warning where no class has a spike."""
+    d = DESIRED_PSCS[name](n_steps, neuron)
+    if not d.any():
+        nothing = f"loss {name!r} teaches nothing with n_steps = {n_steps}, where its desired train is 0"
+        warnings.warn(f"{nothing}: take more steps, or 'kernel-paper'", stacklevel=2)
+    return d
 
 
 def target_psc(
@@ -127,14 +161,30 @@ def target_psc(
 def kernel(
     a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
 ) -> tuple[float, npt.NDArray[Any]]:
-    """Van Rossum loss (L1) as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6. Summed."""
+    """Van Rossum loss (L1) as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6. Summed.
+
+    Examples
+    --------
+    >>> a = np.zeros((5, 1, 2))  # silent outputs
+    >>> value, g = kernel(a, np.array([1]), NeuronParameters(tau_s=2.0), RELEASED_SETTINGS)
+    >>> g[:, 0, 1]  # minus the desired PSC
+    array([ 0.    , -0.25  , -0.5   , -0.6875, -0.8125])
+    """
     return van_rossum(a, target_psc(released_psc(len(a), neuron), y, a.shape, a.dtype))
 
 
 def kernel_paper(
     a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
 ) -> tuple[float, npt.NDArray[Any]]:
-    """Van Rossum loss (L1) as the paper defines it: the desired train 0, 1, 0, 1, 1, filtered once. Summed."""
+    """Van Rossum loss (L1) as the paper defines it: the desired train 0, 1, 0, 1, 1, filtered once. Summed.
+
+    Examples
+    --------
+    >>> a = np.zeros((5, 1, 2))  # silent outputs
+    >>> value, g = kernel_paper(a, np.array([1]), NeuronParameters(tau_s=2.0), RELEASED_SETTINGS)
+    >>> g[:, 0, 1]  # minus the desired PSC
+    array([ 0.    , -0.5   , -0.25  , -0.625 , -0.8125])
+    """
     return van_rossum(a, target_psc(paper_psc(len(a), neuron), y, a.shape, a.dtype))
 
 
@@ -144,6 +194,13 @@ def count(
     """L = T/2 sum e^2 with e = (sum_t a[t] - desired) / T, and dL/da[t] = e at every t    (L2). Summed over the batch.
 
     e is 0 where the true class is above and where another class is below its target: enough is enough.
+
+    Examples
+    --------
+    >>> a = np.full((5, 1, 2), 0.4)  # a sum of 2 for both classes
+    >>> value, g = count(a, np.array([1]), NeuronParameters(), LossSettings(4.0, 1.0))
+    >>> round(value, 6), g[0].round(6)  # the true class should have 4, the other at most 1
+    (0.5, array([[ 0.2, -0.4]]))
     """
     T, B, _ = a.shape
     is_true = np.zeros(a.shape[1:], dtype=bool)
@@ -157,7 +214,14 @@ def count(
 def softmax(
     a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
 ) -> tuple[float, npt.NDArray[Any]]:
-    """L = -mean_b log softmax(q)[y], q = sum_t a[t], and dL/da[t] = (softmax(q) - onehot(y)) / B at every t    (L3)."""
+    """L = -mean_b log softmax(q)[y], q = sum_t a[t], and dL/da[t] = (softmax(q) - onehot(y)) / B at every t    (L3).
+
+    Examples
+    --------
+    >>> value, g = softmax(np.zeros((5, 1, 2)), np.array([1]), NeuronParameters(), RELEASED_SETTINGS)
+    >>> round(value, 6), g[0]
+    (0.693147, array([[ 0.5, -0.5]]))
+    """
     B = a.shape[1]
     q = a.sum(axis=0, dtype=np.float64)
     q -= q.max(axis=1, keepdims=True)
@@ -172,7 +236,15 @@ def softmax(
 def spike_train(
     a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
 ) -> tuple[float, npt.NDArray[Any]]:
-    """Van Rossum loss (L1) against desired spike trains y (T, B, n), one an output neuron, filtered once. Summed."""
+    """Van Rossum loss (L1) against desired spike trains y (T, B, n), one an output neuron, filtered once. Summed.
+
+    Examples
+    --------
+    >>> desired = np.array([0.0, 1.0, 0.0])[:, None, None]  # (T, B, n)
+    >>> value, g = spike_train(np.zeros((3, 1, 1)), desired, NeuronParameters(tau_s=2.0), RELEASED_SETTINGS)
+    >>> value, g.ravel()
+    (0.15625, array([ 0.  , -0.5 , -0.25]))
+    """
     return van_rossum(a, filtered_train(y, neuron))
 
 

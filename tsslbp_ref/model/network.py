@@ -230,6 +230,13 @@ class Network:
             If the file cannot be written.
         ValueError, TypeError
             If a weight is not finite or has the wrong shape, or a layer is of the user's own kind.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(f"{folder}/net.npz")
         """
         arguments.check_weights(self.weights, self.weight_shapes, self.dtype)
         arguments.check_finite(self.weights)
@@ -340,6 +347,14 @@ class Network:
         ------
         ValueError, TypeError
             If x, or a weight, is not finite or not of the right shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+        >>> static, trains = np.ones((2, 4)), np.zeros((5, 2, 4))
+        >>> net.forward(static).shape, net.forward(trains).shape
+        ((5, 2, 3), (5, 2, 3))
         """
         x = arguments.checked_input(self, x)
         with arguments.cause_named(self, x, [None] * len(self.layers)):
@@ -497,6 +512,14 @@ class Network:
         a : (T, B, n_classes) array
         flows : list of LayerFlow
             Trace, g and delta of each layer of neurons.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> net = Network.from_spec("20", (4,), n_classes=3, n_steps=5)
+        >>> loss, gradients, a, flows = net.training_pass(np.ones((2, 4)), [0, 1])
+        >>> a.shape, [flow.trace.u.shape for flow in flows]
+        ((5, 2, 3), [(5, 2, 20), (5, 2, 3)])
         """
         x, target, checked_loss, masks = arguments.of_step(self, x, y, loss, settings, rng)
         with arguments.cause_named(self, x, masks):

@@ -138,6 +138,12 @@ class GradientRule:
     Source: the paper's sections "Inter-neuron backpropagation" and "Intra-neuron backpropagation"; the constants are
     the released code's, commit ffaac71. "onset", "one-hop", `warmup="layer"` and `silent="none"` are those of earlier
     commits, see `named_rules`. "consistent" is this project's, derived in docs/derivations/consistent-rule.md.
+
+    Examples
+    --------
+    >>> no_chain = GradientRule(intra=False)
+    >>> no_chain.inter, no_chain.warmup, no_chain.inverse_rise_clip
+    ('released', True, 8.0)
     """
 
     inter: str = "released"
@@ -234,6 +240,11 @@ def named_rules() -> dict[str, GradientRule]:
     "released" is the last commit of the authors' code, ffaac71 (March 2021). Its earlier states are "june-2020"
     (d0a06b7, as submitted), "september-2020" (6e40449) and "november-2020" (f9ab4b4). "consistent" drops the clip and
     the warm-up: both are tied to the step and would keep it from converging.
+
+    Examples
+    --------
+    >>> list(named_rules())[:4]
+    ['released', 'no-intra', 'no-warmup', 'literal']
     """
     june = GradientRule(intra=False, warmup="layer", inverse_rise_clip=10.0, silent="none")
     return {

@@ -44,6 +44,11 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     ------
     ValueError, TypeError
         If s is not a finite array with a time axis, or neuron is not of its kind.
+
+    Examples
+    --------
+    >>> psc_filter([1.0, 0.0, 0.0], NeuronParameters(tau_s=2.0))
+    array([0.5  , 0.25 , 0.125])
     """
     s = checked_signal("s", s, neuron)
     a = np.zeros_like(s)
@@ -72,6 +77,13 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
     ------
     ValueError, TypeError
         If I is not a finite (T, B, N) array, or so large that a membrane overflows, or neuron is not of its kind.
+
+    Examples
+    --------
+    >>> I = np.array([1.5, 0.0, 0.75])[:, None, None]  # (T, B, N)
+    >>> trace = lif_forward(I, NeuronParameters(tau_m=5.0, tau_s=2.0))
+    >>> trace.u.ravel(), trace.s.ravel(), trace.a.ravel()
+    (array([1.5 , 0.  , 0.75]), array([1., 0., 0.]), array([0.5  , 0.25 , 0.125]))
     """
     I = checked_weighted_input(I, neuron)
     T, B, N = I.shape
@@ -118,6 +130,15 @@ def dependency_matrix(
     ------
     ValueError, TypeError
         If an argument is not of its kind, or the trace is not that of such neurons.
+
+    Examples
+    --------
+    >>> neuron = NeuronParameters(tau_m=5.0, tau_s=2.0)
+    >>> trace = lif_forward(np.array([1.5, 0.0, 0.75])[:, None, None], neuron)
+    >>> dependency_matrix(trace, neuron, GradientRule(warmup=False))[:, :, 0, 0].round(3)
+    array([[0.333, 0.   , 0.   ],
+           [0.167, 0.   , 0.   ],
+           [0.083, 0.   , 0.   ]])
     """
     inter, intra = dependency_parts(trace, neuron, rule, firing_rate)
     return inter + intra
@@ -132,6 +153,16 @@ def dependency_parts(
     ------
     ValueError, TypeError
         If an argument is not of its kind, or the trace is not that of such neurons.
+
+    Examples
+    --------
+    >>> neuron = NeuronParameters(tau_m=5.0, tau_s=2.0)
+    >>> trace = lif_forward(np.full((3, 1, 1), 1.5), neuron)  # a spike at every step
+    >>> inter, intra = dependency_parts(trace, neuron, GradientRule(warmup=False))
+    >>> intra[:, :, 0, 0].round(3)
+    array([[0.   , 0.   , 0.   ],
+           [0.067, 0.   , 0.   ],
+           [0.047, 0.067, 0.   ]])
     """
     trace = checked_trace(trace, neuron, rule)
     T, B, N = trace.u.shape
@@ -249,6 +280,13 @@ def tsslbp_backward(
     ValueError, TypeError
         If g is not finite or not of the trace's shape, or an argument is not of its kind, or the trace is not that of
         such neurons.
+
+    Examples
+    --------
+    >>> neuron = NeuronParameters(tau_m=5.0, tau_s=2.0)
+    >>> trace = lif_forward(np.array([1.5, 0.0, 0.75])[:, None, None], neuron)
+    >>> tsslbp_backward(np.ones((3, 1, 1)), trace, neuron, GradientRule(warmup=False)).ravel().round(3)
+    array([0.583, 0.   , 0.   ])
     """
     trace = checked_trace(trace, neuron, rule)
     g = checked_psc_gradient(g, trace)

@@ -34,6 +34,11 @@ def dense_forward(x: npt.ArrayLike, W: npt.ArrayLike) -> Array:
     ------
     ValueError, TypeError
         If an argument is not finite, or shapes do not fit.
+
+    Examples
+    --------
+    >>> dense_forward([[1.0, 2.0]], [[10.0, 1.0]])
+    array([[12.]])
     """
     x, W = checks.finite_array("x", x, ndim=2), checks.finite_array("W", W, ndim=2)
     checks.same_shape("x", x, (len(x), W.shape[1]), "W")
@@ -61,6 +66,11 @@ def dense_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike) -> Array:
     ------
     ValueError, TypeError
         If an argument is not finite, or shapes do not fit.
+
+    Examples
+    --------
+    >>> dense_adjoint([[3.0]], [[10.0, 1.0]])
+    array([[30.,  3.]])
     """
     delta, W = checks.finite_array("delta", delta, ndim=2), checks.finite_array("W", W, ndim=2)
     checks.same_shape("delta", delta, (len(delta), len(W)), "W")
@@ -89,6 +99,11 @@ def dense_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike) -> Array:
     ------
     ValueError, TypeError
         If an argument is not finite, or shapes do not fit.
+
+    Examples
+    --------
+    >>> dense_weight_gradient([[3.0]], [[1.0, 2.0]])
+    array([[3., 6.]])
     """
     delta, x = checks.finite_array("delta", delta, ndim=2), checks.finite_array("x", x, ndim=2)
     checks.same_shape("x", x, (len(delta), x.shape[1]), "delta")
@@ -123,6 +138,11 @@ def conv2d_forward(x: npt.ArrayLike, W: npt.ArrayLike, padding: int) -> Array:
     Notes
     -----
     Source: the definition of a convolution layer (a correlation, as is the custom).
+
+    Examples
+    --------
+    >>> conv2d_forward([[[[1.0, 2.0], [3.0, 4.0]]]], np.ones((1, 1, 2, 2)), padding=0)
+    array([[[[10.]]]])
     """
     x, W = _checked("x", x, W, axis=1)
     padding = checks.positive_integer("padding", padding, minimum=0)
@@ -152,6 +172,12 @@ def conv2d_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike, padding: int, image_s
     ------
     ValueError, TypeError
         If an argument is not finite, or shapes do not fit.
+
+    Examples
+    --------
+    >>> conv2d_adjoint([[[[3.0]]]], [[[[1.0, 2.0], [3.0, 4.0]]]], padding=0, image_size=(2, 2))
+    array([[[[ 3.,  6.],
+             [ 9., 12.]]]])
     """
     delta, W = _checked("delta", delta, W, axis=0)
     padding = checks.positive_integer("padding", padding, minimum=0)
@@ -182,6 +208,12 @@ def conv2d_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike, padding: int)
     ------
     ValueError, TypeError
         If an argument is not finite, or shapes do not fit.
+
+    Examples
+    --------
+    >>> conv2d_weight_gradient([[[[3.0]]]], [[[[1.0, 2.0], [3.0, 4.0]]]], padding=0)
+    array([[[[ 3.,  6.],
+             [ 9., 12.]]]])
     """
     delta = checks.finite_array("delta", delta, ndim=4)
     x = checks.finite_array("x", x, ndim=4)
@@ -224,6 +256,11 @@ def sum_pool2d_forward(x: npt.ArrayLike, size: int, gain: float) -> Array:
     Notes
     -----
     Source: the released code, with size 2 and gain 1.1.
+
+    Examples
+    --------
+    >>> sum_pool2d_forward([[[[1.0, 2.0], [3.0, 4.0]]]], size=2, gain=1.1)
+    array([[[[11.]]]])
     """
     x = checks.finite_array("x", x, ndim=4)
     gain = checks.real_number("gain", gain)
@@ -254,6 +291,12 @@ def sum_pool2d_adjoint(y: npt.ArrayLike, size: int, gain: float, image_size: tup
     ------
     ValueError, TypeError
         If an argument is not finite or not of its kind, or shapes do not fit.
+
+    Examples
+    --------
+    >>> sum_pool2d_adjoint([[[[2.0]]]], size=2, gain=0.5, image_size=(2, 3))
+    array([[[[1., 1., 0.],
+             [1., 1., 0.]]]])
     """
     y = checks.finite_array("y", y, ndim=4)
     gain = checks.real_number("gain", gain)
@@ -287,6 +330,12 @@ def dropout(x: npt.ArrayLike, mask: npt.ArrayLike) -> Array:
     Notes
     -----
     Source: the released code, which draws one mask for all steps.
+
+    Examples
+    --------
+    >>> dropout(np.ones((2, 1, 3)), [[2.0, 0.0, 2.0]])[:, 0]
+    array([[2., 0., 2.],
+           [2., 0., 2.]])
     """
     x = checks.finite_array("x", x, ndim=3)
     mask = checks.finite_array("mask", mask, ndim=2)
@@ -312,6 +361,11 @@ def flatten(x: npt.ArrayLike) -> Array:
     ------
     ValueError, TypeError
         If x is not finite or has not four axes.
+
+    Examples
+    --------
+    >>> flatten([[[[1.0, 2.0], [3.0, 4.0]]]])
+    array([[1., 2., 3., 4.]])
     """
     x = checks.finite_array("x", x, ndim=4)
     M, C, H, W = x.shape

@@ -58,6 +58,15 @@ def loss_and_gradients(
     ------
     ValueError, TypeError
         If x or y does not fit, or a layer is not one of this package's.
+
+    Examples
+    --------
+    >>> from tsslbp_ref import Network
+    >>> net = Network.from_spec("5", (4,), n_classes=3, n_steps=5, dtype="float64", weight_scale=2.0)
+    >>> loss, gradients, a = loss_and_gradients(net, np.ones((2, 4)), [0, 1])
+    >>> fast_loss, fast_gradients = net.loss_and_gradients(np.ones((2, 4)), [0, 1])
+    >>> all(np.allclose(one, other) for one, other in zip(gradients, fast_gradients, strict=True))
+    True
     """
     x = np.asarray(x, dtype=np.float64)
     trains = np.stack([x] * net.n_steps) if net.is_static(x) else x  # a static image is its own train

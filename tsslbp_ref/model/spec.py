@@ -71,6 +71,11 @@ def layers_from_spec(
     ValueError, TypeError
         If a part cannot be read (the error points at the first character that fits no part) or does not fit the
         shape before it, or an argument is out of range.
+
+    Examples
+    --------
+    >>> [layer.output_shape for layer in layers_from_spec("4C3-P2-20", (1, 8, 8), n_classes=10)]
+    [(4, 6, 6), (4, 3, 3), (20,), (10,)]
     """
     if not isinstance(spec, str):
         raise TypeError(f"spec must be a string such as '15C5-P2-300', got {checks.shown(spec)}")
@@ -153,7 +158,13 @@ def _pointing(message: str, spec: str, where: int) -> str:
 
 
 def weighted(layers: Sequence[Layer]) -> list[WeightedLayer]:
-    """The layers that have weights, and so neurons."""
+    """The layers that have weights, and so neurons.
+
+    Examples
+    --------
+    >>> [type(layer).__name__ for layer in weighted(layers_from_spec("4C3-P2-20", (1, 8, 8), 10))]
+    ['Conv2d', 'Dense', 'Dense']
+    """
     return [cast(WeightedLayer, layer) for layer in layers if layer.weight_shape is not None]
 
 
@@ -164,6 +175,12 @@ def initial_weights(
 
     Fully connected: normal with std sqrt(2 / fan_in). Convolution: "uniform" in +- 1 / sqrt(fan_in), as from
     commit 8d6913d (autumn of 2020) on, or "he-normal", as for fully connected layers, before. All times scale.
+
+    Examples
+    --------
+    >>> from tsslbp_ref.model.layers import Dense
+    >>> initial_weights(Dense((4,), 3), np.random.default_rng(0), scale=1.0).shape
+    (3, 4)
     """
     checks.one_of("conv_init", conv_init, CONV_INITS)
     shape = cast("tuple[int, ...]", layer.weight_shape)
@@ -186,6 +203,12 @@ def initial_network_weights(
         Factor of all, or one for convolutions and one for fully connected layers.
     conv_init : {"uniform", "he-normal"}
         Of convolutions, see `initial_weights`.
+
+    Examples
+    --------
+    >>> layers = layers_from_spec("4C3-P2-20", (1, 8, 8), 10)
+    >>> [W.shape for W in initial_network_weights(layers, seed=0, weight_scale=(5.0, 1.0))]
+    [(4, 1, 3, 3), (20, 36), (10, 20)]
     """
     rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
     conv, dense = checks.number_or_pair("weight_scale", weight_scale, above=0.0)

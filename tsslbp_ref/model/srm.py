@@ -26,6 +26,11 @@ def response_kernel(lag: int, theta_m: float, theta_s: float) -> float:
 
     What one input spike leaves in a membrane that never fires, for a weight of 1: its PSC eps, leaked. Source: the
     paper's "Spiking neuron model", where the membrane integrates the PSC.
+
+    Examples
+    --------
+    >>> [response_kernel(lag, theta_m=0.5, theta_s=0.5) for lag in range(4)]
+    [0.5, 0.5, 0.375, 0.25]
     """
     return sum((terms.leak(lag - j, theta_m) * terms.psc_kernel(j, theta_s) for j in range(lag + 1)), start=0.0)
 

@@ -19,17 +19,34 @@ def membrane(v_previous: float, weighted_input: float, theta_m: float) -> float:
 
     The leaky integration of the weighted input, before the reset. Source: the paper's "Spiking neuron model", by Euler
     steps of length 1, with R/tau_m absorbed in the weights.
+
+    Examples
+    --------
+    >>> membrane(v_previous=0.5, weighted_input=0.25, theta_m=0.5)
+    0.5
     """
     return (1.0 - theta_m) * v_previous + weighted_input
 
 
 def spike(u: float, threshold: float) -> float:
-    """s[t] = 1 if u[t] > V else 0    (F4), strictly above. Source: the paper's "Spiking neuron model"."""
+    """s[t] = 1 if u[t] > V else 0    (F4), strictly above. Source: the paper's "Spiking neuron model".
+
+    Examples
+    --------
+    >>> spike(1.5, 1.0), spike(1.0, 1.0)
+    (1.0, 0.0)
+    """
     return 1.0 * (u > threshold)
 
 
 def membrane_after_reset(u: float, s: float) -> float:
-    """v[t] = u[t] (1 - s[t])    (F5): a spike puts the membrane to 0. Source: the paper's "Spiking neuron model"."""
+    """v[t] = u[t] (1 - s[t])    (F5): a spike puts the membrane to 0. Source: the paper's "Spiking neuron model".
+
+    Examples
+    --------
+    >>> membrane_after_reset(1.5, 1.0), membrane_after_reset(0.5, 0.0)
+    (0.0, 0.5)
+    """
     return u * (1.0 - s)
 
 
@@ -38,6 +55,11 @@ def psc(a_previous: float, s: float, theta_s: float) -> float:
 
     The postsynaptic current, a first-order low-pass filter of the spike train with unit area. Source: the paper's
     "Spiking neuron model"; the theta_s in front of s is the released code's.
+
+    Examples
+    --------
+    >>> psc(a_previous=0.5, s=1.0, theta_s=0.5)
+    0.75
     """
     return a_previous + theta_s * (s - a_previous)
 
@@ -46,12 +68,23 @@ def membrane_rise(u: float, v_previous: float) -> float:
     """du[t] = u[t] - v[t-1] = I[t] - theta_m v[t-1]    (F2): how much the membrane rose in this step.
 
     It stands for du/dt at the spike. At every spike it is positive, since v[t-1] <= V < u[t].
+
+    Examples
+    --------
+    >>> membrane_rise(u=1.25, v_previous=0.5)
+    0.75
     """
     return u - v_previous
 
 
 def weighted_input(u: float, v_previous: float, theta_m: float) -> float:
-    """I[t] = u[t] - (1 - theta_m) v[t-1]: F3 solved for the weighted input, which no loop needs to keep."""
+    """I[t] = u[t] - (1 - theta_m) v[t-1]: F3 solved for the weighted input, which no loop needs to keep.
+
+    Examples
+    --------
+    >>> weighted_input(membrane(0.5, 0.25, theta_m=0.5), v_previous=0.5, theta_m=0.5)
+    0.25
+    """
     return u - (1.0 - theta_m) * v_previous
 
 
@@ -61,17 +94,35 @@ def weighted_input(u: float, v_previous: float, theta_m: float) -> float:
 
 
 def psc_kernel(lag: int, theta_s: float) -> float:
-    """eps[lag] = theta_s (1 - theta_s)^lag for lag >= 0, else 0: the PSC that one spike leaves (C2)."""
+    """eps[lag] = theta_s (1 - theta_s)^lag for lag >= 0, else 0: the PSC that one spike leaves (C2).
+
+    Examples
+    --------
+    >>> [psc_kernel(lag, theta_s=0.5) for lag in (-1, 0, 1, 2)]
+    [0.0, 0.5, 0.25, 0.125]
+    """
     return theta_s * (1.0 - theta_s) ** lag if lag >= 0 else 0.0
 
 
 def reset_kernel(lag: int, u: float, theta_m: float) -> float:
-    """nu[lag] = -u (1 - theta_m)^lag for lag >= 0, else 0: what a spike of height u takes away (C4)."""
+    """nu[lag] = -u (1 - theta_m)^lag for lag >= 0, else 0: what a spike of height u takes away (C4).
+
+    Examples
+    --------
+    >>> [reset_kernel(lag, u=1.5, theta_m=0.5) for lag in (-1, 0, 1)]
+    [0.0, -1.5, -0.75]
+    """
     return -u * (1.0 - theta_m) ** lag if lag >= 0 else 0.0
 
 
 def leak(lag: int, theta_m: float) -> float:
-    """(1 - theta_m)^lag: what is left of a change of the membrane after `lag` silent steps (B6)."""
+    """(1 - theta_m)^lag: what is left of a change of the membrane after `lag` silent steps (B6).
+
+    Examples
+    --------
+    >>> [leak(lag, theta_m=0.5) for lag in (0, 1, 2)]
+    [1.0, 0.5, 0.25]
+    """
     return (1.0 - theta_m) ** lag
 
 
@@ -85,6 +136,11 @@ def firing_time_by_membrane(rise: float, inverse_rise_clip: float) -> float:
 
     Raise the membrane by a little and the threshold is met earlier, by that little over the slope. Source: the paper's
     "Inter-neuron backpropagation"; the clip is the released code's.
+
+    Examples
+    --------
+    >>> firing_time_by_membrane(0.5, inverse_rise_clip=8.0), firing_time_by_membrane(0.01, inverse_rise_clip=8.0)
+    (-2.0, -8.0)
     """
     return -min(1.0 / rise, inverse_rise_clip)
 
@@ -103,6 +159,11 @@ def psc_by_firing_time(
     (1/2, 0, -1/2) the centred difference under a shift of the spike by one step. The same weights act on the loss
     once the kernels are summed over t_k: eps[lag-1], eps[lag], eps[lag+1] become G[t+1], G[t], G[t-1].
     Source: the paper's "Inter-neuron backpropagation"; the weights as `GradientRule.inter` says.
+
+    Examples
+    --------
+    >>> psc_by_firing_time(0.0, 0.5, 0.25, 0.0, -1.0, 0.0)  # the released rule, in the spike's own step
+    -0.5
     """
     return inter_before * kernel_before + inter_now * kernel_now + inter_after * kernel_after
 
@@ -119,6 +180,11 @@ def reset_by_firing_time(u: float, I: float, reset_by_u: float, reset_by_I: floa
     is the reset kernel's change under a shift of the spike by one step, nu[0] - nu[1]; with r = (0, 1) it holds the
     jump of the membrane's slope across the spike too. Source: the paper's "Intra-neuron backpropagation"; r = (0, 1) is
     derived in docs/derivations/consistent-rule.md.
+
+    Examples
+    --------
+    >>> reset_by_firing_time(u=1.5, I=0.75, reset_by_u=0.5, reset_by_I=0.0)
+    -0.75
     """
     return -(reset_by_u * u + reset_by_I * I)
 
@@ -136,6 +202,11 @@ def surrogate_spike_by_membrane(
     sig' is the derivative of the logistic function, e / (1 + e)^2 with e = exp(-|x|): a smooth stand-in for the step
     where no spike says which way to go. `exponential` lets the compiled loop bring an exp that it can vectorise.
     Source: the released code, where it is called warm-up.
+
+    Examples
+    --------
+    >>> surrogate_spike_by_membrane(1.0, threshold=1.0, width=0.2, argument_clip=8.0)
+    1.25
     """
     x = min(max((u - threshold) / width, -argument_clip), argument_clip)
     e = exponential(-abs(x))
@@ -148,7 +219,13 @@ def surrogate_spike_by_membrane(
 
 
 def moving_average(previous: float, value: float, beta: float) -> float:
-    """m = beta m + (1 - beta) x: AdamW's running mean of the gradient, and of its square."""
+    """m = beta m + (1 - beta) x: AdamW's running mean of the gradient, and of its square.
+
+    Examples
+    --------
+    >>> moving_average(previous=1.0, value=3.0, beta=0.5)
+    2.0
+    """
     return beta * previous + (1.0 - beta) * value
 
 
@@ -160,5 +237,10 @@ def adamw_weight(
     decay = 1 - learning_rate weight_decay; step_size = learning_rate / (1 - beta1^n) and
     square_correction = 1 / sqrt(1 - beta2^n) undo the averages' bias towards 0 after n steps. Source: Loshchilov and
     Hutter, "Decoupled weight decay regularization", as PyTorch orders it.
+
+    Examples
+    --------
+    >>> adamw_weight(0.5, mean=0.1, square=0.01, step_size=0.1, square_correction=1.0, epsilon=0.0, decay=1.0)
+    0.39999999999999997
     """
     return decay * W - step_size * mean / (math.sqrt(square) * square_correction + epsilon)

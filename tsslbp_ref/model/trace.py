@@ -31,6 +31,12 @@ class Trace:
     Notes
     -----
     The spikes and the rise of the membrane are functions of u, so the record keeps u and a only.
+
+    Examples
+    --------
+    >>> trace = Trace(u=np.array([[[0.5]], [[1.5]]]), a=np.array([[[0.0]], [[0.5]]]), threshold=1.0)
+    >>> trace.s.ravel(), trace.firing_rate
+    (array([0., 1.]), 0.5)
     """
 
     u: npt.NDArray[Any]

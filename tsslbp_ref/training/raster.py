@@ -77,6 +77,12 @@ def raster_task(
     ------
     ValueError, TypeError
         If an argument is out of range.
+
+    Examples
+    --------
+    >>> task = raster_task(seed=0)
+    >>> task.inputs.shape
+    (38, 1, 100)
     """
     checks.positive_integer("n_inputs", n_inputs)
     checks.positive_integer("n_hidden", n_hidden)

@@ -65,6 +65,11 @@ class Plan:
         Instead of the paper's: an experiment, and a rule, that a file describes; `rule` and `experiment` name it.
     own_rule : GradientRule, optional
         A rule that has no name in `named_rules`; `rule` is then a label.
+
+    Examples
+    --------
+    >>> Plan("fashion-mnist-400-400", state="september-2020", rule="september-2020").folder(seed=0).parts
+    ('runs', 'fashion-mnist-400-400', 'september-2020-at-september-2020', 'seed0')
     """
 
     experiment: str
