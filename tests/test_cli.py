@@ -76,7 +76,7 @@ def test_python_m_is_the_command(tmp_path):
     ("arguments", "message"),
     [
         ([], "the following arguments are required: COMMAND"),
-        (["tran"], "unknown command 'tran'; known: 'check', 'demo', 'train', "),
+        (["tran"], "unknown command 'tran'; known: 'check', 'conformance', "),
         (["tran"], "(did you mean 'train'?)"),
         (["train"], "the following arguments are required: EXPERIMENT"),
         (["train", NAME, "--epochs", "0"], "argument --epochs: must be a positive integer, got '0'"),

@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return SIGNAL_BASE + signal.SIGINT
 
 
-def _noted_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+def _noted_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
     """Show a warning as the line that a user can act on, without the place in the code."""
     note(f"warning: {message}")
 

@@ -7,6 +7,7 @@ import json
 
 from tsslbp_ref.cli.arguments import FAILED, note
 
+HELP = "check every chain-rule term by finite differences"
 PATTERNS_HELP = """rows are named by what they check; quote a pattern, so that the shell leaves it alone:
   tsslbp-ref check 'term-*'          every factor of the chain rule
   tsslbp-ref check 'tangent-*conv*'  whole networks with convolutions, against the tangent network
@@ -16,12 +17,8 @@ PATTERNS_HELP = """rows are named by what they check; quote a pattern, so that t
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    check = commands.add_parser(
-        "check",
-        help="check every chain-rule term by finite differences",
-        epilog=PATTERNS_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    lines = argparse.RawDescriptionHelpFormatter
+    check = commands.add_parser("check", help=HELP, epilog=PATTERNS_HELP, formatter_class=lines)
     check.add_argument("names", nargs="*", metavar="NAME", help="rows to check, by name or pattern (*, ?); default all")
     check.add_argument("--engine", action="store_true", help="check the fast engine, too")
     check.add_argument("--json", action="store_true", help="print the rows as JSON")
@@ -40,7 +37,7 @@ def _check(options: argparse.Namespace) -> int:
         return 0
     if not options.quiet:
         note(f"{len(selected)} checks; the first time, their loops are compiled for about a minute")
-    rows = []
+    rows: list[gradcheck.Row] = []
     with progress(len(selected), "check", "row", show=not options.quiet) as show:
         for check in selected:
             show(len(rows), at=check.name)

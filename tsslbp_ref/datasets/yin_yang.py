@@ -38,6 +38,11 @@ def class_of(x: npt.ArrayLike, y: npt.ArrayLike) -> IntegerArray:
 
     With distances l and r to the left and the right dot's centre, a point is in a dot if l or r is below .1, and
     else in half 1 if r <= .1, or .1 < l <= .25, or y > .5 and r > .25.
+
+    Examples
+    --------
+    >>> class_of([0.1, 0.5], [0.6, 0.5])
+    array([1, 1])
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     to_left, to_right = np.hypot(x - LEFT, y - MIDDLE), np.hypot(x - RIGHT, y - MIDDLE)
@@ -56,6 +61,12 @@ def make_yin_yang(n: int, seed: int) -> YinYang:
     n : int
     seed : int
         Of `numpy.random.RandomState`, whose numbers are the same in every version of NumPy.
+
+    Examples
+    --------
+    >>> points, labels = make_yin_yang(5, seed=0)
+    >>> points.shape, labels
+    ((5, 2), array([0, 2, 2, 1, 1]))
     """
     checks.positive_integer("n", n)
     rng = np.random.RandomState(checks.positive_integer("seed", seed, minimum=0))
@@ -71,7 +82,14 @@ def make_yin_yang(n: int, seed: int) -> YinYang:
 
 
 def load_yin_yang(split: str) -> YinYang:
-    """Return the "train" (5,000 points, seed 42), "test" (1,000, seed 43) or "validation" (1,000, seed 44) points."""
+    """Return the "train" (5,000 points, seed 42), "test" (1,000, seed 43) or "validation" (1,000, seed 44) points.
+
+    Examples
+    --------
+    >>> train = load_yin_yang("train")
+    >>> train.points.shape, train.labels[:5]
+    ((5000, 2), array([2, 1, 2, 1, 1]))
+    """
     return make_yin_yang(*SPLITS[checks.one_of("split", split, SPLITS)])
 
 

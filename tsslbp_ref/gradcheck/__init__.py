@@ -107,7 +107,7 @@ def selected(names: str | Iterable[str] | None = None, *, engine: bool = False) 
     Examples
     --------
     >>> [check.name for check in selected("term-reset-*")][:2]
-    ['term-reset-one-step', 'term-reset-in-time']
+    ['term-reset-in-time', 'term-reset-in-steps']
     """
     known = registry()
     if names is None:

@@ -152,6 +152,11 @@ class Network:
         ------
         ValueError, TypeError
             If the spec cannot be read (the error points at the character) or an argument is out of range.
+
+        Examples
+        --------
+        >>> Network.from_spec("15C5-P2-300", (1, 28, 28), n_classes=10, n_steps=5, seed=1)
+        <Network 15C5-P2-300-10, input (1, 28, 28), T = 5, float32>
         """
         layers = layers_from_spec(
             spec,
