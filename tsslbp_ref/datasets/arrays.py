@@ -35,6 +35,15 @@ def load_arrays(paths: Mapping[str, str | Path]) -> dict[str, npt.NDArray[Any]]:
         If a file is none of NumPy's, is damaged, holds Python objects, or lacks an array; the message names it.
     OSError
         If a file is not there or cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/own.npz", X=np.ones((6, 4)), y=np.zeros(6), X_test=np.ones((2, 4)), y_test=np.zeros(2))
+    ...     arrays = load_arrays({"file": f"{folder}/own.npz"})
+    >>> {name: array.shape for name, array in arrays.items()}
+    {'X': (6, 4), 'y': (6,), 'X_test': (2, 4), 'y_test': (2,)}
     """
     if ARCHIVE not in paths:
         return {name: _array(Path(paths[name])) for name in NAMES}
