@@ -16,6 +16,7 @@ from tsslbp_ref.model import reference
 from tsslbp_ref.model.parameters import NeuronParameters, rule_by_name
 
 RESULTS = Path(study.__file__).parents[1] / "results"
+SUMMARY = RESULTS / "gradient-alignment-summary.csv"
 COARSE_STEPS = (1.0, 0.5)
 ANOTHER_MACHINE = 1e-4  # how far the committed numbers may be from this machine's
 
@@ -205,6 +206,17 @@ def test_committed_study_is_complete_and_its_summary_fits() -> None:
             values = [float(row["cosine"]) for row in rows if [row[k] for k in ("rule", "clip", "dt", "layer")] == of]
             assert float(known["value"]) == pytest.approx(np.mean(values), rel=1e-4, abs=1e-5)
             assert float(known["low"]) < float(known["value"]) < float(known["high"])
+
+
+def test_committed_differences_are_paired() -> None:
+    """The interval of November minus June, network by network, is narrower than that of either."""
+    keys = ("quantity", "rule", "dt", "layer", "clip")
+    known = {tuple(row[key] for key in keys): row for row in read(SUMMARY) if row["networks"] == "all"}
+    paired = known["cosine_above_june-2020", "november-2020", "1", study.TOTAL, "10"]
+    means = [known["cosine", rule, "1", study.TOTAL, "10"] for rule in ("november-2020", "june-2020")]
+    assert float(paired["value"]) == pytest.approx(float(means[0]["value"]) - float(means[1]["value"]), abs=2e-5)
+    width = [float(row["high"]) - float(row["low"]) for row in (paired, *means)]
+    assert width[0] < 0.5 * min(width[1:])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
