@@ -50,6 +50,7 @@ FIGURES = (
     "fig32_yin_yang",
     "fig33_rule_history",
     "fig34_states",
+    "fig35_operations",
 )
 
 

@@ -1,0 +1,201 @@
+"""Accuracy of dense networks on Fashion-MNIST by depth, by number of time steps, and by half of the intra-neuron term.
+
+``python -m studies.depth_and_steps GRID --out results/GRID.csv`` trains every cell of a grid from several seeds, and
+writes a row an epoch and cell. Where OUT holds a cell already, it is left out, so that the command goes on where it was
+stopped. The grids:
+
+- depth: 1 to 10 hidden layers of 200 neurons, at T = 5;
+- steps: 400-400 at T = 1 to 20;
+- intra: 400-400 at T = 5, 10, 20 by the released rule, without the intra-neuron term, and by either half of it.
+
+All else is as in the row fashion-mnist-400-400 of the released settings. `delta_1`, `delta_2`, ... are the mean |delta|
+(loss per unit of membrane) of the layers over the first training batch, all its steps and neurons, after the epoch;
+epoch 0 is before training. `silent_1`, ... are the shares of neurons that do not fire for a picture of that batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from tsslbp_ref import checks
+from tsslbp_ref.files import write_atomically
+from tsslbp_ref.model.network import Network
+from tsslbp_ref.model.parameters import GradientRule, rule_by_name
+from tsslbp_ref.training import Trainer, TrainingSettings
+from tsslbp_ref.training.experiments import experiment
+from tsslbp_ref.training.tasks import Task, task_of
+
+EXPERIMENT = "fashion-mnist-400-400"
+DEPTHS, DEPTH_WIDTH = (1, 2, 3, 4, 5, 6, 8, 10), 200
+STEPS = (1, 2, 3, 5, 8, 12, 16, 20)
+INTRA_STEPS = (5, 10, 20)
+HALVES = {  # of the intra-neuron term
+    "leak-alone": GradientRule(intra="leak"),
+    "reset-alone": GradientRule(intra="reset"),
+}
+MOST_LAYERS = max(DEPTHS) + 1
+COLUMNS = (
+    *("spec", "steps", "rule", "seed", "epoch", "train_loss", "test_accuracy", "seconds"),
+    *(f"delta_{k}" for k in range(1, MOST_LAYERS + 1)),
+    *(f"silent_{k}" for k in range(1, MOST_LAYERS + 1)),
+)
+PROBE = 100  # pictures whose delta is looked at
+DIGITS = 6
+USAGE_ERROR = 2
+
+Row = dict[str, str]
+
+
+class Cell(NamedTuple):
+    """One training: what differs from the experiment's row."""
+
+    spec: str
+    steps: int
+    rule: str
+    seed: int
+
+
+def grid(name: str, n_seeds: int) -> list[Cell]:
+    """The cells of a grid, seed by seed, so that a grid which is stopped early has whole seeds.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown or the number of seeds no positive integer.
+    """
+    deep = [("-".join([str(DEPTH_WIDTH)] * depth), 5) for depth in DEPTHS]
+    shapes, rules = {
+        "depth": (deep, ("released", "september-2020", "surrogate")),
+        "steps": ([("400-400", T) for T in STEPS], ("released", "surrogate")),
+        "intra": ([("400-400", T) for T in INTRA_STEPS], ("released", "no-intra", *HALVES)),
+    }[checks.one_of("grid", name, ("depth", "steps", "intra"))]
+    seeds = range(checks.positive_integer("n_seeds", n_seeds))
+    return [Cell(spec, T, rule, seed) for seed in seeds for spec, T in shapes for rule in rules]
+
+
+def train(cell: Cell, epochs: int, data_dir: Path | None) -> list[Row]:
+    """Train one cell on one thread; a row an epoch, and one before the first."""
+    row = replace(experiment(EXPERIMENT), spec=cell.spec, n_steps=cell.steps)
+    rule = HALVES[cell.rule] if cell.rule in HALVES else rule_by_name(cell.rule)
+    network = row.network(cell.seed, rule=rule, n_threads=1)
+    task = _task(data_dir)
+    settings = TrainingSettings(epochs, row.batch_size, row.learning_rate, row.loss, row.loss_settings, cell.seed)
+    trainer = Trainer(network, task, settings)
+    with threadpool_limits(1, user_api="blas"):
+        before = {"epoch": 0, "train_loss": np.nan, "test_accuracy": trainer.test_accuracy(), "seconds": 0.0}
+        rows = [_row(cell, before, network, task, row.loss)]
+        for _ in range(epochs):
+            metrics = trainer.run_epoch()
+            assert metrics is not None  # nobody stops it
+            rows.append(_row(cell, metrics, network, task, row.loss))
+    return rows
+
+
+@cache
+def _task(data_dir: Path | None) -> Task:
+    return task_of(experiment(EXPERIMENT), data_dir, download=False)
+
+
+def _row(cell: Cell, metrics: dict[str, float], network: Network, task: Task, loss: str) -> Row:
+    x, y = task.train_batch(np.arange(PROBE), np.random.default_rng(0))
+    flows = network.gradient_flow(x, y, loss)
+    values = cell._asdict() | {name: metrics[name] for name in ("epoch", "train_loss", "test_accuracy", "seconds")}
+    for k, flow in enumerate(flows, start=1):
+        values[f"delta_{k}"] = float(np.abs(flow.delta).mean())
+        values[f"silent_{k}"] = float((~(flow.trace.s > 0).any(axis=0)).mean())
+    return {name: _text(values.get(name, "")) for name in COLUMNS}
+
+
+def _text(value: object) -> str:
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read a table of this study.
+
+    Raises
+    ------
+    ValueError
+        If the file is another table.
+    OSError
+        If it cannot be read.
+    """
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{path} holds other columns than this study's")
+        return list(reader)
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """Write the table, only ever as a whole.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there stays.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.getvalue().encode())
+
+
+def finished(rows: Sequence[Row], epochs: int) -> set[Cell]:
+    """The cells whose last epoch is in the table."""
+    return {Cell(r["spec"], int(r["steps"]), r["rule"], int(r["seed"])) for r in rows if int(r["epoch"]) == epochs}
+
+
+def run(options: argparse.Namespace) -> Iterator[Row]:
+    """Train what OUT lacks; yield the last row of each cell."""
+    rows = read_table(options.out) if options.out.exists() else []
+    done = finished(rows, options.epochs)
+    left = [cell for cell in grid(options.grid, options.seeds) if cell not in done]
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        trainings = [pool.submit(train, cell, options.epochs, options.data) for cell in left]
+        for training in as_completed(trainings):
+            rows += training.result()
+            write_table(rows, options.out)
+            yield rows[-1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 with one line that says what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.depth_and_steps", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("grid", help="depth, steps or intra")
+    parser.add_argument("--out", type=Path, required=True, metavar="CSV")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0, 1, ... (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=5, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once (default: %(default)s)")
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    options = parser.parse_args(arguments)
+    try:
+        for row in run(options):
+            print(
+                f"{row['spec']} T {row['steps']} {row['rule']} seed {row['seed']}: {row['test_accuracy']}", flush=True
+            )
+    except (OSError, ValueError, TypeError) as error:
+        print(f"python -m studies.depth_and_steps: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""What the write-up claims of depth, time steps, operations and pruning: the studies run and count what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_data import write_fashion
+
+import tsslbp_ref as tr
+from studies import depth_and_steps, operations, pruning
+from tsslbp_ref.model.layers import Conv2d, Dense, SumPool2d
+
+RESULTS = Path(depth_and_steps.__file__).parents[1] / "results"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_fashion(tmp_path_factory.mktemp("data"), n_train=120, n_test=20).parent
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Depth and time steps
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_goes_seed_by_seed_and_has_every_cell_once() -> None:
+    cells = depth_and_steps.grid("intra", 2)
+    assert len(set(cells)) == len(cells) == 2 * 3 * 4
+    assert [cell.seed for cell in cells] == [0] * 12 + [1] * 12
+    assert {cell.spec for cell in depth_and_steps.grid("depth", 1)} >= {"200", "-".join(["200"] * 10)}
+    with pytest.raises(ValueError, match="unknown grid 'width'"):
+        depth_and_steps.grid("width", 1)
+
+
+def test_a_cell_is_trained_measured_and_not_trained_again(data, tmp_path, monkeypatch, capsys) -> None:
+    cells = [depth_and_steps.Cell("7-6", 3, "leak-alone", 0), depth_and_steps.Cell("7", 3, "released", 1)]
+    monkeypatch.setattr(depth_and_steps, "grid", lambda name, n_seeds: cells)
+    monkeypatch.setattr(depth_and_steps, "ProcessPoolExecutor", Here)
+    out = tmp_path / "table.csv"
+    command = ["depth", "--out", str(out), "--epochs", "2", "--data", str(data)]
+    assert depth_and_steps.main(command) == 0
+    rows = depth_and_steps.read_table(out)
+    assert [(row["spec"], row["rule"], row["epoch"]) for row in rows] == [
+        (cell.spec, cell.rule, str(epoch)) for cell in cells for epoch in range(3)
+    ]
+    first = rows[0]
+    assert float(first["delta_3"]) > 0.0
+    assert first["delta_4"] == ""
+    assert 0.0 <= float(first["silent_1"]) <= 1.0
+    assert rows[0]["delta_1"] != rows[2]["delta_1"]
+    capsys.readouterr()
+    assert depth_and_steps.main(command) == 0
+    assert capsys.readouterr().out == ""
+    assert depth_and_steps.main([*command[:3], "--data", str(tmp_path / "void"), "--epochs", "3"]) == 2
+
+
+class Here:
+    """The process pool's place, in this process."""
+
+    def __init__(self, *_, **__) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.pool = ThreadPoolExecutor(1)
+
+    def __enter__(self):
+        return self.pool
+
+    def __exit__(self, *_) -> None:
+        self.pool.shutdown()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Operations
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_multiplications_of_a_convolution_are_those_that_meet_a_pixel() -> None:
+    layer = Conv2d((2, 5, 4), n_filters=3, kernel_size=3, padding=1)
+    counted = sum(
+        3 * 2
+        for row in range(5)
+        for column in range(4)
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+        if 0 <= row + i < 5 and 0 <= column + j < 4
+    )
+    assert operations.multiplications(layer) == counted
+    assert operations.multiplications(Dense((2, 3), 7)) == 42
+
+
+def test_a_static_picture_costs_the_first_layers_products_and_spikes_cost_their_weights() -> None:
+    row = dict.fromkeys(operations.SPARSITY, "") | {
+        "experiment": "fashion-mnist-400-400", "rule": "released", "run": "seed0", "steps": "5",
+    }  # fmt: skip
+    layers = [("1", "400", "400", "0.5"), ("2", "400", "400", "0.25"), ("3", "10", "10", "1")]
+    rows = [row | dict(zip(("layer", "name", "neurons", "mean_count"), layer, strict=True)) for layer in layers]
+    first, second, third = operations.table(rows)
+    assert (first["multiplications"], first["additions"]) == (784 * 400, 0.0)
+    assert second["additions"] == 0.5 * 400 * 400
+    assert third["additions"] == 0.25 * 400 * 10
+    assert first["ann_nj"] == first["snn_nj"] == pytest.approx(784 * 400 * 4.6e-3)
+    assert third["snn_nj"] == pytest.approx(1000 * 0.9e-3)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pruning
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_without_its_silent_neurons_computes_the_same() -> None:
+    rng = np.random.default_rng(3)
+    net = tr.Network.from_spec("30-20", (12,), 4, n_steps=6, dtype="float64", weight_scale=2.0, n_threads=1)
+    x = rng.normal(size=(3, 12))
+    flows = net.gradient_flow(x, rng.integers(4, size=3))
+    kept = [(flow.trace.s > 0).any(axis=(0, 1)) for flow in flows[:-1]]
+    assert all(0 < k.sum() < len(k) for k in kept), "some neurons are silent, some are not"
+    small = pruning.without(net, kept)
+    assert [W.shape for W in small.weights] == [(kept[0].sum(), 12), (kept[1].sum(), kept[0].sum()), (4, kept[1].sum())]
+    np.testing.assert_allclose(small.forward(x), net.forward(x), rtol=0, atol=1e-12)
+
+
+def test_only_dense_layers_are_pruned_and_kept_has_to_fit() -> None:
+    net = tr.Network.from_spec("3C3-P2-5", (1, 8, 8), 4, n_steps=2, n_threads=1)
+    with pytest.raises(ValueError, match="every layer must be dense, got Conv2d"):
+        pruning.without(net, [])
+    dense = tr.Network.from_spec("5", (3,), 4, n_steps=2, n_threads=1)
+    for kept in ([], [np.ones(4, dtype=bool)], [np.zeros(5, dtype=bool)]):
+        with pytest.raises(ValueError, match=r"kept must have \[5\] entries"):
+            pruning.without(dense, kept)
+    assert isinstance(net.layers[1], SumPool2d)
+
+
+def test_the_committed_operations_are_those_of_the_firing_counts_and_as_the_text_counts_them() -> None:
+    made = list(operations.table(operations.read_rows(RESULTS / "firing-sparsity.csv", operations.SPARSITY)))
+    committed = operations.read_rows(RESULTS / "operations.csv", operations.COLUMNS)
+    assert len(made) == len(committed)
+    names = (*operations.KEY, "layer")
+    of_layer = {tuple(row[name] for name in names): row for row in made}
+    for other in committed:
+        one = of_layer[tuple(other[name] for name in names)]
+        assert float(one["additions"]) == pytest.approx(float(other["additions"]), rel=1e-7)
+    behind = [row for row in committed if row["input"] == "spikes"]
+    more = [row for row in behind if float(row["additions"]) > float(row["multiplications"])]
+    dense = [row for row in behind if row["experiment"] == "fashion-mnist-400-400"]
+    assert (len(more), len(behind) - len(dense)) == (10, 14)
+    assert not [row for row in more if row in dense]
