@@ -185,10 +185,10 @@ def look(driver: webdriver.Chrome, host: str, device: str) -> tuple[dict[str, An
     if seen["font"] < LEAST_FONT_SIZE:
         wrong.append(f"text of {seen['font']} pixels")
     wrong += [f"console: {entry['message']}" for entry in driver.get_log("browser")]
-    return seen, wrong + _bad_requests(driver, host)
+    return seen, wrong + bad_requests(driver, host)
 
 
-def _bad_requests(driver: webdriver.Chrome, host: str) -> list[str]:
+def bad_requests(driver: webdriver.Chrome, host: str) -> list[str]:
     """Requests since the last call that went elsewhere or came to nothing."""
     bad = []
     for entry in driver.get_log("performance"):

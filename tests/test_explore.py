@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import tsslbp_ref as tr
+from tsslbp_ref.cli import main
 from tsslbp_ref.plots import explore
 
-ROOT = Path(explore.__file__).parents[1]
+ROOT = Path(explore.__file__).parents[2]
 MOVES = (
     ("input spike 1", 11.0),
     ("input spike 4", 8.0),
@@ -156,20 +158,20 @@ def test_input_spike_outside_the_run(spikes: tuple[int, ...], says: str) -> None
 
 def test_no_display_is_one_line(agg: None) -> None:
     with pytest.raises(OSError, match=r"^explore needs a display[^\n]*agg"):
-        explore.main(argparse.Namespace(rule="released"))
+        explore.main("released")
     assert plt.get_fignums() == []
 
 
 def test_unknown_rule_lists_the_known_ones(agg: None) -> None:
     with pytest.raises(ValueError, match=r"unknown rule 'surrogat'.*'surrogate'"):
-        explore.main(argparse.Namespace(rule="surrogat"))
+        explore.main("surrogat")
 
 
 def test_a_backend_without_its_display_is_one_line() -> None:
     """A forced window backend on a machine without a display: matplotlib's own ImportError, not a traceback of ours."""
     code = (
-        "import argparse; from tsslbp_ref import explore\n"
-        "try: explore.main(argparse.Namespace(rule='released'))\n"
+        "from tsslbp_ref import explore\n"
+        "try: explore.main('released')\n"
         "except (OSError, ImportError) as error: print(str(error).count(chr(10)), bool(str(error)))"
     )
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -187,6 +189,55 @@ def test_a_window_is_shown_until_it_is_closed(agg: None, monkeypatch: pytest.Mon
     shown = []
     monkeypatch.setattr(explore, "refuse_without_window", lambda figure: None)
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
-    assert explore.main(argparse.Namespace(rule="consistent")) == 0
+    assert explore.main("consistent") == 0
     assert len(shown[0]) == 1
     assert plt.get_fignums() == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Without a window
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_needs_no_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert main(["explore", "--save", str(tmp_path / "neuron.png"), "--weight", "3"]) == 0
+    picture = (tmp_path / "neuron.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert main(["explore", "--save", str(tmp_path / "other.png"), "--weight", "4"]) == 0
+    assert (tmp_path / "other.png").read_bytes() != picture
+    assert plt.get_fignums() == []
+
+
+def test_a_page_holds_all_it_needs(tmp_path: Path) -> None:
+    """What it computes is held to this package in a browser: docs/test_explore_page.py."""
+    path = tmp_path / "neuron.html"
+    assert main(["explore", "--html", str(path), "--rule", "literal", "--input-spikes", "1", "2", "30", "39"]) == 0
+    text = path.read_text()
+    assert re.findall(r"""(?:src|href)=["'](?!data:)|url\(|https?:|@import""", text) == []
+    page = json.loads(re.search(r"const PAGE = (\{.*\});", text)[1])
+    assert page["rule"] == "literal"
+    assert [slider["value"] for slider in page["sliders"]] == [1, 2, 30, 39, 2.0, 5.0, 3.0, 1.0]
+    assert set(page["rules"]) == set(tr.named_rules())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--save", "neuron.bmp"], "--save must be a file name that ends in .png"),
+        (["--html", "no folder/neuron.html"], "no folder"),
+        (["--html", "a.html", "--rule", "literl"], "did you mean 'literal'?"),
+        (["--save", "a.png", "--weight", "9"], "weight must lie in -2 .. 8, got 9"),
+        (["--save", "a.png", "--input-spikes", "0", "1", "2", "40"], "input spike 4 must lie in 0 .. 39, got 40"),
+        (["--html", "a.html", "--tau-m", "nan"], "tau_m"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["explore", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert says in error
+    assert list(tmp_path.iterdir()) == []

@@ -18,13 +18,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tsslbp_ref.checks import shown
 from tsslbp_ref.files import write_atomically
 from tsslbp_ref.plots import palette
 from tsslbp_ref.plots.learning import learning_curves
+from tsslbp_ref.plots.shared import picture_format
 from tsslbp_ref.training.results import Summary, samples
 
-FORMATS = ("png", "pdf", "svg")
 PANEL = (6.4, 4.4)  # inches
 DPI = 160
 N_COLUMNS = 2
@@ -50,9 +49,7 @@ def write_plot(table: Sequence[Summary], path: Path) -> None:
     OSError
         If the file cannot be written; what was there stays.
     """
-    form = path.suffix.removeprefix(".").lower()
-    if form not in FORMATS:
-        raise ValueError(f"--plot must be a file name that ends in .{' or .'.join(FORMATS)}, got {shown(str(path))}")
+    form = picture_format("--plot", path)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the figure
         matplotlib.rcParams.update(SETTINGS)

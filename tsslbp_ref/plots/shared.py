@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from tsslbp_ref import checks
+from tsslbp_ref.checks import shown
 from tsslbp_ref.plots import palette
 
+FORMATS = ("png", "pdf", "svg")
 SMALLEST_LIMIT = 1e-12  # of a colour scale around 0, so that zeros alone have one, too
 
 
@@ -21,6 +24,14 @@ def given_or_new(ax: Axes | None) -> Axes:
     from matplotlib import pyplot as plt  # it looks for windows; what draws into a file must not need any
 
     return plt.figure(layout="constrained").subplots()
+
+
+def picture_format(option: str, path: Path) -> str:
+    """Return the format that a file's name says; one that cannot be written is a ValueError about the option."""
+    form = path.suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise ValueError(f"{option} must be a file name that ends in .{' or .'.join(FORMATS)}, got {shown(str(path))}")
+    return form
 
 
 def end_of_colours(values: npt.NDArray[Any], limit: float | None) -> float:
