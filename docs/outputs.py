@@ -23,6 +23,7 @@ from unittest import mock
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
+OWN_DATA = "docs/your-own-data.md"
 OUTPUT = re.compile(r"\n*^```text\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -152,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "files", nargs="*", type=Path, help="Markdown files; all that have Python fences if none is named"
     )
     options = parser.parse_args(arguments)
-    texts = [*ROOT.glob("tutorials/[0-9][0-9]_*.md"), *ROOT.glob("docs/derivations/*.md")]
+    texts = [*ROOT.glob("tutorials/[0-9][0-9]_*.md"), *ROOT.glob("docs/derivations/*.md"), ROOT / OWN_DATA]
     failed = 0
     found = sorted(path for path in texts if "```python" in path.read_text() and can_run(path))
     for path in options.files or found:

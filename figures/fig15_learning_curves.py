@@ -41,6 +41,8 @@ def measure() -> list[Curve]:
     for rows in measured.tables_with(*COLUMNS):
         found: dict[tuple[str, str], list[measured.Row]] = {}
         for row in rows:
+            if row.get("validation_accuracy"):  # trained on fewer pictures than the paper's
+                continue
             found.setdefault((row["experiment"], row["run"]), []).append(row)
         for (experiment, run), epochs in found.items():
             known = runs.setdefault(experiment, {})

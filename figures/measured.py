@@ -35,10 +35,10 @@ def table(name: str) -> list[Row]:
 
 
 def tables_with(*columns: str) -> Iterator[list[Row]]:
-    """Read every table of results/ that has just these columns."""
+    """Read every table of results/ that begins with these columns; `tsslbp-ref results --csv` may write more."""
     for path in sorted(RESULTS.glob("*.csv")):
         with path.open(newline="") as file:
-            if next(csv.reader(file), None) == list(columns):
+            if next(csv.reader(file), [])[: len(columns)] == list(columns):
                 yield table(path.name)
 
 

@@ -159,7 +159,7 @@ def merge_rows(path: Path, header: Sequence[str], rows: Iterable[dict[str, Any]]
 
 
 def read_rows(path: Path, header: Sequence[str]) -> list[Row]:
-    """Read a table.
+    """Read a table that begins with these columns.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def read_rows(path: Path, header: Sequence[str]) -> list[Row]:
     """
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != tuple(header):
+        if tuple(reader.fieldnames or ())[: len(header)] != tuple(header):
             raise ValueError(f"{path} holds other columns than {', '.join(header)}")
         return list(reader)
 

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from studies import states_training as study
+from tsslbp_ref import named_rules
 from tsslbp_ref.training.experiments import EXPERIMENTS, experiment
 from tsslbp_ref.training.run_files import CONFIG, METRIC_NAMES, METRICS
 
@@ -40,7 +41,7 @@ def made_folder(folder: Path, rule: str, state: str, accuracies: Sequence[float]
     row = experiment(NAME, state)
     config = {"title": NAME, "rule": {}, "state": state, "settings": {"loss": row.loss, "seed": 0}}
     config["task"] = {"n_validation": 500 if held_out else 0}
-    config["rule"] = {key: str(value) for key, value in vars(study.results.named_rules()[rule]).items()}
+    config["rule"] = {key: str(value) for key, value in vars(named_rules()[rule]).items()}
     folder.mkdir(parents=True)
     (folder / CONFIG).write_text(json.dumps(config))
     lines = []

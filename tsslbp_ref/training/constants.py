@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tsslbp_ref.checks import printable
@@ -16,13 +16,13 @@ MOST_SHOWN = 60  # characters of a value
 Constants = dict[str, str]
 
 
-def constants_of(config: Mapping[str, Any], *, rule_is_named: bool) -> Constants:
-    """All constants of a run by name, as texts; those of a rule that has a name are left out, and seed and epochs."""
-    tables = [name for name in TABLES if name != "rule" or not rule_is_named]
+def constants_of(config: Mapping[str, Any], told: Collection[str] = ()) -> Constants:
+    """All constants of a run by name, as texts, but seed and epochs, and what is `told` elsewhere: names, or tables."""
     found: Constants = {}
-    for name in (*tables, *OTHERS):
-        found |= _flat(name, config.get(name), top=True)
-    return {name: value for name, value in found.items() if name not in OF_EACH_RUN}
+    for name in (*TABLES, *OTHERS):
+        if name not in told:
+            found |= _flat(name, config.get(name), top=True)
+    return {name: value for name, value in found.items() if name not in (*OF_EACH_RUN, *told)}
 
 
 def _flat(name: str, value: Any, *, top: bool = False) -> Constants:
