@@ -17,6 +17,8 @@ import check_site  # noqa: E402
 import conf  # noqa: E402
 import notebooks  # noqa: E402
 
+from docs import outputs  # noqa: E402
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The reference
 # ---------------------------------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ z = 2
 
 def test_notebook_moves_links_and_unfolds_solutions() -> None:
     """Links lead from tutorials/notebooks/; only the solution's source is hidden; no output stands as text."""
-    notebook = notebooks.as_notebook(TUTORIAL)
+    notebook = notebooks.as_notebook(outputs.without_outputs(TUTORIAL))
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert "python -m pip install" in notebook.cells[0].source
     assert "[two](02_two.ipynb#here) [map](../README.md) ![seen](attachment:fig01_lif_neuron.png)" in text
@@ -107,6 +109,19 @@ def test_notebook_moves_links_and_unfolds_solutions() -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.source for cell in code] == ["x = 1\nprint(x)", "y = x / 0", "z = 2"]
     assert ["jupyter" in cell.metadata for cell in code] == [False, True, False]
+
+
+def test_notebook_that_cannot_run_here_holds_what_the_text_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without PyTorch a tutorial on it becomes a notebook that is not run, and keeps its outputs as text."""
+    tutorial = tmp_path / "16_pytorch.md"
+    tutorial.write_text(TUTORIAL.replace("x = 1", "import torch"))
+    monkeypatch.setattr(outputs.importlib.util, "find_spec", lambda name: None)
+    assert notebooks.main([str(tutorial), "--out", str(tmp_path)]) == 0
+    notebook = nbformat.read(tmp_path / "16_pytorch.ipynb", as_version=4)
+    assert [cell.outputs for cell in notebook.cells if cell.cell_type == "code"] == [[], [], []]
+    assert "```text" in "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
 def test_notebook_with_a_failing_cell_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
