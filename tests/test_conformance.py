@@ -124,7 +124,7 @@ def test_single_precision_has_a_bound_of_its_own():
         ({"gate": 1.0}, "delta", "released with the warm-up where a < theta_s"),
         ({"gate": 0.0}, "delta", "no-warmup"),
         ({"fires": np.greater_equal}, "s", "a spike where u >= V"),
-        ({"late": True}, "a", "a PSC one step late: s[t-1] in place of s[t]"),
+        ({"late": True}, "a", "a PSC one step late: s[t-1] instead of s[t]"),
     ],
 )
 def test_a_planted_error_is_named(errors, symbol, name):

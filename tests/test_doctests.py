@@ -31,6 +31,8 @@ CALLED = {
     "tsslbp_ref.datasets.yin_yang": {"YinYang"},
     "tsslbp_ref.exact": {"BatchResult", "DiscreteEquivalent", "ExactResult"},  # what functions return
     "tsslbp_ref.gradcheck": {"Check", "Report", "Row"},
+    "tsslbp_ref.conformance": {"ArrayResult", "ArraysError", "Case", "Explanation", "Report"},  # made by functions
+    "tsslbp_ref.interop": {"as_array"},
 }
 RECORDS = {"LayerFlow"}  # of `Network.gradient_flow`
 

@@ -79,8 +79,8 @@ def other_neurons(neuron: NeuronParameters) -> dict[str, NeuronParameters]:
     m, s = (1.0 / -math.expm1(-1.0 / tau) for tau in (neuron.tau_m, neuron.tau_s))
     return {
         "a spike where u >= V": replace(neuron, threshold=math.nextafter(neuron.threshold, 0.0)),
-        "a leak of exp(-1/tau_m) in place of 1 - 1/tau_m": replace(neuron, tau_m=m),
-        "a PSC that decays by exp(-1/tau_s) in place of 1 - 1/tau_s": replace(neuron, tau_s=s),
+        "a leak of exp(-1/tau_m) instead of 1 - 1/tau_m": replace(neuron, tau_m=m),
+        "a PSC that decays by exp(-1/tau_s) instead of 1 - 1/tau_s": replace(neuron, tau_s=s),
         "both decays as exp(-1/tau)": replace(neuron, tau_m=m, tau_s=s),
     }
 
@@ -108,9 +108,9 @@ def _other_traces(I: Array, neuron: NeuronParameters) -> Iterator[tuple[str, Tra
     right, V = sweeps.lif_forward(I, neuron), neuron.threshold
     late = np.zeros_like(right.s)
     late[1:] = right.s[:-1]
-    yield "a PSC one step late: s[t-1] in place of s[t]", Trace(right.u, sweeps.psc_filter(late, neuron), V)
-    yield "a PSC of s in place of theta_s s", Trace(right.u, neuron.tau_s * right.a, V)
-    yield "an input of theta_m I in place of I", sweeps.lif_forward(neuron.theta_m * I, neuron)
+    yield "a PSC one step late: s[t-1] instead of s[t]", Trace(right.u, sweeps.psc_filter(late, neuron), V)
+    yield "a PSC of s instead of theta_s s", Trace(right.u, neuron.tau_s * right.a, V)
+    yield "an input of theta_m I instead of I", sweeps.lif_forward(neuron.theta_m * I, neuron)
     u, v = np.empty_like(I), np.zeros_like(I[0])
     for t in range(len(I)):
         u[t] = (1.0 - neuron.theta_m) * v + I[t]

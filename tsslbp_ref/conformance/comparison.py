@@ -135,7 +135,15 @@ def compare(
 def compare_arrays(
     arrays: Mapping[str, npt.ArrayLike], *, layout: str = "TBN", tolerance: float | None = None
 ) -> Report:
-    """Compare arrays by name, as "released/layer0/delta"; arguments, errors and report are those of `compare`."""
+    """Compare arrays by name, as "released/layer0/delta"; arguments, errors and report are those of `compare`.
+
+    Examples
+    --------
+    >>> case = cases("released")[0]
+    >>> ours = {f"{case.name}/{quantity.name}": quantity.values for quantity in case.expected()}
+    >>> compare_arrays(ours).agrees
+    True
+    """
     if tolerance is not None:
         tolerance = checks.real_number("tolerance", tolerance, above=0.0)
     pairs, absent = _pairs(arrays, checked_layout(layout), tolerance)

@@ -76,6 +76,17 @@ def compare_file(path: str | Path, *, layout: str = "TBN", tolerance: float | No
         If arrays are missing, misshapen, unknown or unreadable; `problems` has a line for each.
     ValueError, TypeError, OSError
         If an argument is not of its kind, or the file cannot be read or is no npz file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> case = cases("released")[0]
+    >>> halved = {f"{case.name}/{quantity.name}": quantity.values / 2 for quantity in case.expected()}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/mine.npz", **halved)
+    ...     report = compare_file(f"{folder}/mine.npz")
+    >>> report.first.name, report.first.place
+    ('released/layer0/u', 't 0, sample 0, neuron 0, no spike there: yours -0.257894, ours -0.515788')
     """
     return compare_arrays(_read(Path(path)), layout=layout, tolerance=tolerance)
 

@@ -13,6 +13,8 @@ Rows are grouped by what they compare (`report.KINDS`), and named by what is che
 - ``exact-``: the simulator of continuous time and its adjoint, against differences, golden cases and identities.
 - ``engine-``: the fast engine, each part of it and whole steps, against literal loops; only where asked for.
 
+`check_network` makes such a table for a network, a rule or a backward pass of your own.
+
 The checks look every function up when they run, so a wrong derivative planted in a module shows. One limit of that: the
 compiled loops of `sweeps` hold the terms that they were compiled with.
 """
@@ -38,6 +40,7 @@ from tsslbp_ref.gradcheck import (
     tangent_checks,
     terms_checks,
 )
+from tsslbp_ref.gradcheck.own_network import check_network
 from tsslbp_ref.gradcheck.report import Check, Report, Row
 
 FAMILIES = (
@@ -56,7 +59,7 @@ FAMILIES = (
     engine_checks,
 )
 
-__all__ = ["Check", "Report", "Row", "registry", "run", "selected"]
+__all__ = ["Check", "Report", "Row", "check_network", "registry", "run", "selected"]
 
 
 def registry() -> list[Check]:

@@ -62,6 +62,7 @@ from scipy import special
 from tsslbp_ref.gradcheck.finite_differences import Array
 from tsslbp_ref.model import losses
 from tsslbp_ref.model.layers import Layer
+from tsslbp_ref.model.losses import LossSettings
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.model.trace import Trace
 
@@ -202,6 +203,8 @@ class TangentNetwork:
     y : (B,) array of int
     neuron : NeuronParameters
     loss_name : str
+    settings : LossSettings, optional
+        Targets of the count loss.
     """
 
     layers: Sequence[Layer]
@@ -211,6 +214,7 @@ class TangentNetwork:
     y: Array
     neuron: NeuronParameters
     loss_name: str
+    settings: LossSettings | None = None
 
     def loss(self, weights: Sequence[Array]) -> float:
         """The loss with the given weights instead of the frozen ones."""
@@ -223,4 +227,6 @@ class TangentNetwork:
             W, neurons = next(remaining)
             I = layer.forward(a, W).reshape(neurons.s.shape)
             a = neurons.psc(I).reshape(*I.shape[:2], *layer.output_shape)
-        return losses.value_and_gradient(self.loss_name, a.reshape(*a.shape[:2], -1), self.y, self.neuron)[0]
+        return losses.value_and_gradient(
+            self.loss_name, a.reshape(*a.shape[:2], -1), self.y, self.neuron, self.settings
+        )[0]
