@@ -86,7 +86,7 @@ def compare_file(path: str | Path, *, layout: str = "TBN", tolerance: float | No
     ...     np.savez(f"{folder}/mine.npz", **halved)
     ...     report = compare_file(f"{folder}/mine.npz")
     >>> report.first.name, report.first.place
-    ('released/layer0/u', 't 0, sample 0, neuron 0, no spike there: yours -0.257894, ours -0.515788')
+    ('released/layer0/u', 't 0, sample 0, neuron 0, no spike there: yours -0.0548342, ours -0.109668')
     """
     return compare_arrays(_read(Path(path)), layout=layout, tolerance=tolerance)
 
