@@ -11,10 +11,8 @@ import pytest
 
 import tsslbp_ref as tr
 
-MODULES = [module.name for module in pkgutil.walk_packages(tr.__path__, "tsslbp_ref.") if not module.ispkg] + [
-    f"tsslbp_ref.{name}" for name in ("exact", "gradcheck", "engine")
-]
-NOT_RUN = {"tsslbp_ref.__main__"}  # to import it is to run the command line
+MAIN = "tsslbp_ref.__main__"  # to import it is to run the command line
+MODULES = [module.name for module in pkgutil.walk_packages(tr.__path__, "tsslbp_ref.") if module.name != MAIN]
 # What a user calls, by module: all that it defines or lists as its own, less what its own loops call.
 CALLED = {
     "tsslbp_ref.model.layers": {"Layer", "WeightedLayer", "dropout_masks", "fitting_layers"},
@@ -37,7 +35,7 @@ CALLED = {
 RECORDS = {"LayerFlow"}  # of `Network.gradient_flow`
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - NOT_RUN))
+@pytest.mark.parametrize("name", ["tsslbp_ref", *MODULES])
 def test_examples_of_docstrings(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 

@@ -28,7 +28,7 @@ def load_digits() -> Digits:
     Examples
     --------
     >>> X, y = load_digits()
-    >>> X.shape, X.max(), y[:5]
+    >>> X.shape, int(X.max()), y[:5]
     ((1797, 8, 8), 16, array([0, 1, 2, 3, 4]))
     """
     with np.load(DIGITS, allow_pickle=False) as archive:
