@@ -8,7 +8,7 @@ TORCH_STAMP := $(TORCH)/installed
 DOCS_STAMP := $(VENV)/installed-docs
 EPOCHS ?= 8
 
-.PHONY: reproduce test test-torch lint figures bench docs docs-check notebooks install clean
+.PHONY: reproduce test test-torch lint figures bench docs docs-check notebooks dist install clean
 
 reproduce: $(STAMP)  ## the whole story: checks, figures, a spike raster, Fashion-MNIST
 	$(BIN)/tsslbp-ref check
@@ -43,6 +43,13 @@ docs-check: $(DOCS_STAMP)  ## every page of the built site in headless Chromium;
 
 notebooks: $(DOCS_STAMP)  ## the tutorials as executed notebooks, in tutorials/notebooks
 	$(BIN)/python docs/notebooks.py
+
+dist: $(STAMP)  ## sdist and wheel in dist/, and the wheel's own commands in an empty environment
+	$(BIN)/python -m pip install --quiet --editable ".[dist]"
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m tools.try_wheel dist
 
 install: $(STAMP)
 

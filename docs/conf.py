@@ -19,12 +19,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["NUMBA_DISABLE_JIT"] = "1"  # a compiled loop has no docstring that autodoc could see
 
+import tsslbp_ref  # noqa: E402 - from this checkout, with the compiler off
+
 project = "tsslbp_ref"
+release = tsslbp_ref.__version__
 author = "The tsslbp_ref maintainers"
 copyright = "the tsslbp_ref maintainers, MIT licence"
 
 root_doc = "docs/index"
 include_patterns = [
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "README.md",
     "benchmarks/README.md",
     "docs/**.md",
@@ -55,7 +60,7 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 html_theme = "furo"
-html_title = "tsslbp_ref"
+html_title = f"tsslbp_ref {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_additional_pages = {"index": "to_the_first_page.html"}

@@ -1,4 +1,4 @@
-"""All engines give one result: literal loops, the two plain loops, and the fast engine on any number of threads."""
+"""The fast engine gives the plain loops' numbers on any number of threads; the check table has the literal loops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import tsslbp_ref as tr
 from tsslbp_ref import engine
 from tsslbp_ref.engine import batch, dense, inputs
 from tsslbp_ref.engine.convolution import active_images
-from tsslbp_ref.gradcheck import network_checks
 from tsslbp_ref.model import reference_layers
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 from tsslbp_ref.model.network import Network, PlainEngine
@@ -56,11 +55,6 @@ def check_equal(found, wanted, tolerance=TOLERANCE):
 # ---------------------------------------------------------------------------------------------------------------------
 # The same numbers
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("row", network_checks.all_checks(), ids=lambda row: row.name)
-def test_engines_agree_with_the_literal_loops(row):
-    assert row.measure() < TOLERANCE
 
 
 CASES = [

@@ -25,12 +25,6 @@ from tsslbp_ref.model import reference_layers, sweeps
 from tsslbp_ref.model.parameters import INTER_RULES, INTRA_RULES, SILENT_STEPS, WARMUPS, GradientRule
 from tsslbp_ref.model.trace import Trace
 
-
-@pytest.fixture(scope="module")
-def report() -> Report:
-    return gradcheck.run(engine=True)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The table
 # ---------------------------------------------------------------------------------------------------------------------

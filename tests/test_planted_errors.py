@@ -54,6 +54,7 @@ from wrong_versions import (
 
 from tsslbp_ref import exact, gradcheck
 from tsslbp_ref.engine import inputs
+from tsslbp_ref.gradcheck.report import Report
 from tsslbp_ref.model import layers, losses, optim, reference, srm, sweeps, terms
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
@@ -257,10 +258,10 @@ PLANTS = (
 ALL_PLANTS = (*PLANTS, *ENGINE_PLANTS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_before_planting() -> None:
-    """Compile every loop with the right terms: a wrong one, planted before, would be compiled in, or not at all."""
-    assert gradcheck.run(engine=True).passed
+@pytest.fixture(autouse=True)
+def compiled_before_planting(report: Report) -> None:
+    """Every loop is compiled with the right terms: a wrong one, planted before, would be compiled in, or not at all."""
+    assert report.passed
 
 
 @pytest.mark.parametrize("plant", ALL_PLANTS, ids=lambda plant: f"{plant.where()}: {plant.error}")

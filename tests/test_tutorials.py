@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import configparser
 import fnmatch
+import functools
 import re
 import time
 from collections.abc import Iterator
@@ -103,6 +104,7 @@ def defined_functions(path: Path) -> set[str]:
     return names
 
 
+@functools.cache
 def package_functions() -> set[str]:
     """Names of all functions at the top of a module of the package."""
     trees = [ast.parse(path.read_text()) for path in (ROOT / "tsslbp_ref").rglob("*.py")]

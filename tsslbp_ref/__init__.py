@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tsslbp_ref.training.fitting import fit
     from tsslbp_ref.training.tables import recorded_table
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME_OF_NAME = {
     "LayerFlow": "model.network",

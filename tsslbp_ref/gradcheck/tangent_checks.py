@@ -112,7 +112,7 @@ def cases() -> dict[str, Case]:
     found["tangent-released-dense-3-sparse-spikes"] = Case(
         "5-4", (30,), feed="sparse spikes", weight_scale=8.0, seed=11
     )
-    found["tangent-released-dense-3-patterns"] = Case(f"5-{FEWEST_NEURONS}", (4,), seed=2)
+    found["tangent-released-dense-3-patterns"] = Case(f"2-{FEWEST_NEURONS}", (4,), n_classes=2, seed=21)
     found["tangent-released-dense-3-paper-loss"] = _dense(3, loss="kernel-paper")
     found["tangent-released-dense-3-dropout"] = _dense(3, dropout=0.3)
     found["tangent-released-conv-static"] = CONV

@@ -1,0 +1,33 @@
+"""The project's own papers: one version everywhere, a changelog that knows it, and pages that name what exists."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+import tsslbp_ref
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_version_stands_in_one_place():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["version"] == "attr: tsslbp_ref.__version__"
+    assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)[1] == tsslbp_ref.__version__
+
+
+def test_the_changelog_begins_with_this_version():
+    versions = re.findall(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0] == tsslbp_ref.__version__
+    assert versions == sorted(set(versions), key=lambda version: [int(n) for n in version.split(".")], reverse=True)
+
+
+@pytest.mark.parametrize("page", ["CHANGELOG.md", "CONTRIBUTING.md"])
+def test_a_page_names_files_and_targets_that_exist(page):
+    text = (ROOT / page).read_text()
+    for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", text):
+        assert "NN" in path or (ROOT / path).exists(), path
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"`make ([a-z-]+)`", text)) <= targets
