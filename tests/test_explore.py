@@ -157,9 +157,10 @@ def test_input_spike_outside_the_run(spikes: tuple[int, ...], says: str) -> None
 
 
 def test_no_display_is_one_line(agg: None) -> None:
+    before = plt.get_fignums()
     with pytest.raises(OSError, match=r"^explore needs a display[^\n]*agg"):
         explore.main("released")
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == before
 
 
 def test_unknown_rule_lists_the_known_ones(agg: None) -> None:
