@@ -3,6 +3,7 @@
 `layer` is such another code: the released rule for one layer, in plain NumPy and with places for errors.
 """
 
+import dataclasses
 import functools
 import json
 import math
@@ -17,19 +18,23 @@ from tsslbp_ref import cli, conformance
 from tsslbp_ref.conformance.layouts import LAYOUTS, from_layout, to_layout
 
 
-def layer(I, g, tau_m, tau_s, V, *, clip=8.0, gate=0.25, fires=np.greater, late=False, in_float=np.float64):
-    """u, s, a, delta of one layer (T, B, N) by the released rule; every argument after V plants an error."""
-    theta_m, theta_s, T = 1 / tau_m, 1 / tau_s, len(I)
-    u, s, a, rise = (np.zeros_like(I, in_float) for _ in range(4))
-    v, psc = np.zeros_like(I[0], in_float), np.zeros_like(I[0], in_float)
+def layer(I, g, tau_m, tau_s, V, **errors):
+    """u, s, a, delta of one layer (T, B, N) by the released rule; the keywords plant errors."""
+    given = {"clip": 8.0, "gate": 0.25, "fires": np.greater, "share": np.reciprocal}
+    clip, gate, fires, share = ((given | errors)[name] for name in given)
+    late, subtract, scaled = (name in errors for name in ("late", "subtract", "scaled"))
+    theta_m, theta_s, T = share(float(tau_m)), share(float(tau_s)), len(I)
+    I = theta_m * I if scaled else I
+    u, s, a, rise = (np.zeros_like(I) for _ in range(4))
+    v, psc = np.zeros_like(I[0]), np.zeros_like(I[0])
     for t in range(T):
         u[t] = (1 - theta_m) * v + I[t]
         rise[t] = u[t] - v
         s[t] = fires(u[t], V)
         a[t] = psc = (1 - theta_s) * psc + theta_s * (s[t] if not late else s[t - 1] if t else 0)
-        v = u[t] * (1 - s[t])
+        v = u[t] - V * s[t] if subtract else u[t] * (1 - s[t])
     delta = np.zeros_like(u)
-    G, back = np.zeros_like(I[0], in_float), np.zeros_like(I[0], in_float)  # back: the next spike's delta, leaked
+    G, back = np.zeros_like(I[0]), np.zeros_like(I[0])  # back: the next spike's delta, leaked
     for t in reversed(range(T)):
         G = theta_s * g[t] + (1 - theta_s) * G
         with np.errstate(divide="ignore"):
@@ -64,6 +69,16 @@ def network(case, inputs, change):
     loss = change(net) or loss
     value, gradients, a, _ = net.training_pass(case.golden("x"), inputs["y"], loss)
     return {"loss": value, f"a{len(gradients) - 1}": a} | {f"dW{i}": dW for i, dW in enumerate(gradients)}
+
+
+def pools(gain):
+    """A change of a network: its pools have another factor."""
+
+    def change(net):
+        pool = tr.layers.SumPool2d
+        net.layers = [dataclasses.replace(one, gain=gain) if isinstance(one, pool) else one for one in net.layers]
+
+    return change
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -125,6 +140,9 @@ def test_single_precision_has_a_bound_of_its_own():
         ({"gate": 0.0}, "delta", "no-warmup"),
         ({"fires": np.greater_equal}, "s", "a spike where u >= V"),
         ({"late": True}, "a", "a PSC one step late: s[t-1] instead of s[t]"),
+        ({"subtract": True}, "u", "a reset that subtracts V"),
+        ({"share": lambda tau: 1 - np.exp(-1 / tau)}, "a", "both decays as exp(-1/tau)"),
+        ({"scaled": True}, "u", "an input of theta_m I instead of I"),
     ],
 )
 def test_a_planted_error_is_named(errors, symbol, name):
@@ -174,9 +192,11 @@ def test_a_rule_for_another_is_named(rule):
     [
         (lambda net: "kernel-paper", "loss", "the loss kernel-paper"),
         (lambda net: setattr(net, "input_tau_s", 1.0), "a", "an input without the PSC's filter"),
+        (pools(1.0), "dW", "a pool without the factor 1.1"),
+        (pools(0.25), "a", "a pool that takes the mean"),
     ],
 )
-def test_a_wrong_loss_or_input_is_named(change, first, name):
+def test_a_wrong_loss_input_or_pool_is_named(change, first, name):
     report = conformance.compare(functools.partial(network, change=change), "november-2020")
     assert report.first.symbol == first
     assert fits(report, first) == [name]
@@ -202,6 +222,22 @@ def test_what_departs_first_follows_the_order_of_computing():
     assert report.first.layer == 3
     assert report.first.place.startswith("t 4, sample 0, neuron ")
     assert "ours times 2" in fits(report, "delta")
+
+
+def test_on_the_way_back_a_later_step_departs_first():
+    """delta[4] of a layer is computed before g[2] matters."""
+
+    def wrong(case, inputs):
+        if case.key != "dense":
+            return None
+        arrays = {q.name: q.values.copy() for q in case.expected()}
+        arrays["g1"][2] += 1.0
+        arrays["delta1"][4] += 1.0
+        return arrays
+
+    report = conformance.compare(wrong, "released")
+    assert report.first.name == "released/dense/delta1"
+    assert report.first.step == 4
 
 
 def test_a_neuron_behind_a_convolution_is_named_by_channel_row_and_column():

@@ -60,6 +60,15 @@ def test_there_and_back(kind):
     assert all((own == W).all() for W, own in zip(net.weights, network(seed=1).weights, strict=True))
 
 
+def test_a_last_axis_of_one_is_taken_and_given():
+    """A convolution in space and time has such weights."""
+    net, theirs = network(), their_state(np.asarray)
+    theirs["conv.weight"] = theirs["conv.weight"][..., None]
+    from_state_dict(net, theirs)
+    assert (net.weights[0] == theirs["conv.weight"][..., 0]).all()
+    assert to_state_dict(net, theirs)["conv.weight"].shape == (2, 1, 2, 2, 1)
+
+
 def test_names_choose_entries_in_the_order_of_the_layers():
     net, theirs = network(), their_state(np.asarray, bias=1.0)
     names = ["conv.weight", "fc.weight", "out.weight"]
