@@ -364,6 +364,16 @@ def test_results_name_the_runs_that_they_leave_out(capsys, run_folder):
     assert err == f"tsslbp-ref: runs/{NAME}/released/seed1 is left out: it has no finished epoch\n"
 
 
+def test_the_folder_of_a_row_of_the_table_is_a_network(run_folder):
+    row = tsslbp_ref.experiments.experiment(NAME)
+    for path in (run_folder, run_folder / LAST, str(run_folder / BEST)):
+        net = tsslbp_ref.Network.load(path)
+        assert (net.layers, net.neuron, net.n_steps) == (row.network(0).layers, row.neuron, row.n_steps)
+        assert net.rule == tsslbp_ref.rule_by_name("released")
+        arrays, _ = checkpoints.load(run_folder / (LAST if path == run_folder / LAST else BEST))
+        assert all(np.array_equal(W, arrays[f"weight{i}"]) for i, W in enumerate(net.weights))
+
+
 def made_checks(monkeypatch, errors):
     """Let the table have a row an error and no others."""
     checks = [

@@ -1,5 +1,6 @@
 """A network is a value: a table, a file, the file's damage in one line, and a run's checkpoint as such a file."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -248,6 +249,32 @@ WRONG = {
 def test_a_wrong_description_is_named(path, name):
     change, message = WRONG[name]
     assert message in rewritten(path, lambda arrays, meta: change(meta["network"]))
+
+
+def places(value, path=()):
+    """The path to every value within a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
+
+
+def test_whatever_a_description_holds_it_is_a_network_or_a_line(path):
+    arrays, meta = checkpoints.load(path)
+    values = [None, True, -1, 2.5, 10**400, math.inf, math.nan, "", "x" * 1000, [], [1], {}, {"kind": "Dense"}]
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for place in places(meta)[1:]:
+        changed = copy.deepcopy(meta)
+        value = changed
+        for key in place[:-1]:
+            value = value[key]
+        value[place[-1]] = values[rng.integers(len(values))]
+        checkpoints.save(path, arrays, changed)
+        try:
+            outcomes.append(repr(tr.Network.load(path)))
+        except CheckpointError as error:
+            outcomes.append(str(error))
+    assert all("\n" not in outcome for outcome in outcomes)
+    assert sum(str(path) in outcome for outcome in outcomes) > 0.8 * len(outcomes) > 40
 
 
 def test_wrong_weights_and_foreign_files_are_named(path, tmp_path):
