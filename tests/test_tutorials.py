@@ -20,7 +20,7 @@ import pytest
 import threadpoolctl
 
 import tsslbp_ref as tr
-from docs.outputs import Fence, TutorialError, fences, run_fences, without_outputs, write_outputs
+from docs.outputs import Fence, TutorialError, fences, output_below, run_fences, without_outputs, write_outputs
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"
@@ -36,6 +36,7 @@ SECONDS_A_FILE = 10.0
 WORDS = range(600, 1501)
 N_SOLUTIONS = 2
 N_SENTENCES = 3  # at the top
+N_OUTPUTS = 3  # at least
 HEADINGS = ("You will", "Check it yourself", "Try", "In the paper")
 
 
@@ -174,6 +175,16 @@ def test_says_first_what_one_will_be_able_to_do(path: Path) -> None:
     goal = path.read_text().split("\n\n")[1]
     assert goal.startswith("**You will** be able to ")
     assert len(re.findall(r"[.?!](?=\s|$)", goal)) in range(1, N_SENTENCES + 1)
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_shows_what_it_finds(path: Path) -> None:
+    """Output stands below fences; behind a fence that shows a figure stands a picture for those who only read."""
+    python = [fence for fence in fences(path) if fence.language == "python"]
+    assert sum(output_below(path, fence) != "" for fence in python) >= N_OUTPUTS
+    lines = path.read_text().splitlines()
+    shows = [fence for fence in python if "plt.show()" in fence.code]
+    assert [fence.line for fence in shows if not lines[fence.after].startswith("![")] == []
 
 
 def test_tables_that_the_tutorials_read_are_installed_with_the_package() -> None:
