@@ -281,13 +281,17 @@ def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
 
 def unknown(name: str, value: Any, known: list[Any]) -> str:
     """Say that a value is not among the known ones, as many of them as a line can hold, and which is nearest."""
-    close = difflib.get_close_matches(str(value)[:MOST_SHOWN], [str(choice) for choice in known], n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
     listed = ", ".join(repr(choice) for choice in known)
     if len(listed) > MOST_LISTED:
         whole = listed[:MOST_LISTED].rpartition(", ")[0]
         listed = f"{whole}, ... ({len(known)} in all)"
-    return f"unknown {name} {shown(value)}; known: {listed}{hint}"
+    return f"unknown {name} {shown(value)}; known: {listed}{nearest(value, known)}"
+
+
+def nearest(value: Any, known: Iterable[Any]) -> str:
+    """Ask whether the nearest of the known names was meant; "" if none is near."""
+    close = difflib.get_close_matches(str(value)[:MOST_SHOWN], [str(choice) for choice in known], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.NDArray[np.int64]:

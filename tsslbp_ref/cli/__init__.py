@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tsslbp_ref import __version__
-from tsslbp_ref.checks import MOST_SHOWN, one_of, shown
+from tsslbp_ref.checks import MOST_SHOWN, nearest, one_of, shown
 from tsslbp_ref.cli import check, conformance, demo, explore, predict, results, train
 from tsslbp_ref.cli.arguments import BAD_INPUT, SIGNAL_BASE, note
 
@@ -87,6 +87,14 @@ class _OneLineParser(argparse.ArgumentParser):
                 one_of(str(action.metavar or action.dest).lower(), value, action.choices)
             except ValueError as error:
                 raise argparse.ArgumentError(None, str(error)) from error
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is left over at once, by the parser that knows which of its options may have been meant."""
+        options, left_over = super().parse_known_args(args, namespace)
+        if left_over:
+            hint = nearest(left_over[0].partition("=")[0], self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(left_over)}{hint}")
+        return options, left_over
 
     def error(self, message: str) -> NoReturn:
         raise _ArgumentsError(f"{message} ({self.prog} --help tells more)")
