@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
-from tsslbp_ref.training import fitting
+from tsslbp_ref.training import TrainingSettings, fitting
+from tsslbp_ref.training.runs import Run
 from tsslbp_ref.training.tasks import ArrayTask, HeldOut
 
 N_CLASSES, T = 3, 5
@@ -228,3 +229,10 @@ def test_arrays_tell_other_arrays(tmp_path):
     other[0, 0] += 0.5
     assert digest(X, Y) == digest(X.copy(), Y.tolist())
     assert len({digest(X, Y), digest(other, Y), digest(X, Y[::-1]), digest(X, Y, X_TEST, Y_TEST)}) == 4
+
+
+def test_a_run_on_disk_needs_a_test_set(tmp_path):
+    task = ArrayTask(X, Y, input_shape=(6,), n_classes=N_CLASSES, n_steps=T)
+    with pytest.raises(ValueError, match=r"task must have a test set, .*: give X_test and y_test"):
+        Run(tmp_path / "run", network(), task, TrainingSettings())
+    assert not (tmp_path / "run").exists()

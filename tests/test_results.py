@@ -4,12 +4,13 @@ import csv
 import dataclasses
 import json
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
 from made_data import BLOBS, BlobTask, blob_network
 
-from tsslbp_ref import GradientRule, rule_by_name
+from tsslbp_ref import GradientRule, cli, rule_by_name
 from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.training import results
 from tsslbp_ref.training.experiments import EXPERIMENTS
@@ -127,6 +128,15 @@ def test_csv_has_every_epoch_of_every_run(made_runs):
     assert list(rows[0]) == ["experiment", "rule", "run", *METRIC_NAMES]
     released = [row for row in rows if (row["rule"], row["run"]) == ("released", "seed0")]
     assert [(row["epoch"], float(row["test_accuracy"])) for row in released] == [("1", 0.5), ("2", 0.9), ("3", 0.8)]
+
+
+def test_the_csv_is_there_even_if_the_reader_of_the_table_has_gone(made_runs, monkeypatch):
+    def gone(table):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(results, "as_text", gone)
+    assert cli.main(["results", str(made_runs), "--csv", str(made_runs / "all.csv")]) == 128 + signal.SIGPIPE
+    assert (made_runs / "all.csv").exists()
 
 
 def test_a_csv_that_cannot_be_written_keeps_the_old_one(made_runs, monkeypatch):

@@ -25,7 +25,7 @@ def _results(options: argparse.Namespace) -> int:
         from tsslbp_ref.plots import curves
 
         curves.write_plot(table, options.plot)
-    print(results.as_text(table))
     if options.csv is not None:
         results.write_csv(options.runs, options.csv)
+    print(results.as_text(table))  # last: a reader such as head may go
     return 0

@@ -97,7 +97,7 @@ class Run:
         If a file of the run is missing, cannot be read or belongs to another network or other settings: nothing is
         changed.
     ValueError
-        If the run has trained more epochs than the settings ask for: nothing is changed.
+        If the run has trained more epochs than the settings ask for, or the task has no test set: nothing is changed.
     OSError
         If the folder cannot be written, or another process trains in it.
     """
@@ -116,6 +116,8 @@ class Run:
         show_progress: bool = False,
     ) -> None:
         self.folder = Path(folder)
+        if not task.n_test:
+            raise ValueError("task must have a test set, whose accuracy a run notes: give X_test and y_test")
         self.trainer: AnyTrainer = _trainer(network, task, settings, show_progress=show_progress)
         self.config = _config(network, task, settings, title) | ({} if state is None else {"state": state})
         self.config |= {} if tables is None else {TABLES: tables}
