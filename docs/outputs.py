@@ -13,9 +13,10 @@ import io
 import linecache
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -156,12 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     texts = [*ROOT.glob("tutorials/[0-9][0-9]_*.md"), *ROOT.glob("docs/derivations/*.md"), ROOT / OWN_DATA]
     failed = 0
     found = sorted(path for path in texts if "```python" in path.read_text() and can_run(path))
-    for path in options.files or found:
-        try:
-            print(f"{path}: {'written' if write_outputs(path) else 'as it was'}", flush=True)
-        except TutorialError as error:
-            print(error, file=sys.stderr)
-            failed += 1
+    paths = [path.resolve() for path in options.files or found]
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):  # a fence may write a file
+        for path in paths:
+            try:
+                print(f"{path}: {'written' if write_outputs(path) else 'as it was'}", flush=True)
+            except TutorialError as error:
+                print(error, file=sys.stderr)
+                failed += 1
     return 1 if failed else 0
 
 
