@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -17,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tsslbp_ref.files import atomic_file
 from tsslbp_ref.plots.palette import (  # noqa: F401 - the figures say style.BLUE
     BLACK,
     BLUE,
@@ -128,15 +128,9 @@ def _cell(value: object) -> str:
 
 def _write(contents: dict[Path, bytes]) -> None:
     """Replace files as a whole, once all are written: a full disk leaves the old figure with the old numbers."""
-    partials = {path: path.with_name(f"{path.name}.{os.getpid()}.part") for path in contents}
-    try:
+    with ExitStack() as whole:  # leaves, and so renames, when all are written
         for path, content in contents.items():
-            partials[path].write_bytes(content)
-        for path, partial in partials.items():
-            partial.replace(path)
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
+            whole.enter_context(atomic_file(path)).write(content)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """How messages repeat what they were given: in one line, in short and without control characters."""
 
 import array
+import dataclasses
+import json
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+import tsslbp_ref as tr
 from tsslbp_ref import checks
 
 
@@ -75,3 +78,36 @@ def test_threads_are_bounded_by_the_cores():
 
 def test_a_text_for_a_terminal_steers_none():
     assert checks.printable("a\x1b[2J\n b\x07\ud800\u202eü\t漢") == r"a\x1b[2J b\x07\ud800\u202eü 漢"
+
+
+@pytest.mark.parametrize("text", [np.str_("literal"), type("Text", (str,), {})("literal")], ids=["numpy", "own"])
+def test_a_choice_of_another_kind_of_text_becomes_plain(text):
+    assert type(checks.one_of("inter", text, ["released", "literal"])) is str
+    assert tr.GradientRule(inter=text) == tr.rule_by_name(text) == tr.GradientRule(inter="literal")
+
+
+@pytest.mark.parametrize("value", [1, 1.0, np.True_, "True"])
+def test_what_equals_a_choice_but_is_of_another_kind_is_none(value):
+    with pytest.raises(ValueError, match="unknown intra"):
+        checks.one_of("intra", value, [True, "leak"])
+
+
+NUMPY_NUMBERS = [
+    lambda one, word: tr.NeuronParameters(5 * one, 3 * one, one),
+    lambda one, word: tr.GradientRule(
+        word("literal"), word("leak"), word("layer"), one, one, one, one, one, word("none")
+    ),
+    lambda one, word: tr.LossSettings(one, one),
+    lambda one, word: tr.layers.Dense((one, one), one),
+    lambda one, word: tr.layers.Conv2d((one, one, one), one, one, one),
+    lambda one, word: tr.layers.SumPool2d((one, one, one), one, one),
+    lambda one, word: tr.layers.Dropout((one,), 0 * one, word("row")),
+    lambda one, word: tr.training.TrainingSettings(one, one, one, word("count"), tr.LossSettings(one, one), one),
+]
+
+
+@pytest.mark.parametrize("make", NUMPY_NUMBERS)
+def test_numbers_and_texts_of_numpy_are_kept_as_plain_ones(make):
+    """As JSON has them: the settings of a run and of a saved network are written as such."""
+    made = dataclasses.asdict(make(np.int64(1), np.str_))
+    assert json.loads(json.dumps(made)) == json.loads(json.dumps(dataclasses.asdict(make(1, str))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import math
+import os
 import re
 from pathlib import Path
 
@@ -282,20 +283,32 @@ def test_full_disk_leaves_the_old_picture_with_the_old_numbers(
     old = {tmp_path / f"{name}.png": b"old picture", tmp_path / f"{name}.csv": b"old numbers"}
     for path, content in old.items():
         path.write_bytes(content)
-    write_bytes = Path.write_bytes
+    fsync, asked = os.fsync, []
 
-    def write_until_full(path: Path, content: bytes) -> int:
-        if ".png" in path.name:
-            write_bytes(path, content[:100])
+    def full_once(handle: int) -> None:
+        asked.append(handle)
+        if len(asked) == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_bytes(path, content)
+        fsync(handle)
 
-    monkeypatch.setattr(Path, "write_bytes", write_until_full)
+    monkeypatch.setattr(os, "fsync", full_once)
     assert main([name, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "No space left on device" in error
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == old
+
+
+def test_a_figure_follows_the_links_in_its_place(tmp_path: Path) -> None:
+    name = "fig08_rules_of_phi1"
+    for suffix in ("png", "csv"):
+        (tmp_path / f"kept.{suffix}").write_text("old")
+        (tmp_path / f"{name}.{suffix}").symlink_to(f"kept.{suffix}")
+    assert main([name, "--out", str(tmp_path)]) == 0
+    assert all((tmp_path / f"{name}.{suffix}").is_symlink() for suffix in ("png", "csv"))
+    assert (tmp_path / "kept.png").read_bytes().startswith(b"\x89PNG")
+    assert "," in (tmp_path / "kept.csv").read_text()
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_fig31_counts_every_neuron_and_six_patterns(drawn: Path) -> None:

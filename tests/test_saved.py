@@ -241,7 +241,7 @@ WRONG = {
     "other dtype": (lambda n: n.update(dtype="float64"), "weight0 must be float64, got float32"),
     "input_tau_s": (lambda n: n.update(input_tau_s=0.5), "input_tau_s must be at least 1, got 0.5"),
     "larger": (lambda n: n["layers"][-1].update(n_out=5), "weight2 must have shape (5, 10) to match its layer"),
-    "huge": (lambda n: n["layers"][-1].update(n_out=10**30), "weight2 must have shape (10000000000000"),
+    "huge": (lambda n: n["layers"][-1].update(n_out=10**30), "n_out must be at most 2147483647, got 1000000"),
 }
 
 

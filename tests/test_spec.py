@@ -70,7 +70,11 @@ def test_every_part_is_read_before_paddings_are_counted_or_shapes_compared():
     [
         ("300-15C5", (1, 28, 28), "spec '300-15C5', character 5: '15C5' needs an input of shape (C, H, W), got (300,)"),
         ("P2", (12,), "spec 'P2', character 1: 'P2' needs an input of shape (C, H, W), got (12,)"),
-        ("3C9", (1, 8, 8), "spec '3C9', character 1: '3C9' leaves nothing of an input of shape (1, 8, 8)"),
+        (
+            "3C9",
+            (1, 8, 8),
+            "spec '3C9', character 1: '3C9': kernel_size must be at most the padded input's side, 8, got 9",
+        ),
         ("3C3-P9", (1, 8, 8), "spec '3C3-P9', character 5: 'P9' leaves nothing of an input of shape (3, 6, 6)"),
     ],
 )

@@ -29,11 +29,13 @@ def test_the_calling_thread_takes_the_first_item() -> None:
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_waits_for_the_others(failing: int) -> None:
-    ended = []
+    ended, begun = [], threading.Event()
 
     def work(item: int) -> None:
         if item == failing:
+            begun.wait()
             raise ArithmeticError(f"item {item}")
+        begun.set()
         threading.Event().wait(0.05)
         ended.append(item)
 

@@ -20,8 +20,14 @@ MOST_SHOWN = 60  # characters of a value that a message repeats
 PIXELS_HELP = "uint8 above 1: a network takes normalised pictures, of datasets.normalise, or x / 255.0"
 MOST_LISTED = 400  # characters of the known names
 MOST_THREADS_A_CORE = 8
+LARGEST_SIZE = 2**31 - 1  # of an axis; what is larger fits into no memory
 
 Kind = TypeVar("Kind")
+
+
+def shortened(text: str) -> str:
+    """Return a text, cut to 60 characters."""
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
 
 
 def shown(value: Any) -> str:
@@ -30,7 +36,7 @@ def shown(value: Any) -> str:
         text = " ".join(repr(value).splitlines())
     except Exception:  # an integer of 5,000 digits has no repr
         text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
+    return shortened(text)
 
 
 def printable(text: str) -> str:
@@ -58,7 +64,7 @@ def listed(name: str, value: Any) -> list[Any]:
     """Return ``value`` as a list, a list as it is; text and what cannot be gone through are errors."""
     if isinstance(value, list):
         return value
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a sequence, got {shown(value)}")
     return list(value)
 
@@ -122,12 +128,28 @@ def finite_array(
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     if not all_finite(array):
-        first = np.argwhere(~np.isfinite(array))[0]
-        index = ", ".join(str(i) for i in first)
-        found = given[tuple(first)]
+        first = _first_not_finite(array)
+        found = given[first]
         lost = f" in {array.dtype}" if np.isfinite(found) else ""
-        raise ValueError(f"{name} must be finite{lost}, got {found} at index [{index}]")
+        raise ValueError(f"{name} must be finite{lost}, got {found} at {at_index(first)}")
     return array
+
+
+def finite_result(cause: str, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return what came out of finite numbers if it is finite; else the error says why not."""
+    if not all_finite(array):
+        first = _first_not_finite(array)
+        raise ValueError(f"{cause}: {name} must be finite, got {array[first]} at {at_index(first)}")
+    return array
+
+
+def _first_not_finite(array: npt.NDArray[Any]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+
+
+def at_index(index: Iterable[Any]) -> str:
+    """Return how a message names a place in an array."""
+    return f"index [{', '.join(str(i) for i in index)}]"
 
 
 def _floats(array: npt.NDArray[Any], dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
@@ -185,7 +207,7 @@ def images_or_trains(
     array = real_array(name, value)
     axes = array.ndim - len(sample_shape)
     if axes not in (1, 2) or array.shape[axes:] != sample_shape:
-        sizes = ", ".join(str(size) for size in sample_shape)
+        sizes = shortened(", ".join(str(size) for size in sample_shape))
         raise ValueError(f"{name} must have shape (B, {sizes}) or ({n_steps}, B, {sizes}), got {array.shape}")
     if axes == 2 and array.shape[0] != n_steps:
         raise ValueError(f"{name} must have T = {n_steps} steps, got {array.shape[0]} (shape {array.shape})")
@@ -222,6 +244,14 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
         raise TypeError(f"{name} must be an integer, got {shown(value)}")
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {shown(number)}")
+    return number
+
+
+def size(name: str, value: Any, minimum: int = 1) -> int:
+    """Return ``value`` as the size of an axis, or what is added to one."""
+    number = positive_integer(name, value, minimum)
+    if number > LARGEST_SIZE:
+        raise ValueError(f"{name} must be at most {LARGEST_SIZE}, got {shown(number)}")
     return number
 
 
@@ -272,10 +302,12 @@ def number_or_pair(name: str, value: Any, *, above: float) -> tuple[float, float
 
 
 def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
-    """Return ``value`` if it is among the choices; the error has the nearest one and lists what a line can hold."""
+    """Return the choice that ``value`` is; the error has the nearest one and lists what a line can hold."""
     known = list(choices)
-    if any(type(value) is type(choice) and value == choice for choice in known):
-        return value
+    for choice in known:
+        same_kind = isinstance(value, str) if isinstance(choice, str) else type(value) is type(choice)
+        if same_kind and value == choice:
+            return choice  # text of NumPy's as plain text
     raise ValueError(unknown(name, value, known))
 
 
@@ -292,6 +324,12 @@ def nearest(value: Any, known: Iterable[Any]) -> str:
     """Ask whether the nearest of the known names was meant; "" if none is near."""
     close = difflib.get_close_matches(str(value)[:MOST_SHOWN], [str(choice) for choice in known], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def set_fields(value: Any, **fields: Any) -> None:
+    """Set fields of a frozen dataclass that is being made: plain numbers and text, which JSON knows."""
+    for name, checked in fields.items():
+        object.__setattr__(value, name, checked)
 
 
 def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.NDArray[np.int64]:

@@ -10,6 +10,7 @@ import importlib
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -129,6 +130,10 @@ def _set_threads(library: Any, n_threads: int) -> None:
     clear(force=True)
 
 
+class _Holder:
+    """Somebody who asks for one BLAS thread."""
+
+
 class _BlasLimit:
     """One BLAS thread for as long as anybody in this process asks for it; then as many as there were before.
 
@@ -143,23 +148,24 @@ class _BlasLimit:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._holders: set[object] = set()
+        self._holders: weakref.WeakSet[_Holder] = weakref.WeakSet()  # whom an interrupt kept from leaving is forgotten
         self._before: list[tuple[Any, int]] = []
         self._libraries: list[Any] | None = None
 
-    def hold(self, holder: object) -> None:
+    def hold(self, holder: _Holder) -> None:
         """Limit BLAS, until every holder has released it."""
         with self._lock:
             if self._libraries is None:
                 self._libraries = _blas_controllers()
                 warn_of_unlimited_blas()
             if not self._holders:
-                self._before = [(library, n) for library in self._libraries if (n := library.num_threads) != 1]
+                # What an interrupt kept from having its threads back has them at the end of this one.
+                self._before += [(library, n) for library in self._libraries if (n := library.num_threads) != 1]
                 for library, _ in self._before:
                     _set_threads(library, 1)
             self._holders.add(holder)
 
-    def release(self, holder: object) -> None:
+    def release(self, holder: _Holder) -> None:
         """Give BLAS its threads back if this was the last holder."""
         with self._lock:
             self._holders.discard(holder)
@@ -175,7 +181,7 @@ _BLAS_LIMIT = _BlasLimit()  # of the process, as the number of BLAS threads is
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Limit BLAS to one thread until the end of the block."""
-    holder = object()
+    holder = _Holder()
     try:  # also around `hold`: an interrupt may come at any moment
         _BLAS_LIMIT.hold(holder)
         yield

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ Array = npt.NDArray[Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+WAIT_S = 1e-4  # for other threads, after an error
 CACHE_LINE_BYTES = 64  # on x86 and most ARM processors
 
 
@@ -78,20 +81,58 @@ class Threads:
         with one_blas_thread():
             if self.n_threads == 1 or len(items) < 2:
                 return [function(item) for item in items]
-            pool = self._own_pool()
-            futures = [pool.submit(function, item) for item in items[1:]]
+            pool, shared = self._own_pool(), _Shared(function)
             try:
+                futures = [pool.submit(shared, item) for item in items[1:]]
                 results = [function(items[0])]
+                return results + [future.result() for future in futures]
             finally:
-                for future in futures:
-                    future.exception()  # waits, also after an error: nobody writes on into arrays that the caller has
-            return results + [future.result() for future in futures]
+                shared.close()  # also after an error or an interrupt: nobody writes on into arrays that the caller has
 
     def _own_pool(self) -> ThreadPoolExecutor:
         """Return the pool of the running process: threads do not come along where a process is forked."""
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = ThreadPoolExecutor(self.n_threads - 1), os.getpid()
         return self._pool
+
+
+class _Shared:
+    """A function that threads call until it is closed.
+
+    Futures would not do: an interrupt may come when an item is in the pool's queue and its future in no variable yet.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+        self._lock = threading.Lock()
+        self._n_running = 0
+        self._closed = False
+
+    def __call__(self, item: Any) -> Any:
+        with self._lock:
+            if self._closed:
+                return None
+            self._n_running += 1
+        try:
+            return self._function(item)
+        finally:
+            with self._lock:
+                self._n_running -= 1
+
+    def close(self) -> None:
+        """Let no further call begin, and wait for those that have begun, through any further interrupt."""
+        interrupt = None
+        while True:
+            try:
+                with self._lock:
+                    self._closed = True
+                    if not self._n_running:
+                        break
+                time.sleep(WAIT_S)
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
 
 # ---------------------------------------------------------------------------------------------------------------------

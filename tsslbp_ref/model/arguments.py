@@ -53,6 +53,12 @@ def check_finite(weights: Sequence[Array]) -> None:
         checks.finite_array(f"weights[{index}]", W)
 
 
+def check_gradients(gradients: Sequence[Array]) -> None:
+    """Raise where a gradient is not finite; an optimiser asks for their norm, and so does this itself."""
+    for index, gradient in enumerate(gradients):
+        checks.finite_result("weights, input or targets are too large", f"gradients[{index}]", gradient)
+
+
 def check_optimiser(optimiser: Any, weights: Sequence[Array]) -> None:
     """Raise unless the optimiser updates these very arrays."""
     checks.instance_of("optimiser", optimiser, AdamW)

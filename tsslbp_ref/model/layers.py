@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 POOL_GAIN = 1.1  # the released code's factor after its 2x2 sum
+MOST_AXES = 62  # of one sample: an array has up to 64, two of them for steps and batch
 DROPOUT_FORMS = ("unit", "row")
 
 
@@ -86,8 +87,9 @@ class Dense:
     n_out: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_shape", _sizes(self.input_shape))
-        checks.positive_integer("n_out", self.n_out)
+        n_out = checks.size("n_out", self.n_out)
+        checks.set_fields(self, input_shape=_sizes(self.input_shape), n_out=n_out)
+        _check_memory(self)
 
     @property
     def output_shape(self) -> Shape:
@@ -155,10 +157,17 @@ class Conv2d:
     padding: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_shape", _sizes(self.input_shape, n_axes=3))
-        checks.positive_integer("n_filters", self.n_filters)
-        checks.positive_integer("kernel_size", self.kernel_size)
-        checks.positive_integer("padding", self.padding, minimum=0)
+        checks.set_fields(
+            self,
+            input_shape=_sizes(self.input_shape, n_axes=3),
+            n_filters=checks.size("n_filters", self.n_filters),
+            kernel_size=checks.size("kernel_size", self.kernel_size),
+            padding=checks.size("padding", self.padding, minimum=0),
+        )
+        padded = min(self.input_shape[1:]) + 2 * self.padding
+        if self.kernel_size > padded:
+            raise ValueError(f"kernel_size must be at most the padded input's side, {padded}, got {self.kernel_size}")
+        _check_memory(self)
 
     @property
     def output_shape(self) -> Shape:
@@ -238,9 +247,12 @@ class SumPool2d:
     weight_shape = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_shape", _sizes(self.input_shape, n_axes=3))
-        checks.positive_integer("size", self.size)
-        checks.real_number("gain", self.gain)
+        checks.set_fields(
+            self,
+            input_shape=_sizes(self.input_shape, n_axes=3),
+            size=checks.size("size", self.size),
+            gain=checks.real_number("gain", self.gain),
+        )
 
     @property
     def output_shape(self) -> Shape:
@@ -297,10 +309,11 @@ class Dropout:
     weight_shape = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_shape", _sizes(self.input_shape))
-        if checks.real_number("rate", self.rate, minimum=0.0) >= 1.0:
-            raise ValueError(f"rate must be below 1, got {self.rate:g}")
-        checks.one_of("form", self.form, DROPOUT_FORMS)
+        rate = checks.real_number("rate", self.rate, minimum=0.0)
+        if rate >= 1.0:
+            raise ValueError(f"rate must be below 1, got {rate:g}")
+        form = checks.one_of("form", self.form, DROPOUT_FORMS)
+        checks.set_fields(self, input_shape=_sizes(self.input_shape), rate=rate, form=form)
 
     @property
     def output_shape(self) -> Shape:
@@ -363,12 +376,12 @@ def fitting_layers(layers: Sequence[Layer]) -> list[Layer]:
         if not isinstance(layer, Layer):
             raise TypeError(f"layers[{i}] must be a layer, got {type(layer).__name__}")
         if i > 0 and layer.input_shape != checked[i - 1].output_shape:
-            before = f"layers[{i - 1}], {checked[i - 1]}, with output {checked[i - 1].output_shape}"
-            raise ValueError(f"layers[{i}] must take the output of {before}, got {layer}")
+            before = f"layers[{i - 1}], {checks.shown(checked[i - 1])}, with output {checked[i - 1].output_shape}"
+            raise ValueError(f"layers[{i}] must take the output of {before}, got {checks.shown(layer)}")
         if min(layer.output_shape) < 1:
-            raise ValueError(f"layers[{i}] must leave something of its input, got {layer}")
+            raise ValueError(f"layers[{i}] must leave something of its input, got {checks.shown(layer)}")
     if checked[-1].weight_shape is None:
-        raise ValueError(f"layers must end with one that has weights, and so neurons, got {checked[-1]}")
+        raise ValueError(f"layers must end with one that has weights, and so neurons, got {checks.shown(checked[-1])}")
     return checked
 
 
@@ -379,10 +392,20 @@ def fitting_layers(layers: Sequence[Layer]) -> list[Layer]:
 
 def _sizes(input_shape: Sequence[int], n_axes: int | None = None) -> Shape:
     """Return the shape of a layer's input as a tuple of sizes from 1 on, (C, H, W) if `n_axes` is 3."""
-    sizes = tuple(checks.positive_integer("input_shape", size) for size in checks.listed("input_shape", input_shape))
-    if not sizes or n_axes not in (None, len(sizes)):
-        raise ValueError(f"input_shape must be {'(C, H, W)' if n_axes else 'a size or more'}, got {sizes}")
+    sizes = tuple(checks.size("input_shape", size) for size in checks.listed("input_shape", input_shape))
+    if not 0 < len(sizes) <= MOST_AXES or n_axes not in (None, len(sizes)):
+        raise ValueError(
+            f"input_shape must be {'(C, H, W)' if n_axes else f'1 to {MOST_AXES} sizes'}, got {checks.shown(sizes)}"
+        )
     return sizes
+
+
+def _check_memory(layer: Dense | Conv2d) -> None:
+    """Raise where a layer's weights, or one sample's output, fit into no memory."""
+    if max(math.prod(layer.weight_shape), math.prod(layer.output_shape)) > checks.LARGEST_SIZE:
+        raise ValueError(
+            f"a layer must have at most {checks.LARGEST_SIZE} weights and outputs, got {checks.shown(layer)}"
+        )
 
 
 def _ending(name: str, array: Array, shape: Shape) -> Array:

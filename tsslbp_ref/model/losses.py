@@ -8,6 +8,7 @@ labels. Kernel, count and spike-train losses are sums over the batch, softmax is
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,8 +52,11 @@ class LossSettings:
     undesired_count: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.real_number("desired_count", self.desired_count, minimum=0.0)
-        checks.real_number("undesired_count", self.undesired_count, minimum=0.0)
+        checks.set_fields(
+            self,
+            desired_count=checks.real_number("desired_count", self.desired_count, minimum=0.0),
+            undesired_count=checks.real_number("undesired_count", self.undesired_count, minimum=0.0),
+        )
 
 
 RELEASED_SETTINGS = LossSettings()
@@ -71,7 +75,7 @@ def desired_train_released(n_steps: int) -> npt.NDArray[np.float64]:
     >>> desired_train_released(5)
     array([0., 1., 1., 1., 1.])
     """
-    steps = np.arange(checks.positive_integer("n_steps", n_steps))
+    steps = np.arange(checks.size("n_steps", n_steps))
     train = steps > 0 if n_steps < LONG_TRAIN else steps % 2 == 1
     return train.astype(np.float64)
 
@@ -84,7 +88,7 @@ def desired_train_paper(n_steps: int) -> npt.NDArray[np.float64]:
     >>> desired_train_paper(5)
     array([0., 1., 0., 1., 1.])
     """
-    steps = np.arange(checks.positive_integer("n_steps", n_steps))
+    steps = np.arange(checks.size("n_steps", n_steps))
     train = (steps % 2 == 1) | (steps == n_steps - 1)
     return train.astype(np.float64)
 
@@ -291,8 +295,8 @@ def value_and_gradient(
     Raises
     ------
     ValueError, TypeError
-        If the name is unknown (the known ones are listed), a is not finite, a label is out of range, or neuron or
-        settings are not of their kind.
+        If the name is unknown (the known ones are listed), a is not finite, a label is out of range, the loss or its
+        gradient overflows, or neuron or settings are not of their kind.
 
     Examples
     --------
@@ -301,11 +305,9 @@ def value_and_gradient(
     >>> round(value, 3), g[0]
     (0.693, array([[ 0.5, -0.5]]))
     """
-    checks.instance_of("neuron", neuron, NeuronParameters)
-    settings = checked_settings(settings)
     a = checks.finite_array("a", a, ndim=3, axes="(T, B, n_classes): steps, batch, output neurons")
-    target = checked_target(name, y, a.shape, a.dtype)
-    return LOSSES[name](a, target, neuron, settings)
+    loss = Loss(name, neuron, checked_settings(settings))
+    return loss.value_and_gradient(a, loss.target(y, a.shape, a.dtype))
 
 
 def checked_settings(settings: LossSettings | None) -> LossSettings:
@@ -356,7 +358,7 @@ class Loss:
     settings: LossSettings = RELEASED_SETTINGS
 
     def __post_init__(self) -> None:
-        checks.one_of("loss", self.name, LOSSES)
+        checks.set_fields(self, name=checks.one_of("loss", self.name, LOSSES))
         checks.instance_of("neuron", self.neuron, NeuronParameters)
         checks.instance_of("settings", self.settings, LossSettings)
 
@@ -376,11 +378,12 @@ class Loss:
         Raises
         ------
         ValueError, TypeError
-            If y does not fit the shape, or a label is out of range.
+            If y does not fit the shape, a label is out of range, or desired trains are so large that they overflow.
         """
         checked = checked_target(self.name, y, shape, dtype)
         if self.name == "spike-train":
-            return filtered_train(checked, self.neuron)
+            with np.errstate(over="ignore", invalid="ignore"):
+                return checks.finite_result("y is too large", "its PSC", filtered_train(checked, self.neuron))
         if self.is_van_rossum:
             return target_psc(_desired_psc(self.name, shape[0], self.neuron), checked, shape, dtype)
         return checked
@@ -398,7 +401,35 @@ class Loss:
             Of the whole batch, from `target`.
         shard : slice, optional
             The samples of the batch that a holds; all if not given.
+
+        Raises
+        ------
+        ValueError
+            If the loss or its gradient is not finite.
         """
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, g = self._value_and_gradient(a, target, shard)
+        if not checks.all_finite(g):
+            value = math.inf
+        return self.finite(value, a, target), g
+
+    def finite(self, value: float, a: npt.NDArray[Any], target: npt.NDArray[Any]) -> float:
+        """Return the loss of an output PSC if it is finite; else name the largest number that it was made of."""
+        if math.isfinite(value):
+            return value
+        given = {"a": a}
+        if self.is_van_rossum:
+            given["the desired PSC"] = target
+        if self.name == "count":
+            given["a desired count"] = np.array([self.settings.desired_count, self.settings.undesired_count])
+        name, array = max(given.items(), key=lambda item: np.abs(item[1]).max())
+        place = np.unravel_index(np.abs(array).argmax(), array.shape)
+        found = f"{array[place]:g} at {checks.at_index(place)}"
+        raise ValueError(f"{name} is too large: the loss and its gradient must be finite, got {found}")
+
+    def _value_and_gradient(
+        self, a: npt.NDArray[Any], target: npt.NDArray[Any], shard: slice | None
+    ) -> tuple[float, npt.NDArray[Any]]:
         shard = slice(None) if shard is None else shard
         if self.is_van_rossum:
             return van_rossum(a, target[:, shard])

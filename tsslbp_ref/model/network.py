@@ -96,7 +96,7 @@ class Network:
     ) -> None:
         self.layers = fitting_layers(layers)
         self.weight_shapes = [shape for layer in self.layers if (shape := layer.weight_shape) is not None]
-        self.n_steps = checks.positive_integer("n_steps", n_steps)
+        self.n_steps = checks.size("n_steps", n_steps)
         self.neuron = neuron
         self.input_tau_s = input_tau_s
         self.rule = rule
@@ -490,7 +490,10 @@ class Network:
         x, target, checked_loss, masks = arguments.of_step(self, x, y, loss, settings, rng)
         with arguments.cause_named(self, x, masks):
             result = self.engine.gradients(self, x, target, checked_loss, masks)
-        if optimiser is not None:
+        checked_loss.finite(result.loss, result.output, target)
+        if optimiser is None:
+            arguments.check_gradients(result.gradients)
+        else:
             self.engine.update(optimiser, result.gradients)
         return result
 
@@ -529,8 +532,8 @@ class Network:
         x, target, checked_loss, masks = arguments.of_step(self, x, y, loss, settings, rng)
         with arguments.cause_named(self, x, masks):
             records, a = backpropagation.forward(self, x, masks)
-        value, g = checked_loss.value_and_gradient(a, target)
-        gradients, flows = backpropagation.backward(self, records, g)
+            value, g = checked_loss.value_and_gradient(a, target)
+            gradients, flows = backpropagation.backward(self, records, g)
         return value, gradients, a, flows
 
     def gradient_flow(

@@ -42,8 +42,8 @@ class AdamW:
     n_steps : int
         Updates made.
     updating : bool
-        Whether an update is under way; after an error or an interrupt within one it stays so, since some weights have
-        made the step and others have not.
+        Whether an update is under way. After an error or an interrupt within one it stays so, until the next update is
+        made: some weights may have made the step and others not, and `n_steps` does not count it.
     means, squares : list of array
         Running means of the gradients and of their squares.
 
@@ -83,9 +83,9 @@ class AdamW:
             _check_updatable(f"weights[{index}]", W)
             checks.finite_array(f"weights[{index}]", W)
         self.learning_rate = checks.real_number("learning_rate", learning_rate, above=0.0)
-        self.betas = tuple(checks.real_number("betas", beta, minimum=0.0) for beta in betas)
+        self.betas = tuple(checks.real_number("betas", beta, minimum=0.0) for beta in checks.listed("betas", betas))
         if len(self.betas) != 2 or max(self.betas) >= 1.0:
-            raise ValueError(f"betas must be two numbers in [0, 1), got {betas}")
+            raise ValueError(f"betas must be two numbers in [0, 1), got {checks.shown(betas)}")
         self.epsilon = checks.real_number("epsilon", epsilon, above=0.0)
         self.weight_decay = checks.real_number("weight_decay", weight_decay, minimum=0.0)
         self.clip_norm = checks.real_number("clip_norm", clip_norm, above=0.0, or_infinite=True)

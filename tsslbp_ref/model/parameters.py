@@ -48,9 +48,12 @@ class NeuronParameters:
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tau_m", checks.real_number("tau_m", self.tau_m, minimum=1.0))
-        object.__setattr__(self, "tau_s", checks.real_number("tau_s", self.tau_s, minimum=1.0))
-        object.__setattr__(self, "threshold", checks.real_number("threshold", self.threshold, above=0.0))
+        checks.set_fields(
+            self,
+            tau_m=checks.real_number("tau_m", self.tau_m, minimum=1.0),
+            tau_s=checks.real_number("tau_s", self.tau_s, minimum=1.0),
+            threshold=checks.real_number("threshold", self.threshold, above=0.0),
+        )
 
     @property
     def theta_m(self) -> float:
@@ -157,15 +160,21 @@ class GradientRule:
     silent: str = "leak"
 
     def __post_init__(self) -> None:
-        checks.one_of("inter", self.inter, INTER_RULES)
-        checks.one_of("intra", self.intra, INTRA_RULES)
-        checks.one_of("warmup", self.warmup, WARMUPS)
-        checks.one_of("silent", self.silent, SILENT_STEPS)
-        checks.real_number("inverse_rise_clip", self.inverse_rise_clip, above=0.0, or_infinite=True)
-        checks.real_number("surrogate_width", self.surrogate_width, above=0.0)
-        checks.real_number("surrogate_argument_clip", self.surrogate_argument_clip, above=0.0)
-        checks.real_number("warmup_gate", self.warmup_gate, minimum=0.0)
-        checks.real_number("warmup_rate", self.warmup_rate, minimum=0.0)
+        argument_clip = checks.real_number("surrogate_argument_clip", self.surrogate_argument_clip, above=0.0)
+        checks.set_fields(
+            self,
+            inter=checks.one_of("inter", self.inter, INTER_RULES),
+            intra=checks.one_of("intra", self.intra, INTRA_RULES),
+            warmup=checks.one_of("warmup", self.warmup, WARMUPS),
+            silent=checks.one_of("silent", self.silent, SILENT_STEPS),
+            inverse_rise_clip=checks.real_number(
+                "inverse_rise_clip", self.inverse_rise_clip, above=0.0, or_infinite=True
+            ),
+            surrogate_width=checks.real_number("surrogate_width", self.surrogate_width, above=0.0),
+            surrogate_argument_clip=argument_clip,
+            warmup_gate=checks.real_number("warmup_gate", self.warmup_gate, minimum=0.0),
+            warmup_rate=checks.real_number("warmup_rate", self.warmup_rate, minimum=0.0),
+        )
 
     @property
     def needs_firing_rate(self) -> bool:
@@ -203,10 +212,10 @@ class GradientRule:
             chain=0.0 if self.intra is False else 1.0,
             hop_by_u=neuron.theta_m if self.intra == "one-hop" else 0.0,
             silent=0.0 if self.silent == "none" or self.intra == "reset" else 1.0,
-            inverse_rise_clip=float(self.inverse_rise_clip),
+            inverse_rise_clip=self.inverse_rise_clip,
             warmup_gate=self._gate(neuron, firing_rate),
-            surrogate_width=float(self.surrogate_width),
-            surrogate_argument_clip=float(self.surrogate_argument_clip),
+            surrogate_width=self.surrogate_width,
+            surrogate_argument_clip=self.surrogate_argument_clip,
         )
 
     def _inter_weights(self, neuron: NeuronParameters) -> tuple[float, float, float]:

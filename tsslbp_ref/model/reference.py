@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tsslbp_ref import checks
 from tsslbp_ref.model import terms
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.model.trace import (
@@ -26,6 +27,7 @@ from tsslbp_ref.model.trace import (
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a PSC that overflows is an error, at the end
 def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     """a[t] = sum_{m <= t} eps[t-m] s[m]    (C2), as the double sum.
 
@@ -43,7 +45,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     Raises
     ------
     ValueError, TypeError
-        If s is not a finite array with a time axis, or neuron is not of its kind.
+        If s is not a finite array with a time axis, or so large that the PSC overflows, or neuron is not of its kind.
 
     Examples
     --------
@@ -55,7 +57,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     for t_k in range(len(s)):
         for t_m in range(t_k + 1):
             a[t_k] += terms.psc_kernel(t_k - t_m, neuron.theta_s) * s[t_m]
-    return a
+    return checks.finite_result("s is too large", "its PSC", a)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a membrane that overflows is an error, at the end
@@ -107,6 +109,7 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def dependency_matrix(
     trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
 ) -> npt.NDArray[Any]:
@@ -129,7 +132,7 @@ def dependency_matrix(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind, or the trace is not that of such neurons.
+        If an argument is not of its kind, or the trace is not that of such neurons, or so large that phi overflows.
 
     Examples
     --------
@@ -141,9 +144,10 @@ def dependency_matrix(
            [0.083, 0.   , 0.   ]])
     """
     inter, intra = dependency_parts(trace, neuron, rule, firing_rate)
-    return inter + intra
+    return checks.finite_result("trace.u is too large, or rises too little", "phi", inter + intra)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def dependency_parts(
     trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -152,7 +156,7 @@ def dependency_parts(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind, or the trace is not that of such neurons.
+        If an argument is not of its kind, or the trace is not that of such neurons, or so large that phi overflows.
 
     Examples
     --------
@@ -173,7 +177,9 @@ def dependency_parts(
         for i in range(N):
             u, a = trace.u[:, b, i], trace.a[:, b, i]
             inter[:, :, b, i], intra[:, :, b, i] = _dependency_of_neuron(u, a, coefficients)
-    return inter, intra
+    return checks.finite_result("trace.u is too large, or rises too little", "phi1", inter), checks.finite_result(
+        "trace.u is too large, or rises too little", "phi2", intra
+    )
 
 
 def _dependency_of_neuron(
@@ -254,6 +260,7 @@ def _warmup(t_k: int, t_m: int, u: npt.NDArray[Any], c: RuleCoefficients) -> flo
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def tsslbp_backward(
     g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
 ) -> npt.NDArray[Any]:
@@ -278,8 +285,8 @@ def tsslbp_backward(
     Raises
     ------
     ValueError, TypeError
-        If g is not finite or not of the trace's shape, or an argument is not of its kind, or the trace is not that of
-        such neurons.
+        If g is not finite or not of the trace's shape, or so large that delta overflows, or an argument is not of its
+        kind, or the trace is not that of such neurons.
 
     Examples
     --------
@@ -298,4 +305,4 @@ def tsslbp_backward(
             for t_m in range(T):
                 for t_k in range(T):
                     delta[t_m, b, i] += phi[t_k, t_m, b, i] * g[t_k, b, i]
-    return delta
+    return checks.finite_result("g is too large", "delta", delta)

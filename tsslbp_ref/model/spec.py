@@ -94,7 +94,7 @@ def layers_from_spec(
         shape = layer.output_shape
         if rate > 0 and layer.weight_shape is not None:
             layers.append(Dropout(shape, rate, dropout_form))
-    layers.append(Dense(shape, checks.positive_integer("n_classes", n_classes)))
+    layers.append(Dense(shape, checks.size("n_classes", n_classes)))
     return layers
 
 
@@ -111,6 +111,10 @@ def _parts(spec: str) -> list[tuple[str, int]]:
                     f"cannot read {checks.shown(part)}: a part is like 15C5, P2 or 300", spec, where + match.end()
                 )
             )
+        for number in re.findall("[0-9]+", part):
+            if len(number) > len(str(checks.LARGEST_SIZE)) or int(number) > checks.LARGEST_SIZE:
+                wrong = f"a number must be at most {checks.LARGEST_SIZE}, got {checks.shortened(number)}"
+                raise ValueError(_pointing(wrong, spec, where + part.index(number)))
         parts.append((part, where))
         where += len(part) + 1
     return parts
@@ -118,36 +122,37 @@ def _parts(spec: str) -> list[tuple[str, int]]:
 
 def _input_shape(input_shape: Sequence[int]) -> Shape:
     try:
-        sizes = tuple(input_shape)
+        sizes = checks.listed("input_shape", input_shape)
     except TypeError as error:
         message = f"input_shape must be a sequence of integers such as (1, 28, 28), got {checks.shown(input_shape)}"
         raise TypeError(message) from error
-    return tuple(checks.positive_integer("input_shape", size) for size in sizes)
+    return tuple(checks.size("input_shape", size) for size in sizes)
 
 
 def _paddings(padding: int | Sequence[int], parts: list[tuple[str, int]]) -> list[int]:
     """One padding a convolution."""
     n_convolutions = sum(_CONV.fullmatch(part) is not None for part, _ in parts)
-    if isinstance(padding, Sequence):
+    if isinstance(padding, Sequence) and not isinstance(padding, (str, bytes, bytearray, memoryview)):
         if len(padding) != n_convolutions:
-            raise ValueError(f"padding must have one entry a convolution, {n_convolutions}, got {list(padding)}")
-        return [checks.positive_integer("padding", p, minimum=0) for p in padding]
-    return [checks.positive_integer("padding", padding, minimum=0)] * n_convolutions
+            raise ValueError(
+                f"padding must have one entry a convolution, {n_convolutions}, got {checks.shown(list(padding))}"
+            )
+        return [checks.size("padding", p, minimum=0) for p in padding]
+    return [checks.size("padding", padding, minimum=0)] * n_convolutions
 
 
 def _layer(part: str, shape: Shape, paddings: object, pool_gain: float, spec: str, where: int) -> Layer:
     """Build the layer of one readable part of the spec, which starts at character `where`."""
-    if _DENSE.fullmatch(part):
-        return Dense(shape, int(part))
     conv, pool = _CONV.fullmatch(part), _POOL.fullmatch(part)
-    if len(shape) != 3:
-        raise ValueError(_pointing(f"{checks.shown(part)} needs an input of shape (C, H, W), got {shape}", spec, where))
-    layer: Layer
-    if conv is not None:
-        layer = Conv2d(shape, int(conv[1]), int(conv[2]), next(paddings))  # type: ignore[call-overload]
-    else:
-        assert pool is not None
-        layer = SumPool2d(shape, int(pool[1]), pool_gain)
+    if (conv or pool) and len(shape) != 3:
+        wrong = f"{checks.shown(part)} needs an input of shape (C, H, W), got {checks.shown(shape)}"
+        raise ValueError(_pointing(wrong, spec, where))
+    try:
+        if conv is not None:
+            return Conv2d(shape, int(conv[1]), int(conv[2]), next(paddings))  # type: ignore[call-overload]
+        layer: Layer = Dense(shape, int(part)) if pool is None else SumPool2d(shape, int(pool[1]), pool_gain)
+    except ValueError as error:
+        raise ValueError(_pointing(f"{checks.shown(part)}: {error}", spec, where)) from error
     if min(layer.output_shape) < 1:
         raise ValueError(_pointing(f"{checks.shown(part)} leaves nothing of an input of shape {shape}", spec, where))
     return layer

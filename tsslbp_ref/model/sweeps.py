@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tsslbp_ref import checks
 from tsslbp_ref.jit import LARGEST_ARGUMENT, compiled, exponential, terms
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.model.trace import (
@@ -61,7 +62,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     Raises
     ------
     ValueError, TypeError
-        If s is not a finite array with a time axis, or neuron is not of its kind.
+        If s is not a finite array with a time axis, or so large that the PSC overflows, or neuron is not of its kind.
 
     Examples
     --------
@@ -69,10 +70,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     >>> tr.psc_filter([1.0, 0.0, 0.0], tr.NeuronParameters(tau_s=2.0))
     array([0.5  , 0.25 , 0.125])
     """
-    s = checked_signal("s", s, neuron)
-    a = np.empty_like(s, order="C")
-    _filter_sweep(flat(s), s.dtype.type(neuron.theta_s), flat(a))
-    return a
+    return checks.finite_result("s is too large", "its PSC", _filtered(checked_signal("s", s, neuron), neuron))
 
 
 def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
@@ -92,7 +90,7 @@ def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArra
     Raises
     ------
     ValueError, TypeError
-        If g is not a finite array with a time axis, or neuron is not of its kind.
+        If g is not a finite array with a time axis, or so large that the sum overflows, or neuron is not of its kind.
 
     Examples
     --------
@@ -101,7 +99,14 @@ def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArra
     array([0.125, 0.25 , 0.5  ])
     """
     g = checked_signal("g", g, neuron)
-    return np.ascontiguousarray(psc_filter(g[::-1], neuron)[::-1])
+    return checks.finite_result("g is too large", "its sum", np.ascontiguousarray(_filtered(g[::-1], neuron)[::-1]))
+
+
+def _filtered(signal: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDArray[Any]:
+    """F6 along the first axis."""
+    filtered = np.empty_like(signal, order="C")
+    _filter_sweep(flat(signal), signal.dtype.type(neuron.theta_s), flat(filtered))
+    return filtered
 
 
 @compiled
@@ -250,8 +255,8 @@ def tsslbp_backward(
     Raises
     ------
     ValueError, TypeError
-        If g is not finite or not of the trace's shape, or an argument is not of its kind, or the trace is not that of
-        such neurons.
+        If g is not finite or not of the trace's shape, or so large that delta overflows, or an argument is not of its
+        kind, or the trace is not that of such neurons.
 
     Examples
     --------
@@ -268,7 +273,7 @@ def tsslbp_backward(
     delta = np.array(checked_psc_gradient(g, trace), order="C")
     rate = trace.firing_rate if rule.needs_firing_rate and firing_rate is None else firing_rate
     tsslbp_backward_in_place(delta, trace, coefficients(neuron, rule, delta.dtype, rate))
-    return delta
+    return checks.finite_result("g is too large", "delta", delta)
 
 
 def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, c: RuleCoefficients) -> None:

@@ -85,7 +85,9 @@ def checked_trace(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
     a = checks.finite_array("trace.a", trace.a, ndim=3, dtype=u.dtype, axes=AXES)
     checks.same_shape("trace.a", a, u.shape, "trace.u")
     if checks.real_number("trace.threshold", trace.threshold) != neuron.threshold:
-        raise ValueError(f"trace.threshold must be neuron.threshold = {neuron.threshold}, got {trace.threshold}")
+        raise ValueError(
+            f"trace.threshold must be neuron.threshold = {neuron.threshold}, got {checks.shown(trace.threshold)}"
+        )
     return Trace(u, a, neuron.threshold)
 
 

@@ -74,14 +74,15 @@ class ExactSettings:
     loss: str = LOSS
 
     def __post_init__(self) -> None:
-        checks.one_of("loss", self.loss, [LOSS])
+        checked: dict[str, Any] = {"loss": checks.one_of("loss", self.loss, [LOSS])}
         for name in ("epochs", "batch_size", "n_hidden"):
-            checks.positive_integer(name, getattr(self, name))
-        checks.positive_integer("seed", self.seed, minimum=0)
+            checked[name] = checks.positive_integer(name, getattr(self, name))
+        checked["seed"] = checks.positive_integer("seed", self.seed, minimum=0)
         for name in ("learning_rate", "clip", "tau_m", "tau_s", "threshold", "tau0", "tau1"):
-            checks.real_number(name, getattr(self, name), above=0.0)
+            checked[name] = checks.real_number(name, getattr(self, name), above=0.0)
         for name in ("alpha", "silent_output", "silent_hidden"):
-            checks.real_number(name, getattr(self, name), minimum=0.0)
+            checked[name] = checks.real_number(name, getattr(self, name), minimum=0.0)
+        checks.set_fields(self, **checked)
 
 
 @dataclass
@@ -102,15 +103,17 @@ class Adam:
     def __post_init__(self) -> None:
         self.means = [np.zeros_like(W) for W in self.weights]
         self.squares = [np.zeros_like(W) for W in self.weights]
+        self.updating = False  # true after an update that was broken off, until the next one is made
 
     def step(self, gradients: list[FloatArray], rate: float) -> None:
         """Update the weights once."""
-        self.n_steps += 1
-        first, second = 1.0 - self.beta1**self.n_steps, 1.0 - self.beta2**self.n_steps
+        n, self.updating = self.n_steps + 1, True
+        first, second = 1.0 - self.beta1**n, 1.0 - self.beta2**n
         for W, m, v, g in zip(self.weights, self.means, self.squares, gradients, strict=True):
             m += (1.0 - self.beta1) * (g - m)
             v += (1.0 - self.beta2) * (g * g - v)
             W -= rate * (m / first) / (np.sqrt(v / second) + self.eps)
+        self.n_steps, self.updating = n, False  # at the end: a step that was broken off does not count
 
 
 class ExactNetwork:
@@ -219,7 +222,7 @@ class ExactTrainer:
     @property
     def between_batches(self) -> bool:
         """Whether weights, averages and counters are of the same batch; not so after an error within an update."""
-        return self.optimiser.n_steps == self._n_updates_counted
+        return not self.optimiser.updating and self.optimiser.n_steps == self._n_updates_counted
 
     def run_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
         """Train to the end of the current epoch, test, and return the epoch's metrics; None if stopped early."""

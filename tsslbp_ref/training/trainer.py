@@ -58,12 +58,15 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks.positive_integer("epochs", self.epochs)
-        checks.positive_integer("batch_size", self.batch_size)
-        checks.real_number("learning_rate", self.learning_rate, above=0.0)
-        checks.one_of("loss", self.loss, LABEL_LOSSES)
-        checks.instance_of("loss_settings", self.loss_settings, losses.LossSettings)
-        checks.positive_integer("seed", self.seed, minimum=0)
+        checks.set_fields(
+            self,
+            epochs=checks.positive_integer("epochs", self.epochs),
+            batch_size=checks.size("batch_size", self.batch_size),
+            learning_rate=checks.real_number("learning_rate", self.learning_rate, above=0.0),
+            loss=checks.one_of("loss", self.loss, LABEL_LOSSES),
+            loss_settings=checks.instance_of("loss_settings", self.loss_settings, losses.LossSettings),
+            seed=checks.positive_integer("seed", self.seed, minimum=0),
+        )
 
 
 @dataclass
