@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsslbp_ref.checks import printable
@@ -16,13 +16,13 @@ MOST_SHOWN = 60  # characters of a value
 Constants = dict[str, str]
 
 
-def constants_of(config: Mapping[str, Any], told: Collection[str] = ()) -> Constants:
-    """All constants of a run by name, as texts, but seed and epochs, and what is `told` elsewhere: names, or tables."""
+def constants_of(config: Mapping[str, Any], *, rule_is_named: bool) -> Constants:
+    """All constants of a run by name, as texts, but seed and epochs; the fields of a rule only if it has no name."""
+    tables = [name for name in TABLES if name != "rule" or not rule_is_named]
     found: Constants = {}
-    for name in (*TABLES, *OTHERS):
-        if name not in told:
-            found |= _flat(name, config.get(name), top=True)
-    return {name: value for name, value in found.items() if name not in (*OF_EACH_RUN, *told)}
+    for name in (*tables, *OTHERS):
+        found |= _flat(name, config.get(name), top=True)
+    return {name: value for name, value in found.items() if name not in OF_EACH_RUN}
 
 
 def _flat(name: str, value: Any, *, top: bool = False) -> Constants:

@@ -185,9 +185,7 @@ def _group(folder: Path) -> tuple[_Group, Constants]:
         # The names go to a terminal and into a CSV file.
         variant = printable(variant_of(config, folder))
         group = _Group(printable(title), variant, part_of(config), validation_of(config))
-        told = {"rule"} if descriptions.rule_name(config) is not None else set()
-        told |= {"loss"} if title in (*EXPERIMENTS, YIN_YANG) else set()  # `variant_of` has it
-        return group, constants_of(config, told)
+        return group, constants_of(config, rule_is_named=descriptions.rule_name(config) is not None)
     except (KeyError, TypeError) as error:
         reason = f"{type(error).__name__} {error}"
         raise CheckpointError(f"{folder / CONFIG} holds no settings of a run: {reason}") from error
