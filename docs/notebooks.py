@@ -45,6 +45,7 @@ def with_moved_links(text: str) -> str:
 
 def as_notebook(text: str) -> nbformat.NotebookNode:
     """A tutorial's Markdown as a notebook that is not yet run."""
+    text = text.replace("\n```sh\n", "\n```text\n")  # a shell's command is shown; jupytext would make it a cell
     notebook = jupytext.reads(with_moved_links(text), fmt="md")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     in_solution = False

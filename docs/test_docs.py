@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -79,6 +80,10 @@ print(x)
 1
 ```
 
+```sh
+exit 1
+```
+
 <details><summary>Solution</summary>
 
 Because.
@@ -105,7 +110,7 @@ def test_notebook_moves_links_and_unfolds_solutions() -> None:
     assert base64.b64decode(pictures["fig01_lif_neuron.png"]["image/png"]).startswith(b"\x89PNG")
     assert "**Solution**" in text
     assert "details" not in text
-    assert "```" not in text
+    assert re.findall(r"```text\n(.*)\n```", text) == ["exit 1"]  # a command is shown and does not run
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.source for cell in code] == ["x = 1\nprint(x)", "y = x / 0", "z = 2"]
     assert ["jupyter" in cell.metadata for cell in code] == [False, True, False]

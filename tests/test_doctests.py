@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import sys
 
 import pytest
 
@@ -31,13 +32,17 @@ CALLED = {
     "tsslbp_ref.gradcheck": {"Check", "Report", "Row"},
     "tsslbp_ref.conformance": {"ArrayResult", "ArraysError", "Case", "Explanation", "Report"},  # made by functions
     "tsslbp_ref.interop": {"as_array"},
+    "tsslbp_ref.plots": set(),
 }
 RECORDS = {"LayerFlow"}  # of `Network.gradient_flow`
 
 
 @pytest.mark.parametrize("name", ["tsslbp_ref", *MODULES])
-def test_examples_of_docstrings(name):
+def test_examples_of_docstrings(name, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")  # a panel's figure opens no window
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def has_example(value):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Callable, Iterator
 
 import matplotlib
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import tsslbp_ref as tr
-from tsslbp_ref.plots import learning, neurons, palette
+from tsslbp_ref.plots import palette
 
 NEURON = tr.NeuronParameters(tau_m=5.0, tau_s=3.0)
 
@@ -31,13 +30,6 @@ def agg() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def trace() -> tr.Trace:
     return tr.lif_forward(np.random.default_rng(1).normal(0.3, 0.5, (25, 2, 6)), NEURON)
-
-
-@pytest.mark.parametrize("module", [learning, neurons], ids=lambda module: module.__name__)
-def test_examples_of_docstrings(module) -> None:
-    outcome = doctest.testmod(module)
-    assert outcome.failed == 0
-    assert outcome.attempted > 5
 
 
 PANELS: dict[str, Callable[[tr.Trace, Axes | None], Axes]] = {
