@@ -10,7 +10,7 @@ from tsslbp_ref import gradcheck
 from tsslbp_ref.gradcheck.golden_checks import golden_numbers
 from tsslbp_ref.gradcheck.report import Report
 
-READ_THE_TABLE = ("test_gradcheck", "test_planted_errors")
+READ_THE_TABLE = ("test_gradcheck", "test_planted_errors", "test_states")
 
 
 def relative_error(found, wanted) -> float:

@@ -33,9 +33,10 @@ MOVES = (
 
 
 @pytest.fixture
-def window() -> explore.Explorer:
-    figure = Figure(figsize=explore.SIZE, dpi=25)  # every change is drawn, so keep it cheap
-    FigureCanvasAgg(figure)
+def window(monkeypatch: pytest.MonkeyPatch) -> explore.Explorer:
+    """A window that draws where a test asks for it, and not at every change."""
+    figure = Figure(figsize=explore.SIZE, dpi=25)
+    monkeypatch.setattr(FigureCanvasAgg(figure), "draw_idle", lambda: None)
     return explore.Explorer(figure)
 
 
@@ -117,7 +118,7 @@ def test_the_ends_of_all_sliders_can_be_drawn(window: explore.Explorer, end: str
 
 
 def test_a_silent_neuron_without_warm_up_has_no_phi() -> None:
-    figure = Figure()
+    figure = Figure(dpi=25)
     FigureCanvasAgg(figure)
     window = explore.Explorer(figure, tr.GradientRule(warmup=False))
     window.sliders["weight"].set_val(0.0)
