@@ -18,6 +18,7 @@ COMMANDS = (
     ("check", *ROWS),
     ("demo", "--epochs", "1", "--no-download", "--quiet"),
     ("train", "list"),
+    ("conformance", "export", "cases.npz"),
 )
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 # Root writes whatever the permissions say, unless it gives this up.
