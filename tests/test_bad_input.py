@@ -70,6 +70,15 @@ def test_a_firing_rate(rate):
             coefficients(NEURON, rate)
 
 
+def test_a_small_clip_of_the_surrogates_argument_is_taken():
+    I = np.full((2, 1, 1), 0.05)  # far below the threshold
+    for clip in (0.5, 1e-3):
+        rule = tr.GradientRule(inter="surrogate", surrogate_argument_clip=clip)
+        delta = tr.tsslbp_backward(np.ones(I.shape), tr.lif_forward(I, NEURON), NEURON, rule)
+        slope = math.exp(-clip) / (1.0 + math.exp(-clip)) ** 2 / rule.surrogate_width
+        assert delta[1, 0, 0] == pytest.approx(NEURON.theta_s * slope, rel=1e-12)
+
+
 def test_a_rule_without_a_clip():
     for infinity in (math.inf, np.float32(math.inf)):
         assert tr.GradientRule(inverse_rise_clip=infinity).coefficients(NEURON).inverse_rise_clip == math.inf
@@ -389,3 +398,37 @@ def test_a_line_holds_only_so_many_known_names():
     with pytest.raises(ValueError, match=r"; known: .*, \.\.\. \(5000 in all\) \(did you mean '4711'\?\)$") as error:
         tr.checks.one_of("number", "47111", [str(i) for i in range(5000)])
     assert len(str(error.value)) < 500
+
+
+class Wrapped:
+    """An object of another library: it is no array, but can be made one."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype=dtype)
+
+
+@pytest.mark.parametrize("as_given", [np.ndarray.tolist, Wrapped, np.asfortranarray], ids=["list", "object", "fortran"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_bits_do_not_depend_on_what_holds_the_numbers(as_given, dtype):
+    """Trains and pictures, labels, weights, and the arrays of one layer; a list's numbers are float64."""
+    rng = np.random.default_rng(0)
+    I, g = (rng.normal(0.5, 0.5, (5, 2, 3)) for _ in range(2))
+    trains, pictures = rng.random((5, 7, 1, 2, 2)) < 0.4, rng.random((7, 1, 2, 2)).astype("float32")
+    y = np.arange(7) % 3
+
+    def results(given):
+        trace = tr.lif_forward(given(I), NEURON)
+        made = [trace.u, trace.a, tr.psc_filter(given(g), NEURON), tr.psc_filter_adjoint(given(g), NEURON)]
+        made.append(tr.tsslbp_backward(given(g), trace, NEURON, RULE))
+        network = small_network(dtype=dtype, n_threads=2)
+        network.weights = [given(W) for W in network.weights]
+        for x in (trains, pictures):
+            loss, gradients = network.loss_and_gradients(given(x), given(y), "count")
+            made += [np.array(loss), *gradients, network.forward(given(x))]
+        return made
+
+    expected, found = results(np.asarray), results(as_given)
+    assert [(array.dtype, array.tobytes()) for array in found] == [(array.dtype, array.tobytes()) for array in expected]

@@ -28,9 +28,26 @@ def single(**changes):
     return exact.simulate(**(VALID | changes))
 
 
+def test_a_spike_at_the_very_beginning_and_at_the_very_end_is_taken():
+    """One at 0 is the same spike, earlier; one at the end reaches nobody."""
+    (early,) = single(input_spikes=[[0.0, 3.0]], duration=29.0).spike_times[0]
+    (late,) = single(input_spikes=[[1.0, 4.0]], duration=30.0).spike_times[0]
+    assert len(early) == len(late) > 0
+    np.testing.assert_allclose(np.asarray(early) + 1.0, late, rtol=1e-12)
+    assert np.array_equal(single(input_spikes=[[1.0, 4.0, 30.0]]).spike_times[0][0], late)
+
+
+@pytest.mark.parametrize(("duration", "dt", "n_steps"), [(100.1, 1e-3, 100_100), (100.1, 0.1, 1001), (0.3, 0.1, 3)])
+def test_a_long_run_in_small_steps_is_a_whole_number_of_them(duration, dt, n_steps):
+    """The quotient of the two is rounded by more than a fixed bound allows: 100.1 / .001 is 100099.99999999999."""
+    arguments = [[[11.0]]], [[0.05]], [[0.1]], 10.0, 3.0, 1.0, duration, dt
+    assert len(exact.discrete_equivalent(*arguments).input_raster) == n_steps
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"input_spikes": [[1.0, 3.0, 2.0, 4.0, 3.5]]}, r"input_spikes\[0\] must be sorted, got 2 after a later time"),
         ({"input_spikes": [[4.0, 1.0]]}, r"input_spikes\[0\] must be sorted, got 1 after"),
         ({"input_spikes": [[-1.0, 4.0]]}, r"input_spikes\[0\] must lie in \[0, duration\].*got -1"),
         ({"input_spikes": [[1.0, 30.5]]}, r"input_spikes\[0\] must lie in \[0, duration\].*got 30.5"),
