@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
 
 from tsslbp_ref import checks
 from tsslbp_ref.plots import palette
@@ -75,6 +76,7 @@ def learning_curves(
             ax.plot(np.arange(1, len(curve) + 1), curve, **pale)
     ax.plot(epochs, common.mean(axis=0), **look)
     ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True))
     return ax
 
 
