@@ -215,11 +215,5 @@ TRICKS = {
             replaced(convolution, "_tile", convolution._tile_in_cache),
             {convolution: ("_tile",)},
         ),
-        Trick(
-            "update-in-parts",
-            ("W1", "W2", "W3-T300", "W4"),
-            replaced(engine, "WEIGHTS_A_PART", NEVER),
-            {engine: ("FastEngine.update",)},
-        ),
     )
 }

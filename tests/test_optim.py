@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tsslbp_ref import engine
 from tsslbp_ref.engine import FastEngine
 from tsslbp_ref.model.optim import AdamW, gradient_norm
 
@@ -18,52 +17,21 @@ def numpy_adamw(W, gradients, lr=5e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, dec
     return W
 
 
-@pytest.mark.parametrize("n_threads", [None, 1, 2, 3])
-def test_against_numpy(n_threads, monkeypatch):
-    """Alone, and by an engine whose threads share every layer, also one of fewer weights than there are threads."""
-    monkeypatch.setattr(engine, "WEIGHTS_A_PART", 1)
+@pytest.mark.parametrize("engine", [None, FastEngine(2)], ids=["alone", "by an engine"])
+def test_against_numpy(engine):
     rng = np.random.default_rng(0)
     start = [rng.normal(size=shape) for shape in ((7, 5), (1, 1), (2, 3))]
     gradients = [[1e-2 * rng.normal(size=W.shape) for W in start] for _ in range(20)]
     weights = [W.copy() for W in start]
     optimiser = AdamW(weights)
     for each in gradients:
-        if n_threads is None:
+        if engine is None:
             assert optimiser.step(each) == pytest.approx(np.sqrt(sum(np.sum(g**2) for g in each)))
         else:
-            FastEngine(n_threads).update(optimiser, each)
+            engine.update(optimiser, each)
     assert optimiser.n_steps == 20
     for k, W in enumerate(weights):
         np.testing.assert_allclose(W, numpy_adamw(start[k], [each[k] for each in gradients]), rtol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_number_of_parts_changes_no_bit(dtype):
-    rng = np.random.default_rng(3)
-    start, gradient = (rng.normal(size=37).astype(dtype) for _ in range(2))
-    found = []
-    for n_parts in (1, 2, 3, 50):
-        W = start.copy()
-        optimiser = AdamW([W])
-        for _ in range(3):
-            optimiser.step([gradient], n_parts=n_parts)
-        found.append([W.tobytes(), optimiser.means[0].tobytes(), optimiser.squares[0].tobytes()])
-    assert (start != W).all()
-    assert found[1:] == found[:-1]
-
-
-def test_few_weights_wake_no_thread():
-    parts = []
-
-    class Counted(AdamW):
-        def step(self, gradients, *, n_parts=1, run=map):
-            parts.append(n_parts)
-            return super().step(gradients, n_parts=n_parts, run=run)
-
-    for n_weights in (2 * engine.WEIGHTS_A_PART - 1, 2 * engine.WEIGHTS_A_PART, 9 * engine.WEIGHTS_A_PART):
-        gradients = [np.ones(n_weights - 1), np.ones(1)]
-        FastEngine(3).update(Counted([np.zeros_like(g) for g in gradients]), gradients)
-    assert parts == [1, 2, 3]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

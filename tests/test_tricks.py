@@ -51,7 +51,6 @@ PROBES = {
         CONVOLUTIONAL,
         lambda net, x: convolution._tile(SECOND_OF_W2) < convolution._tile_in_cache(SECOND_OF_W2),
     ),
-    "update-in-parts": (CONVOLUTIONAL, lambda net, x: engine.WEIGHTS_A_PART < tricks.NEVER),
 }
 
 

@@ -31,7 +31,6 @@ __all__ = ["FastEngine"]
 Array = npt.NDArray[Any]
 
 ARRAYS_A_LAYER = 3  # membrane, PSC and gradient
-WEIGHTS_A_PART = 1 << 17  # of an update, from which on a thread gains more than waking it costs
 SHARD_BYTES = 1 << 28  # of one shard's arrays: long runs stay in memory, short ones are not cut
 
 
@@ -90,11 +89,9 @@ class FastEngine:
         return StepResult(*_summed(results), a)
 
     def update(self, optimiser: AdamW, gradients: Sequence[Array]) -> None:
-        """Let the optimiser make its step, each thread a part of every array."""
-        n_weights = sum(gradient.size for gradient in gradients)
-        n_parts = min(self.threads.n_threads, max(1, n_weights // WEIGHTS_A_PART))
+        """Let the optimiser make its step."""
         with one_blas_thread():  # the norm's last bits depend on the number of threads
-            optimiser.step(gradients, n_parts=n_parts, run=self.threads.map)
+            optimiser.step(gradients)
 
     def _in_shards(self, net: Network, x: Array, work: Callable[[list[slice], Buffers], Any]) -> list[Any]:
         """Call `work` in every thread with its shards: every n-th, so that the same count adds up the same sums."""

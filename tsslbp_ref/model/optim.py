@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,8 +13,6 @@ from tsslbp_ref import checks
 from tsslbp_ref.jit import compiled, terms
 
 Array = npt.NDArray[Any]
-
-PartRunner = Callable[[Callable[[int], None], Iterable[int]], Iterable[None]]
 
 NORM_EPSILON = 1e-6  # PyTorch's clip_grad_norm_ adds it to the norm it divides by
 
@@ -95,17 +93,13 @@ class AdamW:
         self.means = [np.zeros_like(W) for W in self.weights]
         self.squares = [np.zeros_like(W) for W in self.weights]
 
-    def step(self, gradients: Sequence[Array], *, n_parts: int = 1, run: PartRunner = map) -> float:
+    def step(self, gradients: Sequence[Array]) -> float:
         """Update the weights in place and return the norm of the gradients before clipping.
 
         Parameters
         ----------
         gradients : sequence of array
             One a weight array, of its shape and dtype.
-        n_parts : int
-            Number of parts into which every array is cut; it changes no bit of the result.
-        run : callable
-            Calls a function with the index of each part, as ``map`` does; an engine runs the parts in its threads.
 
         Returns
         -------
@@ -127,16 +121,10 @@ class AdamW:
             raise ValueError(f"gradients must be finite, got a norm of {norm}")
         scale = min(1.0, self.clip_norm / (norm + NORM_EPSILON))
         layers = [self._flat(index, gradient) for index, gradient in enumerate(gradients)]
-        constants = [self._constants(W.dtype, self.n_steps + 1) for W, *_ in layers]
-
-        def update(part: int) -> None:
-            for arrays, c in zip(layers, constants, strict=True):
-                n = len(arrays[0])
-                own = slice(n * part // n_parts, n * (part + 1) // n_parts)
-                adamw_sweep(*(array[own] for array in arrays), arrays[0].dtype.type(scale), c)
-
         self.updating = True
-        list(run(update, range(n_parts)))
+        for arrays in layers:
+            dtype = arrays[0].dtype
+            adamw_sweep(*arrays, dtype.type(scale), self._constants(dtype, self.n_steps + 1))
         self.n_steps += 1
         self.updating = False
         return norm
