@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.contenders import CONTENDERS
-from benchmarks.race import as_json, as_text, race
+from benchmarks.race import as_json, as_markdown, as_text, race, summary
 from benchmarks.workloads import RACED, WORKLOADS
 from tsslbp_ref import checks
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workload = WORKLOADS[name]
             rounds = QUICK_ROUNDS if options.quick else workload.rounds
             results += race(workload, installed, rounds=rounds, steps=workload.steps_a_round)
-        print(as_text(results))
+        print("\n".join([as_text(results), "", *as_markdown(summary(results))]))
         if options.json is not None:
             options.json.write_text(as_json(results, about))
     except (ValueError, OSError, RuntimeError) as error:

@@ -166,6 +166,21 @@ def summary(results: list[Result]) -> list[dict[str, Any]]:
     return rows
 
 
+def as_markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """The lines of a table: a row a workload of `summary` that has a peer."""
+    head = "| workload | ours, ms | times the products | fastest peer raced | its time over ours |"
+    return [
+        f"{head} gain of two threads | undisturbed |",
+        "|---" * 7 + "|",
+        *(
+            f"| {row['workload']} | {row['ours_ms']:.1f} | {row['over_products']:.2f} | {row['fastest_peer']} "
+            f"| {row['faster_than_it']:.2f} | {row['two_threads_gain']:.2f} | {row['undisturbed_gain']:.2f} |"
+            for row in rows
+            if "fastest_peer" in row
+        ),
+    ]
+
+
 def as_json(results: list[Result], machine: dict[str, Any]) -> str:
     """Everything, for results/."""
     content = {"machine": machine, "summary": summary(results), "results": [asdict(result) for result in results]}

@@ -1,4 +1,4 @@
-"""Checks of what a network is given: constants, weights, input, labels, an optimiser."""
+"""Checks of what a network is given: layers, constants, weights, input, labels, an optimiser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tsslbp_ref import checks
 from tsslbp_ref.model import backpropagation
 from tsslbp_ref.model.backpropagation import Masks, MembraneError
-from tsslbp_ref.model.layers import dropout_masks
+from tsslbp_ref.model.layers import Dropout, Layer
 from tsslbp_ref.model.losses import RELEASED_SETTINGS, Loss, LossSettings
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.parameters import NeuronParameters
@@ -21,6 +21,30 @@ if TYPE_CHECKING:
     from tsslbp_ref.model.network import Network
 
 Array = npt.NDArray[Any]
+
+
+def fitting_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers as a new list, if there are any, each takes what the one before makes, and neurons end them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one does not fit, or is no layer; the error names it.
+    """
+    checked = list(checks.listed("layers", layers))
+    if not checked:
+        raise ValueError("layers must hold at least one layer, got none")
+    for i, layer in enumerate(checked):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers[{i}] must be a layer, got {type(layer).__name__}")
+        if i > 0 and layer.input_shape != checked[i - 1].output_shape:
+            before = f"layers[{i - 1}], {checks.shown(checked[i - 1])}, with output {checked[i - 1].output_shape}"
+            raise ValueError(f"layers[{i}] must take the output of {before}, got {checks.shown(layer)}")
+        if min(layer.output_shape) < 1:
+            raise ValueError(f"layers[{i}] must leave something of its input, got {checks.shown(layer)}")
+    if checked[-1].weight_shape is None:
+        raise ValueError(f"layers must end with one that has weights, and so neurons, got {checks.shown(checked[-1])}")
+    return checked
 
 
 def checked_constants(neuron: Any, n_layers: int) -> NeuronParameters | tuple[NeuronParameters, ...]:
@@ -71,6 +95,16 @@ def checked_input(net: Network, x: npt.ArrayLike) -> Array:
     """Return x as a finite array: static in the network's dtype, integer spike trains as they are."""
     check_weights(net.weights, net.weight_shapes, net.dtype)
     return checks.images_or_trains("x", x, net.input_shape, net.n_steps, net.dtype)
+
+
+def dropout_masks(
+    layers: Sequence[Layer], batch: int, rng: np.random.Generator | None, dtype: npt.DTypeLike
+) -> list[Array | None]:
+    """One mask a dropout layer for the whole batch, None for other layers; without rng nothing is dropped."""
+    if rng is None:
+        return [None] * len(layers)
+    checks.instance_of("rng", rng, np.random.Generator)
+    return [layer.draw_mask(batch, rng, dtype) if isinstance(layer, Dropout) else None for layer in layers]
 
 
 def of_step(

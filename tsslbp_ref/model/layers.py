@@ -351,40 +351,6 @@ class Dropout:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def dropout_masks(
-    layers: Sequence[Layer], batch: int, rng: np.random.Generator | None, dtype: npt.DTypeLike
-) -> list[Array | None]:
-    """One mask a dropout layer for the whole batch, None for other layers; without rng nothing is dropped."""
-    if rng is None:
-        return [None] * len(layers)
-    checks.instance_of("rng", rng, np.random.Generator)
-    return [layer.draw_mask(batch, rng, dtype) if isinstance(layer, Dropout) else None for layer in layers]
-
-
-def fitting_layers(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the layers as a new list, if there are any, each takes what the one before makes, and neurons end them.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If one does not fit, or is no layer; the error names it.
-    """
-    checked = list(checks.listed("layers", layers))
-    if not checked:
-        raise ValueError("layers must hold at least one layer, got none")
-    for i, layer in enumerate(checked):
-        if not isinstance(layer, Layer):
-            raise TypeError(f"layers[{i}] must be a layer, got {type(layer).__name__}")
-        if i > 0 and layer.input_shape != checked[i - 1].output_shape:
-            before = f"layers[{i - 1}], {checks.shown(checked[i - 1])}, with output {checked[i - 1].output_shape}"
-            raise ValueError(f"layers[{i}] must take the output of {before}, got {checks.shown(layer)}")
-        if min(layer.output_shape) < 1:
-            raise ValueError(f"layers[{i}] must leave something of its input, got {checks.shown(layer)}")
-    if checked[-1].weight_shape is None:
-        raise ValueError(f"layers must end with one that has weights, and so neurons, got {checks.shown(checked[-1])}")
-    return checked
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Arguments
 # ---------------------------------------------------------------------------------------------------------------------

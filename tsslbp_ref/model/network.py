@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tsslbp_ref import checks
 from tsslbp_ref.model import arguments, backpropagation, saved, summary
 from tsslbp_ref.model.backpropagation import Engine, LayerFlow, MembraneError, PlainEngine, StepResult, checked_engine
-from tsslbp_ref.model.layers import POOL_GAIN, Layer, fitting_layers
+from tsslbp_ref.model.layers import POOL_GAIN, Layer
 from tsslbp_ref.model.losses import LossSettings
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
@@ -94,7 +94,7 @@ class Network:
         n_threads: int | None = None,
         engine: Engine | None = None,
     ) -> None:
-        self.layers = fitting_layers(layers)
+        self.layers = arguments.fitting_layers(layers)
         self.weight_shapes = [shape for layer in self.layers if (shape := layer.weight_shape) is not None]
         self.n_steps = checks.size("n_steps", n_steps)
         self.neuron = neuron

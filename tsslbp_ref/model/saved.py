@@ -18,7 +18,8 @@ import numpy as np
 
 from tsslbp_ref import checkpoints, checks
 from tsslbp_ref.files import CheckpointError
-from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, Layer, SumPool2d, fitting_layers
+from tsslbp_ref.model.arguments import fitting_layers
+from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, Layer, SumPool2d
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 if TYPE_CHECKING:
