@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import against, paired
+from benchmarks.race import ROOT
 
 OLD_PACKAGE = """
 import time
@@ -96,3 +97,10 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, capsys):
         assert against.main([str(tmp_path / "empty"), *options]) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]
     assert against.main([str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize("name", ["against.json", "against-cifar.json"])
+def test_the_readme_states_the_ratios_that_were_measured(name):
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    for row in json.loads((ROOT / "results" / name).read_text())["ratios"]:
+        assert f"{row['workload']} {row['median']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in text
