@@ -92,9 +92,8 @@ def events(n_steps: int, *, batch: int = 50, width: int = 400, density: float = 
     return Workload(f"W3-T{n_steps}", str(width), (2, 34, 34), n_steps, batch, density, 8.0, 4.0)
 
 
-# A step of W4 takes seconds: a disturbance of some ms is no part of it, and few steps are enough. A round of all
-# contenders is expected to take half a minute, and
-# torch minutes to compile: 6 rounds should keep the race under 8 minutes. An estimate: nobody has raced W4 in quiet.
+# A step of W4 takes seconds: a disturbance of some ms is no part of it, and few steps are enough. A round of the seven
+# contenders that are not compiled by torch takes half a minute.
 CIFAR_ROUNDS = 6
 
 WORKLOADS = {
