@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import tsslbp_ref
+from tools import public_api
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,6 +23,11 @@ def test_the_changelog_begins_with_this_version():
     versions = re.findall(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert versions[0] == tsslbp_ref.__version__
     assert versions == sorted(set(versions), key=lambda version: [int(n) for n in version.split(".")], reverse=True)
+
+
+def test_no_public_name_or_signature_changes_unseen():
+    ask = "write the snapshot anew with `python -m tools.public_api`, and name what was renamed in CHANGELOG.md"
+    assert public_api.SNAPSHOT.read_text() == public_api.public_api(), ask
 
 
 @pytest.mark.parametrize("page", ["CHANGELOG.md", "CONTRIBUTING.md"])
