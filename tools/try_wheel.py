@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROWS = ("term-*", "golden-released-dense*", "sweep-backward-released-float32")
+COMPILES = "sweep-backward-released-float32"
+ROWS = ("term-*", "golden-released-dense", COMPILES)
 COMMANDS = (
     ("check", *ROWS),
     ("demo", "--epochs", "1", "--no-download", "--quiet"),
@@ -65,7 +66,7 @@ def main(dist: str) -> None:
         if wheel.name.split("-")[1] != version:
             raise RuntimeError(f"{wheel.name} says that it is {version}")
         installed.lock()
-        installed.run([*OBEY_PERMISSIONS, installed.bin / "tsslbp-ref", "check", *ROWS])
+        installed.run([*OBEY_PERMISSIONS, installed.bin / "tsslbp-ref", "check", COMPILES])
         print("ran: tsslbp-ref check, in a folder that cannot be written", flush=True)
 
 
