@@ -16,7 +16,6 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import tsslbp_ref as tr
-from tsslbp_ref import engine
 from tsslbp_ref.engine.blas import one_blas_thread
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.training.exact_training import Adam
@@ -89,8 +88,7 @@ class Training:
 
 
 @pytest.fixture(params=[1, 2])
-def training(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
-    monkeypatch.setattr(engine, "WEIGHTS_A_PART", 1)
+def training(request: pytest.FixtureRequest) -> Iterator[Training]:
     with threadpool_limits(limits=2, user_api="blas"):
         yield Training(request.param)
 
@@ -111,7 +109,7 @@ def test_an_interrupt_at_any_moment_of_an_update(training: Training) -> None:
         with one_blas_thread():
             pass
         assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
-    assert point > 50
+    assert point > 20
     assert 0 < n_unsound < point / 2
     assert training.sound
     assert optimiser.n_steps == 2

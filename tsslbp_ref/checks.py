@@ -247,7 +247,7 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
     return number
 
 
-def size(name: str, value: Any, minimum: int = 1) -> int:
+def axis_size(name: str, value: Any, minimum: int = 1) -> int:
     """Return ``value`` as the size of an axis, or what is added to one."""
     number = positive_integer(name, value, minimum)
     if number > LARGEST_SIZE:

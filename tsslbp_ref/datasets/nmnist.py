@@ -185,7 +185,7 @@ def bin_events(events: npt.NDArray[Any], n_steps: int, bin_width_us: int) -> npt
 
 
 def _checked_steps(n_steps: int) -> int:
-    steps = checks.size("n_steps", n_steps)
+    steps = checks.axis_size("n_steps", n_steps)
     if steps > MOST_STEPS:
         raise ValueError(f"n_steps must be at most {MOST_STEPS}, got {checks.shown(steps)}")
     return steps
@@ -374,7 +374,7 @@ class NMNIST:
         The arguments are checked when this is called, not when the first batch is drawn. The last batch may be smaller.
         """
         chosen = self._checked_indices(indices)
-        size = checks.size("batch_size", batch_size)
+        size = checks.axis_size("batch_size", batch_size)
         steps = _checked_steps(n_steps)
         width = checks.positive_integer("bin_width_us", bin_width_us)
         kind = checks.float_dtype("dtype", dtype)

@@ -68,7 +68,7 @@ def make_yin_yang(n: int, seed: int) -> YinYang:
     >>> points.shape, labels
     ((5, 2), array([0, 2, 2, 1, 1]))
     """
-    checks.size("n", n)
+    checks.axis_size("n", n)
     rng = np.random.RandomState(checks.positive_integer("seed", seed, minimum=0))
     points, labels = np.empty((n, 2)), np.empty(n, dtype=np.int64)
     for k in range(n):

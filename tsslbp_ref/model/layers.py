@@ -87,7 +87,7 @@ class Dense:
     n_out: int
 
     def __post_init__(self) -> None:
-        n_out = checks.size("n_out", self.n_out)
+        n_out = checks.axis_size("n_out", self.n_out)
         checks.set_fields(self, input_shape=_sizes(self.input_shape), n_out=n_out)
         _check_memory(self)
 
@@ -160,9 +160,9 @@ class Conv2d:
         checks.set_fields(
             self,
             input_shape=_sizes(self.input_shape, n_axes=3),
-            n_filters=checks.size("n_filters", self.n_filters),
-            kernel_size=checks.size("kernel_size", self.kernel_size),
-            padding=checks.size("padding", self.padding, minimum=0),
+            n_filters=checks.axis_size("n_filters", self.n_filters),
+            kernel_size=checks.axis_size("kernel_size", self.kernel_size),
+            padding=checks.axis_size("padding", self.padding, minimum=0),
         )
         padded = min(self.input_shape[1:]) + 2 * self.padding
         if self.kernel_size > padded:
@@ -250,7 +250,7 @@ class SumPool2d:
         checks.set_fields(
             self,
             input_shape=_sizes(self.input_shape, n_axes=3),
-            size=checks.size("size", self.size),
+            size=checks.axis_size("size", self.size),
             gain=checks.real_number("gain", self.gain),
         )
 
@@ -353,7 +353,7 @@ class Dropout:
 
 def _sizes(input_shape: Sequence[int], n_axes: int | None = None) -> Shape:
     """Return the shape of a layer's input as a tuple of sizes from 1 on, (C, H, W) if `n_axes` is 3."""
-    sizes = tuple(checks.size("input_shape", size) for size in checks.listed("input_shape", input_shape))
+    sizes = tuple(checks.axis_size("input_shape", size) for size in checks.listed("input_shape", input_shape))
     if not 0 < len(sizes) <= MOST_AXES or n_axes not in (None, len(sizes)):
         raise ValueError(
             f"input_shape must be {'(C, H, W)' if n_axes else f'1 to {MOST_AXES} sizes'}, got {checks.shown(sizes)}"

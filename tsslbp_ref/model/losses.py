@@ -75,7 +75,7 @@ def desired_train_released(n_steps: int) -> npt.NDArray[np.float64]:
     >>> desired_train_released(5)
     array([0., 1., 1., 1., 1.])
     """
-    steps = np.arange(checks.size("n_steps", n_steps))
+    steps = np.arange(checks.axis_size("n_steps", n_steps))
     train = steps > 0 if n_steps < LONG_TRAIN else steps % 2 == 1
     return train.astype(np.float64)
 
@@ -88,7 +88,7 @@ def desired_train_paper(n_steps: int) -> npt.NDArray[np.float64]:
     >>> desired_train_paper(5)
     array([0., 1., 0., 1., 1.])
     """
-    steps = np.arange(checks.size("n_steps", n_steps))
+    steps = np.arange(checks.axis_size("n_steps", n_steps))
     train = (steps % 2 == 1) | (steps == n_steps - 1)
     return train.astype(np.float64)
 

@@ -96,7 +96,7 @@ class Network:
     ) -> None:
         self.layers = arguments.fitting_layers(layers)
         self.weight_shapes = [shape for layer in self.layers if (shape := layer.weight_shape) is not None]
-        self.n_steps = checks.size("n_steps", n_steps)
+        self.n_steps = checks.axis_size("n_steps", n_steps)
         self.neuron = neuron
         self.input_tau_s = input_tau_s
         self.rule = rule

@@ -94,7 +94,7 @@ def layers_from_spec(
         shape = layer.output_shape
         if rate > 0 and layer.weight_shape is not None:
             layers.append(Dropout(shape, rate, dropout_form))
-    layers.append(Dense(shape, checks.size("n_classes", n_classes)))
+    layers.append(Dense(shape, checks.axis_size("n_classes", n_classes)))
     return layers
 
 
@@ -126,7 +126,7 @@ def _input_shape(input_shape: Sequence[int]) -> Shape:
     except TypeError as error:
         message = f"input_shape must be a sequence of integers such as (1, 28, 28), got {checks.shown(input_shape)}"
         raise TypeError(message) from error
-    return tuple(checks.size("input_shape", size) for size in sizes)
+    return tuple(checks.axis_size("input_shape", size) for size in sizes)
 
 
 def _paddings(padding: int | Sequence[int], parts: list[tuple[str, int]]) -> list[int]:
@@ -137,8 +137,8 @@ def _paddings(padding: int | Sequence[int], parts: list[tuple[str, int]]) -> lis
             raise ValueError(
                 f"padding must have one entry a convolution, {n_convolutions}, got {checks.shown(list(padding))}"
             )
-        return [checks.size("padding", p, minimum=0) for p in padding]
-    return [checks.size("padding", padding, minimum=0)] * n_convolutions
+        return [checks.axis_size("padding", p, minimum=0) for p in padding]
+    return [checks.axis_size("padding", padding, minimum=0)] * n_convolutions
 
 
 def _layer(part: str, shape: Shape, paddings: object, pool_gain: float, spec: str, where: int) -> Layer:

@@ -84,8 +84,8 @@ def raster_task(
     >>> task.inputs.shape
     (38, 1, 100)
     """
-    checks.size("n_inputs", n_inputs)
-    checks.size("n_hidden", n_hidden)
+    checks.axis_size("n_inputs", n_inputs)
+    checks.axis_size("n_hidden", n_hidden)
     if checks.real_number("rate", rate, above=0.0) > 1.0:
         raise ValueError(f"rate must be at most 1, got {rate:g}")
     checks.float_dtype("dtype", dtype)
@@ -126,7 +126,7 @@ def learn(
     """
     optimiser = AdamW(task.network.weights, learning_rate=2e-3, weight_decay=0.0)
     history = []
-    for update in range(checks.size("n_updates", n_updates)):
+    for update in range(checks.axis_size("n_updates", n_updates)):
         loss, gradients = task.network.loss_and_gradients(task.inputs, task.desired, loss="spike-train")
         optimiser.step(gradients)
         history.append(loss)

@@ -61,7 +61,7 @@ class TrainingSettings:
         checks.set_fields(
             self,
             epochs=checks.positive_integer("epochs", self.epochs),
-            batch_size=checks.size("batch_size", self.batch_size),
+            batch_size=checks.axis_size("batch_size", self.batch_size),
             learning_rate=checks.real_number("learning_rate", self.learning_rate, above=0.0),
             loss=checks.one_of("loss", self.loss, LABEL_LOSSES),
             loss_settings=checks.instance_of("loss_settings", self.loss_settings, losses.LossSettings),
