@@ -240,7 +240,7 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
         number = operator.index(value)
     except TypeError as error:
         raise TypeError(f"{name} must be an integer, got {shown(value)}") from error
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):  # before NumPy 2.2 the latter has an index
         raise TypeError(f"{name} must be an integer, got {shown(value)}")
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {shown(number)}")

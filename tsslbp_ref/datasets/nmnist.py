@@ -185,7 +185,7 @@ def bin_events(events: npt.NDArray[Any], n_steps: int, bin_width_us: int) -> npt
 
 
 def _checked_steps(n_steps: int) -> int:
-    steps = checks.axis_size("n_steps", n_steps)
+    steps = checks.positive_integer("n_steps", n_steps)
     if steps > MOST_STEPS:
         raise ValueError(f"n_steps must be at most {MOST_STEPS}, got {checks.shown(steps)}")
     return steps
