@@ -80,8 +80,12 @@ class Check:
         return _kind_of(self.name)
 
     def run(self) -> Row:
-        """Measure the error."""
-        return Row(self.name, self.equation, self.where, float(self.measure()), self.tolerance)
+        """Measure the error; a function that refuses the row's sound arguments has an infinite one."""
+        try:
+            error = float(self.measure())
+        except ValueError:
+            error = math.inf
+        return Row(self.name, self.equation, self.where, error, self.tolerance)
 
 
 @dataclass(frozen=True)

@@ -307,7 +307,11 @@ def value_and_gradient(
     """
     a = checks.finite_array("a", a, ndim=3, axes="(T, B, n_classes): steps, batch, output neurons")
     loss = Loss(name, neuron, checked_settings(settings))
-    return loss.value_and_gradient(a, loss.target(y, a.shape, a.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, g = LOSSES[name](a, checked_target(name, y, a.shape, a.dtype), neuron, loss.settings)
+    if not (math.isfinite(value) and checks.all_finite(g)):
+        loss.finite(math.inf, a, loss.target(y, a.shape, a.dtype))  # raises the error that names the number
+    return value, g
 
 
 def checked_settings(settings: LossSettings | None) -> LossSettings:
