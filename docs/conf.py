@@ -39,6 +39,7 @@ include_patterns = [
     "tools/golden/README.md",
     "tsslbp_ref/gradcheck/golden/README.md",
     "tutorials/*.md",
+    "tutorials/ko/*.md",
 ]
 exclude_patterns = ["docs/_build", ".venv", ".venv-torch", "runs", "tutorials/notebooks"]
 extensions = [

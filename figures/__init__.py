@@ -51,6 +51,7 @@ FIGURES = (
     "fig33_rule_history",
     "fig34_states",
     "fig35_operations",
+    "fig36_pruning",
 )
 
 

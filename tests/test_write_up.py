@@ -146,3 +146,20 @@ def test_the_committed_operations_are_those_of_the_firing_counts_and_as_the_text
     dense = [row for row in behind if row["experiment"] == "fashion-mnist-400-400"]
     assert (len(more), len(behind) - len(dense)) == (10, 14)
     assert not [row for row in more if row in dense]
+
+
+def test_the_committed_pruning_is_what_figure_and_text_say() -> None:
+    runs: dict[str, dict[str, dict[str, str]]] = {}
+    for row in operations.read_rows(RESULTS / "pruning.csv", pruning.COLUMNS):
+        runs.setdefault(row["rule"], {})[row["dropped"]] = row
+    lost = {}
+    for rule, rows in runs.items():
+        silent = rows["silent on the training data"]
+        assert (silent["errors_new"], silent["errors_gone"]) == ("0", "0")
+        whole = float(rows["nothing"]["test_accuracy"])
+        for share in ("20%", "50%"):
+            lost[rule, share] = 100 * (whole - float(rows[f"least active {share}"]["test_accuracy"]))
+            assert lost[rule, share] < 100 * (whole - float(rows[f"random {share}"]["test_accuracy"]))
+    assert sorted(rows["silent on the training data"]["neurons"] for rows in runs.values()) == ["794", "795"]
+    assert all(0.5 < loss < 1.0 for (_, share), loss in lost.items() if share == "20%")
+    assert all(6.0 < loss < 8.0 for (_, share), loss in lost.items() if share == "50%")
