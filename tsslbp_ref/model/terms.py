@@ -140,7 +140,7 @@ def firing_time_by_membrane(rise: float, inverse_rise_clip: float) -> float:
     Raises
     ------
     ZeroDivisionError
-        For a rise of 0, which no spike has: u > V >= v. A guard here would cost the sweep back 7 % of its time.
+        For a rise of 0, which no spike has: u > V >= v, so that no guard is paid for.
 
     Examples
     --------
