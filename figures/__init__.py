@@ -52,6 +52,7 @@ FIGURES = (
     "fig34_states",
     "fig35_operations",
     "fig36_pruning",
+    "fig37_depth",
 )
 
 

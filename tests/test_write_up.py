@@ -163,3 +163,18 @@ def test_the_committed_pruning_is_what_figure_and_text_say() -> None:
     assert sorted(rows["silent on the training data"]["neurons"] for rows in runs.values()) == ["794", "795"]
     assert all(0.5 < loss < 1.0 for (_, share), loss in lost.items() if share == "20%")
     assert all(6.0 < loss < 8.0 for (_, share), loss in lost.items() if share == "50%")
+
+
+def test_the_committed_depths_are_whole_and_as_the_text_says() -> None:
+    rows = depth_and_steps.read_table(RESULTS / "depth.csv")
+    assert depth_and_steps.finished(rows, 5) == set(depth_and_steps.grid("depth", 2))
+    for row in rows:
+        depth = row["spec"].count("-") + 1
+        if row["epoch"] == "5":
+            accuracy = 100 * float(row["test_accuracy"])
+            assert 82.0 < accuracy < 87.5 if depth <= 6 else accuracy == 10.0
+        if row["epoch"] == "0" and depth > 4:
+            assert {row[f"silent_{k}"] for k in range(4, depth + 2)} == {"1"}
+            delta = np.array([float(row[f"delta_{k}"]) for k in range(4, depth + 1)])
+            assert (delta[1:] / delta[:-1] > 28.0).all()
+            assert (delta[1:] / delta[:-1] < 46.0).all()
