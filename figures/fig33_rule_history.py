@@ -15,8 +15,8 @@ from tsslbp_ref.model import reference
 from tsslbp_ref.training.experiments import STATES
 
 TITLE = (
-    "One neuron, four states of the authors' code: first spikes only, then a\n"
-    "hop to the next spike, an onset with the other sign, and silent steps last"
+    "One neuron, four states of the authors' code: a spike's own PSC, one hop to\n"
+    "the next spike, an onset of the other sign, a chain with the silent steps"
 )
 NEURON = tr.NeuronParameters(tau_m=5.0, tau_s=2.0, threshold=1.0)  # of 2020; the same neuron for all
 NOTES = {

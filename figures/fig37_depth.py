@@ -8,8 +8,9 @@ import numpy as np
 
 from figures import measured, style
 from studies import depth_and_steps as study
+from studies.trained_runs import read_rows
 
-TITLE = "Up to six hidden layers of 200 train, the deeper the worse;\nwith eight or more nothing is learned by any rule"
+TITLE = "Up to six hidden layers of 200 train, the deeper the worse;\nwith eight or more none of the three rules learns"
 TABLE = "depth.csv"
 RULES = {
     "released": ("released", style.BLUE, "o"),
@@ -23,7 +24,7 @@ Values = dict[tuple[str, int], list[float]]
 
 def measure() -> tuple[Values, Values, int]:
     """By (rule, hidden layers) and seed: accuracy in the end (%), |delta| of layer 1 over the last at the start."""
-    rows = study.read_table(measured.RESULTS / TABLE)
+    rows = read_rows(measured.RESULTS / TABLE, study.COLUMNS)
     last = max(int(row["epoch"]) for row in rows)
     accuracy: Values = {}
     ratio: Values = {}

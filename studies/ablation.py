@@ -14,8 +14,6 @@ with that one: five comparisons ask for a p-value five times smaller than one do
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,9 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from studies.trained_runs import KEY, Row, read_rows
+from studies.trained_runs import KEY, Row, read_rows, write_rows
 from tsslbp_ref import checks
-from tsslbp_ref.files import write_atomically
 from tsslbp_ref.training.runs import METRIC_NAMES
 
 BASELINE = "released"
@@ -193,10 +190,11 @@ def _summary_row(experiment: str, rule: str, measure: str, by_name: dict[str, Ru
         pair = ([of[name].measure(measure) for name in names] for of in (by_name, baseline))
         cells += paired_difference(*pair)
     cells += [""] * (len(SUMMARY) - len(cells))
-    return dict(zip(SUMMARY, map(_text, cells), strict=True))
+    return dict(zip(SUMMARY, map(text_of, cells), strict=True))
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A number to `DIGITS` digits, empty where there is none; all else as it is."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.{DIGITS}g}"
     return str(value)
@@ -215,12 +213,7 @@ def write_summary(rows: Iterable[Row], path: Path) -> None:
     OSError
         If it cannot be written; what was there stays.
     """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, SUMMARY, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue().encode())
+    write_rows(path, SUMMARY, rows)
 
 
 def as_markdown(rows: Iterable[Row]) -> str:

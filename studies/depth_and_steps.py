@@ -16,8 +16,6 @@ epoch 0 is before training. `silent_1`, ... are the shares of neurons that do no
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,8 +28,9 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from studies.ablation import text_of
+from studies.trained_runs import Row, read_rows, write_rows
 from tsslbp_ref import checks
-from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import GradientRule, rule_by_name
 from tsslbp_ref.training import Trainer, TrainingSettings
@@ -53,10 +52,7 @@ COLUMNS = (
     *(f"silent_{k}" for k in range(1, MOST_LAYERS + 1)),
 )
 PROBE = 100  # pictures whose delta is looked at
-DIGITS = 6
 USAGE_ERROR = 2
-
-Row = dict[str, str]
 
 
 class Cell(NamedTuple):
@@ -116,44 +112,7 @@ def _row(cell: Cell, metrics: dict[str, float], network: Network, task: Task, lo
     for k, flow in enumerate(flows, start=1):
         values[f"delta_{k}"] = float(np.abs(flow.delta).mean())
         values[f"silent_{k}"] = float((~(flow.trace.s > 0).any(axis=0)).mean())
-    return {name: _text(values.get(name, "")) for name in COLUMNS}
-
-
-def _text(value: object) -> str:
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
-
-
-def read_table(path: Path) -> list[Row]:
-    """Read a table of this study.
-
-    Raises
-    ------
-    ValueError
-        If the file is another table.
-    OSError
-        If it cannot be read.
-    """
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path} holds other columns than this study's")
-        return list(reader)
-
-
-def write_table(rows: Sequence[Row], path: Path) -> None:
-    """Write the table, only ever as a whole.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what was there stays.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue().encode())
+    return {name: text_of(values.get(name, "")) for name in COLUMNS}
 
 
 def finished(rows: Sequence[Row], epochs: int) -> set[Cell]:
@@ -163,14 +122,14 @@ def finished(rows: Sequence[Row], epochs: int) -> set[Cell]:
 
 def run(options: argparse.Namespace) -> Iterator[Row]:
     """Train what OUT lacks; yield the last row of each cell."""
-    rows = read_table(options.out) if options.out.exists() else []
+    rows = read_rows(options.out, COLUMNS) if options.out.exists() else []
     done = finished(rows, options.epochs)
     left = [cell for cell in grid(options.grid, options.seeds) if cell not in done]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         trainings = [pool.submit(train, cell, options.epochs, options.data) for cell in left]
         for training in as_completed(trainings):
             rows += training.result()
-            write_table(rows, options.out)
+            write_rows(options.out, COLUMNS, rows)
             yield rows[-1]
 
 

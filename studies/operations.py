@@ -53,16 +53,14 @@ def rows_of_run(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     layers = weighted(row.network(0, n_threads=1).layers)
     spikes_below = None  # of a static picture: a current
     for layer, found in zip(layers, rows, strict=True):
-        n = multiplications(layer)
-        per_input = n / int(np.prod(layer.input_shape))
-        additions = 0.0 if spikes_below is None else spikes_below * per_input
-        static = spikes_below is None and row.dataset != "n-mnist"
-        neurons, steps = int(found["neurons"]), int(found["steps"])
-        if not (spikes_below is None and not static):  # events of the recordings are not in the table
-            multiplied = n if static else 0
+        n, neurons = multiplications(layer), int(found["neurons"])
+        if spikes_below is not None or row.dataset != "n-mnist":  # the table does not count a recording's events
+            is_current = spikes_below is None
+            additions = 0.0 if spikes_below is None else spikes_below * (n / int(np.prod(layer.input_shape)))
+            multiplied = n if is_current else 0
             yield {name: found[name] for name in KEY} | {
-                "layer": found["layer"], "name": found["name"], "input": "current" if static else "spikes",
-                "multiplications": n, "additions": additions, "neuron_updates": neurons * steps,
+                "layer": found["layer"], "name": found["name"], "input": "current" if is_current else "spikes",
+                "multiplications": n, "additions": additions, "neuron_updates": neurons * int(found["steps"]),
                 "ann_nj": NANO * PICOJOULE_MULTIPLY_ADD * n,
                 "snn_nj": NANO * (PICOJOULE_MULTIPLY_ADD * multiplied + PICOJOULE_ADD * additions),
             }  # fmt: skip

@@ -19,8 +19,6 @@ are taken seed by seed (Student's interval). The paper's runs are no pairs of ou
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import itertools
 import math
 import sys
@@ -31,11 +29,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from studies.ablation import CONFIDENCE, PERCENT, Mean, mean_over_seeds, paired_difference
+from studies.ablation import CONFIDENCE, PERCENT, Mean, mean_over_seeds, paired_difference, text_of
 from studies.ablation import read_runs as read_learning_curves
-from studies.trained_runs import KEY, Row, merge_rows, read_rows
+from studies.trained_runs import KEY, Row, merge_rows, read_rows, write_rows
 from tsslbp_ref import checks
-from tsslbp_ref.files import write_atomically
 from tsslbp_ref.training import results
 from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES
 from tsslbp_ref.training.run_files import read_config, read_metrics
@@ -226,13 +223,7 @@ def minus_paper(ours: Mean, experiment: str) -> Mean:
 
 def _row(experiment: str, quantity: str, measure: str, epochs: int, mean: Mean) -> Row:
     cells = (experiment, quantity, measure, epochs, *mean)
-    return dict(zip(SUMMARY, map(_text, cells), strict=True))
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.{DIGITS}g}"
-    return str(value)
+    return dict(zip(SUMMARY, map(text_of, cells), strict=True))
 
 
 def write_summary(rows: Iterable[Row], path: Path) -> None:
@@ -243,11 +234,7 @@ def write_summary(rows: Iterable[Row], path: Path) -> None:
     OSError
         If it cannot be written; what was there stays.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, SUMMARY, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_rows(path, SUMMARY, rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

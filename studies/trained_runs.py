@@ -150,10 +150,21 @@ def merge_rows(path: Path, header: Sequence[str], rows: Iterable[dict[str, Any]]
     new = [{name: _text(row[name]) for name in header} for row in rows]
     replaced = {_key(row) for row in new}
     kept = [row for row in read_rows(path, header) if _key(row) not in replaced] if path.exists() else []
+    write_rows(path, header, sorted(kept + new, key=_key))  # sorted is stable: the rows of a run keep their order
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table, only ever as a whole.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there stays.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(sorted(kept + new, key=_key))  # sorted is stable: the rows of a run keep their order
+    writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.getvalue().encode())
 

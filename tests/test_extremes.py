@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
+from tsslbp_ref import jit
 from tsslbp_ref.model import losses, reference, sweeps, terms
 from tsslbp_ref.model.network import PlainEngine
 
@@ -158,3 +159,11 @@ def test_a_size_that_fits_into_no_memory_is_refused_before_numpy_asks_for_it(mak
 def test_a_layer_that_fits_into_no_memory_is_refused(make: Any) -> None:
     with pytest.raises(ValueError, match=r"a layer must have at most 2147483647 weights and outputs, got (Dense|Conv)"):
         make()
+
+
+@pytest.mark.parametrize(
+    "function", [terms.firing_time_by_membrane, jit.terms.firing_time_by_membrane], ids=["plain", "compiled"]
+)
+def test_a_rise_of_nothing_has_the_clip(function: Any) -> None:
+    assert function(0.0, 8.0) == -8.0
+    assert function(-0.0, math.inf) == -math.inf

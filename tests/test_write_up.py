@@ -41,7 +41,7 @@ def test_a_cell_is_trained_measured_and_not_trained_again(data, tmp_path, monkey
     out = tmp_path / "table.csv"
     command = ["depth", "--out", str(out), "--epochs", "2", "--data", str(data)]
     assert depth_and_steps.main(command) == 0
-    rows = depth_and_steps.read_table(out)
+    rows = depth_and_steps.read_rows(out, depth_and_steps.COLUMNS)
     assert [(row["spec"], row["rule"], row["epoch"]) for row in rows] == [
         (cell.spec, cell.rule, str(epoch)) for cell in cells for epoch in range(3)
     ]
@@ -166,7 +166,7 @@ def test_the_committed_pruning_is_what_figure_and_text_say() -> None:
 
 
 def test_the_committed_depths_are_whole_and_as_the_text_says() -> None:
-    rows = depth_and_steps.read_table(RESULTS / "depth.csv")
+    rows = depth_and_steps.read_rows(RESULTS / "depth.csv", depth_and_steps.COLUMNS)
     assert depth_and_steps.finished(rows, 5) == set(depth_and_steps.grid("depth", 2))
     for row in rows:
         depth = row["spec"].count("-") + 1

@@ -132,22 +132,17 @@ def leak(lag: int, theta_m: float) -> float:
 
 
 def firing_time_by_membrane(rise: float, inverse_rise_clip: float) -> float:
-    """dt_m/du[t_m] = -min(1/du, clip)    (B5a), for du > 0.
+    """dt_m/du[t_m] = -min(1/du, clip)    (B5a), for du > 0; at du = 0 its limit, -clip.
 
     Raise the membrane by a little and the threshold is met earlier, by that little over the slope. Source: the paper's
     "Inter-neuron backpropagation"; the clip is the released code's.
-
-    Raises
-    ------
-    ZeroDivisionError
-        For a rise of 0, which no spike has: u > V >= v, so that no guard is paid for.
 
     Examples
     --------
     >>> firing_time_by_membrane(0.5, inverse_rise_clip=8.0), firing_time_by_membrane(0.01, inverse_rise_clip=8.0)
     (-2.0, -8.0)
     """
-    return -min(1.0 / rise, inverse_rise_clip)
+    return -min(1.0 / rise, inverse_rise_clip) if rise != 0.0 else -inverse_rise_clip
 
 
 def psc_by_firing_time(
