@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import CenteredNorm
 
 import tsslbp_ref as tr
 from figures import style
 from figures.fig04_dependency_matrices import WEIGHTED_INPUT
+from tsslbp_ref import plots
 from tsslbp_ref.model import reference
 from tsslbp_ref.training.experiments import STATES
 
@@ -39,29 +39,20 @@ def plot(out_dir: Path) -> Path:
     """Draw the figure and write its numbers; returns the PNG's path."""
     s, phi = measure()
     T = len(s)
-    fired = np.flatnonzero(s)
-    norm = CenteredNorm(halfrange=max(np.abs(of).max() for of in phi.values()))
+    limit = max(float(np.abs(of).max()) for of in phi.values())
     with style.page(__file__, out_dir, TITLE, height=7.2) as page:
         cells = [(t_k, t_m) for t_k in range(T) for t_m in range(T)]
         rows = [(t_k, t_m, s[t_k], s[t_m], *(of[t_k, t_m] for of in phi.values())) for t_k, t_m in cells]
         page.table(("t_k", "t_m", "s_k", "s_m", *phi), rows)
         axes = page.figure.subplots(2, 2, sharex=True, sharey=True)
         for ax, (state, of) in zip(axes.flat, phi.items(), strict=True):
-            image = ax.imshow(
-                of, cmap=style.DIVERGING_MAP, norm=norm, origin="lower", interpolation="nearest", aspect="auto"
-            )
+            plots.phi(of, ax, s=s, limit=limit)
+            ax.set_aspect("auto")
+            ax.label_outer()
             style.panel_label(ax, f"{state} ({STATES[state].commit})")
             ax.text(T - 1, 0.0, NOTES[state], fontsize=style.SMALL, ha="right")
-            ax.plot(fired, np.full(len(fired), -1.15), "^", color=style.SPIKE, clip_on=False)
-            ax.plot(np.full(len(fired), -1.15), fired, ">", color=style.SPIKE, clip_on=False)
-            ax.plot([-0.5, T - 0.5], [-0.5, T - 0.5], color=style.GREY, linewidth=0.7)
-            ax.set(xlim=(-1.7, T - 0.5), ylim=(-1.7, T - 0.5))
             ax.set_xticks(range(0, T, 5))
             ax.set_yticks(range(0, T, 5))
-        for ax in axes[:, 0]:
-            ax.set_ylabel(r"read: $t_k$ (steps)")
-        for ax in axes[1]:
-            ax.set_xlabel(r"moved: $t_m$ (steps)")
-        bar = page.figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=32)
+        bar = page.figure.colorbar(axes[0, 0].images[0], ax=axes, location="bottom", shrink=0.6, aspect=32)
         bar.set_label(r"$\partial a[t_k] / \partial u[t_m]$ (per unit of $u$), without warm-up; ▲ spikes of the neuron")
     return page.path
