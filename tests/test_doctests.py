@@ -19,7 +19,7 @@ CALLED = {
     "tsslbp_ref.model.layers": {"Layer", "WeightedLayer"},
     "tsslbp_ref.model.losses": {"checked_settings", "checked_target", "target_psc", "released_psc", "paper_psc"},
     "tsslbp_ref.model.optim": {"StepConstants", "adamw_sweep", "gradient_norm"},
-    "tsslbp_ref.model.parameters": {"RuleCoefficients"},
+    "tsslbp_ref.model.parameters": {"ConstantGradients", "RuleCoefficients"},
     "tsslbp_ref.model.reference": set(),
     "tsslbp_ref.model.reference_layers": set(),
     "tsslbp_ref.model.reference_network": set(),

@@ -55,7 +55,7 @@ from wrong_versions import (
 from tsslbp_ref import exact, gradcheck
 from tsslbp_ref.engine import inputs
 from tsslbp_ref.gradcheck.report import Report
-from tsslbp_ref.model import layers, losses, optim, reference, srm, sweeps, terms
+from tsslbp_ref.model import constants, layers, losses, optim, reference, srm, sweeps, terms
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 SWEEP = "tsslbp_backward_in_place"  # what the fast engine calls, and `sweeps.tsslbp_backward` after its checks
@@ -197,6 +197,30 @@ PLANTS = (
         Plant(f"by {key} x 1.001", exact, "simulate", result_with(gradients_by=entry_scaled(key)), rows)
         for key, rows in EXACT_BY.items()
     ),
+    # Constants.
+    *(
+        Plant("factor 1.001", terms, name, times(FACTOR), (f"term-constants-{row}", f"tangent-constants-{row}-*"))
+        for name, row in (
+            ("membrane_by_tau_m_at_fixed_W_d", "tau-m-fixed-Wd"),
+            ("membrane_by_tau_m_at_fixed_W", "tau-m-fixed-W"),
+            ("psc_by_tau_s", "tau-s"),
+        )
+    ),
+    Plant(
+        "factor 1.001",
+        terms,
+        "membrane_by_threshold",
+        times(FACTOR),
+        ("term-constants-threshold", "constants-identity-*"),
+    ),
+    Plant(
+        "factor 1.001",
+        constants,
+        "by_threshold_of_the_tangent",
+        times(FACTOR),
+        ("tangent-constants-threshold-*",),
+    ),
+    Plant("factor 1.001", constants, "by_tau_s", times(FACTOR), ("constants-literal-*",)),
     # Layers: what the plain loops call; the fast engine has loops of its own.
     Plant("factor 1.001", layers.Dense, "adjoint", times(FACTOR), ("*-dense", "layer-dense-by-psc", *DENSE_ABOVE)),
     Plant(

@@ -16,6 +16,7 @@ from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_ru
 if TYPE_CHECKING:
     from tsslbp_ref import checkpoints, checks, conformance, datasets, exact, gradcheck, interop, training
     from tsslbp_ref.model import (
+        constants,
         layers,
         losses,
         network,
@@ -58,6 +59,7 @@ _HOME_OF_MODULE = {
     "checks": "checks",
     "checkpoints": "checkpoints",
     "conformance": "conformance",
+    "constants": "model.constants",
     "curves": "plots.curves",
     "datasets": "datasets",
     "exact": "exact",
@@ -99,6 +101,7 @@ __all__ = [
     "checkpoints",
     "checks",
     "conformance",
+    "constants",
     "curves",
     "datasets",
     "exact",

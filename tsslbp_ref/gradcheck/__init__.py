@@ -11,6 +11,7 @@ Rows are grouped by what they compare (`report.KINDS`), and named by what is che
 - ``network-``: a whole step of a network, by literal loops and by the two plain loops.
 - ``golden-``: layers, losses and networks against numbers of the authors' own code.
 - ``exact-``: the simulator of continuous time and its adjoint, against differences, golden cases and identities.
+- ``constants-``: the gradients by tau_m, tau_s and V, by literal loops and by identities.
 - ``engine-``: the fast engine, each part of it and whole steps, against literal loops; only where asked for.
 
 `check_network` makes such a table for a network, a rule or a backward pass of your own.
@@ -27,6 +28,7 @@ from collections.abc import Iterable
 from tsslbp_ref import checks
 from tsslbp_ref.gradcheck import (
     adjoint_checks,
+    constants_checks,
     engine_checks,
     exact_checks,
     golden_checks,
@@ -54,6 +56,7 @@ FAMILIES = (
     sweep_checks,
     adjoint_checks,
     network_checks,
+    constants_checks,
     exact_checks,
     golden_checks,
     engine_checks,

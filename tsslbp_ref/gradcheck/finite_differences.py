@@ -13,6 +13,7 @@ from scipy import differentiate
 Array = npt.NDArray[np.float64]
 
 DERIVATIVE_STEP = 0.1  # scipy halves it until its own error estimate stops falling
+COMPLEX_STEP = 1e-30
 DERIVATIVE_RTOL = 1e-13  # asked of scipy's estimate, so that rounding and not this number ends the halving
 
 
@@ -53,6 +54,11 @@ def derivative(function: Callable[[Array], Any], x: npt.ArrayLike) -> Array:
         tolerances={"atol": 0.0, "rtol": DERIVATIVE_RTOL},
     )
     return np.asarray(result.df)
+
+
+def complex_step(function: Callable[[complex], Any], x: float) -> Any:
+    """df/dx = Im f(x + ih) / h of a function that takes complex numbers: nothing cancels, so that h can be tiny."""
+    return np.imag(function(complex(x, COMPLEX_STEP))) / COMPLEX_STEP
 
 
 def central_difference(function: Callable[[float], Any], step: float, levels: int = 1) -> Any:

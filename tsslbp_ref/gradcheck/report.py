@@ -36,6 +36,7 @@ KIND_OF_NAMES = (
     ("srm-*", "identity"),
     ("number-*", "identity"),
     ("exact-identity-*", "identity"),
+    ("constants-identity-*", "identity"),
     ("exact-differences-*", "derivative"),
     ("term-*", "derivative"),
     ("loss-*", "derivative"),

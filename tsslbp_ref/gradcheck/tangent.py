@@ -44,6 +44,11 @@ The other rules change one line each:
   no loss reads but which decays into a~[0]: G[-1] = (1 - theta_s) G[0], as in the rule. What a spike at T-1 does to
   step T is read by no loss: G[T] = 0.
 
+Constants that move enter as W does, directly: dI[t] becomes dI[t] + (theta_m - theta_m~) v0[t-1], tau_s~ is that of the
+filter of s0, and a threshold that is higher by dV lowers x by dV wherever x is read at a spike (psi0 x, and c x through
+the reset), and dI by dV where the warm-up stands in; not where x leaks. Where the warm-up stands in at a spike, dV does
+not act a second time.
+
 This proves an implementation right, layers and convolutions and all. It does not say that the rule is the gradient of
 the spiking network; for that see `tsslbp_ref.exact`.
 
@@ -55,6 +60,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -67,12 +73,24 @@ from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.model.trace import Trace
 
 
-def filtered(s: Array, theta_s: float, before: Array | float = 0.0) -> Array:
-    """a[t] = (1 - theta_s) a[t-1] + theta_s s[t], from a[-1] = before."""
-    a, previous = np.empty_like(s), before
+def filtered(s: Array, theta_s: Any, before: Any = 0.0) -> Any:
+    """a[t] = (1 - theta_s) a[t-1] + theta_s s[t], from a[-1] = before; theta_s a number, or one a neuron."""
+    a, previous = np.empty(s.shape, np.result_type(s, theta_s, before)), before
     for t in range(len(s)):
         a[t] = previous = (1.0 - theta_s) * previous + theta_s * s[t]
     return a
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What is added to the constants of a layer's neurons: a number, or (N,); complex for a complex step."""
+
+    tau_m: Any = 0.0
+    tau_s: Any = 0.0
+    threshold: Any = 0.0
+
+
+UNMOVED = Moved()
 
 
 @dataclass(frozen=True)
@@ -81,8 +99,8 @@ class FrozenNeurons:
 
     Parameters
     ----------
-    s, I : array
-        The run's spikes and weighted input.
+    s, I, v : array
+        The run's spikes, weighted input, and membrane after the reset of the step before.
     psi : array
         Slope of the firing time, s / du, clipped as the rule says.
     c : array
@@ -100,6 +118,7 @@ class FrozenNeurons:
 
     s: Array
     I: Array
+    v: Array
     psi: Array
     c: Array
     e: Array
@@ -126,6 +145,7 @@ class FrozenNeurons:
         return cls(
             s,
             I,
+            v_before,
             psi,
             c=_handed_on(s, u, I, psi, neuron, rule),
             e=(1.0 - m) * (np.ones_like(s) if silent_enter else s),
@@ -137,16 +157,18 @@ class FrozenNeurons:
             inter=rule.inter,
         )
 
-    def psc(self, I: Array) -> Array:
-        """a~ from I~, by the equations at the head of this file."""
-        dI = I - self.I
-        x = self.e * dI
+    def psc(self, I: Any, moved: Moved = UNMOVED) -> Any:
+        """a~ from I~ and constants that have moved, by the equations at the head of this file."""
+        dI = I - self.I + (self.theta_m - 1.0 / (1.0 / self.theta_m + moved.tau_m)) * self.v
+        dV = (1.0 - self.m) * moved.threshold
+        x = (self.e * dI).astype(np.result_type(dI, dV))
         for t in range(1, len(x)):
-            x[t] += self.c[t - 1] * x[t - 1]
-        change = self._moved(self.psi * x) + filtered(self.m * self.q * dI, self.theta_s)
-        return filtered(self.s, self.theta_s) + change + self._hopped(change)
+            x[t] += self.c[t - 1] * (x[t - 1] - self.s[t - 1] * dV[t - 1])
+        warm = self.m * self.q * (dI - moved.threshold)
+        change = self._moved(self.psi * (x - dV)) + filtered(warm, self.theta_s)
+        return filtered(self.s, 1.0 / (1.0 / self.theta_s + moved.tau_s)) + change + self._hopped(change)
 
-    def _moved(self, height: Array) -> Array:
+    def _moved(self, height: Array) -> Any:
         """What the PSC gains where the spikes move by -height."""
         if self.inter == "literal":
             return filtered(-self.theta_s * height, self.theta_s)

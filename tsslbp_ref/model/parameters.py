@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from tsslbp_ref import checks
 
 INTER_RULES = ("released", "literal", "onset", "surrogate", "consistent")
@@ -64,6 +67,29 @@ class NeuronParameters:
     def theta_s(self) -> float:
         """1 / tau_s: the share of the PSC that decays in one step, and the height of a fresh PSC."""
         return 1.0 / self.tau_s
+
+
+class ConstantGradients(NamedTuple):
+    """dL/d(constant) of each neuron of a layer, (N,), constants in steps; `summed` has those of the layer's constants.
+
+    The names say which weight is held while tau_m moves; tau_s and V move at fixed weights, W_d or W alike.
+    """
+
+    tau_m_fixed_W_d: npt.NDArray[Any]  # W_d: what `Network.weights` holds
+    tau_m_fixed_W: npt.NDArray[Any]  # W = tau_m W_d: the weights of continuous time
+    tau_s: npt.NDArray[Any]  # of the PSC that the layer emits
+    threshold: npt.NDArray[Any]  # by the scale symmetry
+
+    def summed(self) -> dict[str, float]:
+        """The same by the layer's own constants: the sum over all its neurons, those of feature maps too.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> ConstantGradients(*np.ones((4, 3))).summed()["tau_s"]
+        3.0
+        """
+        return {name: float(np.sum(by_neuron)) for name, by_neuron in self._asdict().items()}
 
 
 class RuleCoefficients(NamedTuple):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks
 from tsslbp_ref.model import terms
-from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, RuleCoefficients
+from tsslbp_ref.model.parameters import ConstantGradients, GradientRule, NeuronParameters, RuleCoefficients
 from tsslbp_ref.model.trace import (
     Trace,
     checked_membranes,
@@ -306,3 +306,59 @@ def tsslbp_backward(
                 for t_k in range(T):
                     delta[t_m, b, i] += phi[t_k, t_m, b, i] * g[t_k, b, i]
     return checks.finite_result("g is too large", "delta", delta)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Backward: the constants
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def constant_gradients(
+    g: npt.ArrayLike, delta: npt.ArrayLike, trace: Trace, neuron: NeuronParameters
+) -> ConstantGradients:
+    """dL/d(constant) = sum_t delta[t] du[t]/d(constant), and sum_t dL/da[t] da[t]/dtau_s, neuron by neuron.
+
+    dL/da[t] = tau_s sum_{k >= t} eps[k-t] g[k] has what a[t] leaves to later steps in it.
+
+    Parameters
+    ----------
+    g, delta : (T, B, N) array_like
+        dL/da and dL/du of the layer.
+    trace : Trace
+    neuron : NeuronParameters
+
+    Returns
+    -------
+    ConstantGradients
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not of its kind or shape, or the trace is not that of such neurons.
+
+    Examples
+    --------
+    >>> neuron = NeuronParameters(tau_m=5.0, tau_s=2.0)
+    >>> trace = lif_forward(np.array([0.5, 1.0])[:, None, None], neuron)  # u: 0.5, 1.4
+    >>> constant_gradients(np.ones((2, 1, 1)), np.ones((2, 1, 1)), trace, neuron).tau_m_fixed_W_d
+    array([0.02])
+    """
+    trace = checked_trace(trace, neuron, GradientRule())
+    g, delta = checked_psc_gradient(g, trace), checked_psc_gradient(delta, trace, "delta")
+    T, B, N = g.shape
+    sums = np.zeros((4, N))
+    for b in range(B):
+        for i in range(N):
+            v_previous, a_previous = 0.0, 0.0
+            for t in range(T):
+                u, a = trace.u[t, b, i], trace.a[t, b, i]
+                s = terms.spike(u, neuron.threshold)
+                rise = terms.membrane_rise(u, v_previous)
+                I = terms.weighted_input(u, v_previous, neuron.theta_m)
+                dL_da = sum(terms.psc_kernel(k - t, neuron.theta_s) * g[k, b, i] for k in range(t, T)) * neuron.tau_s
+                sums[0, i] += delta[t, b, i] * terms.membrane_by_tau_m_at_fixed_W_d(v_previous, neuron.theta_m)
+                sums[1, i] += delta[t, b, i] * terms.membrane_by_tau_m_at_fixed_W(rise, neuron.theta_m)
+                sums[2, i] += dL_da * terms.psc_by_tau_s(a_previous, s, neuron.theta_s)
+                sums[3, i] += delta[t, b, i] * terms.membrane_by_threshold(I, neuron.threshold)
+                v_previous, a_previous = terms.membrane_after_reset(u, s), a
+    return ConstantGradients(*sums)

@@ -214,6 +214,65 @@ def surrogate_spike_by_membrane(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Constants: the direct partials of one step, at fixed v[t-1] and a[t-1], as du/dW = a is
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def membrane_by_tau_m_at_fixed_W_d(v_previous: float, theta_m: float) -> float:
+    """du[t]/dtau_m = v[t-1] / tau_m^2 at fixed W_d, the weights that the network holds: a slower leak.
+
+    Source: F3, own derivation, docs/derivations/constants.md.
+
+    Examples
+    --------
+    >>> membrane_by_tau_m_at_fixed_W_d(v_previous=0.5, theta_m=0.5)
+    0.125
+    """
+    return theta_m * theta_m * v_previous
+
+
+def membrane_by_tau_m_at_fixed_W(rise: float, theta_m: float) -> float:
+    """du[t]/dtau_m = -du[t] / tau_m at fixed W = tau_m W_d, the weights of continuous time: leak and input, slower.
+
+    du[t] on the right is the rise (F2). Source: F3 with W_d = W/tau_m, own derivation, docs/derivations/constants.md.
+
+    Examples
+    --------
+    >>> membrane_by_tau_m_at_fixed_W(rise=0.5, theta_m=0.5)
+    -0.25
+    """
+    return -theta_m * rise
+
+
+def psc_by_tau_s(a_previous: float, s: float, theta_s: float) -> float:
+    """da[t]/dtau_s = -(s[t] - a[t-1]) / tau_s^2: a slower filter at the same spikes.
+
+    The weights that read the PSC are held, W_d and W alike; a jump W/tau_s, as other models hold it, would change.
+    Source: F6, own derivation, docs/derivations/constants.md.
+
+    Examples
+    --------
+    >>> psc_by_tau_s(a_previous=0.5, s=1.0, theta_s=0.5)
+    -0.125
+    """
+    return -theta_s * theta_s * (s - a_previous)
+
+
+def membrane_by_threshold(weighted_input: float, threshold: float) -> float:
+    """du[t]/dV = -I[t] / V: a threshold that is higher by a share is weights that are lower by that share.
+
+    Spikes depend on u/V alone, and W, V -> c W, c V changes no spike: so this is dL/dV without a derivative of the
+    step at V. Source: own derivation, docs/derivations/constants.md.
+
+    Examples
+    --------
+    >>> membrane_by_threshold(weighted_input=0.5, threshold=2.0)
+    -0.25
+    """
+    return -weighted_input / threshold
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Optimiser
 # ---------------------------------------------------------------------------------------------------------------------
 

@@ -91,8 +91,8 @@ def checked_trace(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
     return Trace(u, a, neuron.threshold)
 
 
-def checked_psc_gradient(g: npt.ArrayLike, trace: Trace) -> npt.NDArray[Any]:
-    """Return g = dL/da as a finite array of the checked trace's shape and dtype."""
-    array = checks.finite_array("g", g, ndim=3, dtype=trace.u.dtype, axes=AXES)
-    checks.same_shape("g", array, trace.u.shape, "trace.u")
+def checked_psc_gradient(g: npt.ArrayLike, trace: Trace, name: str = "g") -> npt.NDArray[Any]:
+    """Return g = dL/da, or delta, as a finite array of the checked trace's shape and dtype."""
+    array = checks.finite_array(name, g, ndim=3, dtype=trace.u.dtype, axes=AXES)
+    checks.same_shape(name, array, trace.u.shape, "trace.u")
     return array
