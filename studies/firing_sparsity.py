@@ -56,7 +56,7 @@ def nonzero_pairs(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
     neuron : NeuronParameters
         tau_m and tau_s above 1: at 1 nothing is left of a change after one step, so that more pairs are zero.
     rule : GradientRule
-        Any but the consistent one, whose parts have both signs.
+        Any but the consistent one, whose parts have both signs, and without a `surrogate_weight`.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def nonzero_pairs(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
     Raises
     ------
     ValueError
-        If the rule is a consistent one or a state of 2020, or a time constant is 1.
+        If the rule is a consistent one, a sum with the surrogate or a state of 2020, or a time constant is 1.
 
     Notes
     -----
@@ -76,6 +76,8 @@ def nonzero_pairs(trace: Trace, neuron: NeuronParameters, rule: GradientRule) ->
     checks.one_of("rule.intra", rule.intra, (True, False))
     checks.one_of("rule.silent", rule.silent, ("leak",))
     checks.one_of("rule.warmup", rule.warmup, (True, False))
+    if rule.surrogate_weight:
+        raise ValueError(f"rule.surrogate_weight must be 0, got {rule.surrogate_weight:g}")
     checks.real_number("neuron.tau_m", neuron.tau_m, above=1.0)
     checks.real_number("neuron.tau_s", neuron.tau_s, above=1.0)
     T = len(trace.u)

@@ -40,6 +40,7 @@ STEPS = (1.0, 0.5, 0.1, 0.02, 0.005)  # ms
 RELEASED_CLIP = GradientRule().inverse_rise_clip
 NO_CLIP = "none"
 STATES = ("june-2020", "september-2020", "november-2020")  # of the authors' code; "released" is one, too
+SUM = "timing-plus-surrogate"
 BASELINES = {"released": "8", "surrogate": NO_CLIP, "june-2020": "10", "june-2020-no-warmup": "10"}  # and their clips
 TOTAL = "total"
 RESAMPLES = 9999
@@ -63,9 +64,11 @@ def rules_and_clips() -> dict[tuple[str, str], GradientRule]:
     The surrogate has no 1/du, so that it has no clip either. With a warm-up the literal rule is, for a small step,
     little but warm-up: its own part carries the factor theta_s = dt / tau_s. So it is there without a warm-up, too. The
     states of 2020 warm a whole layer up where it fires rarely in a step, which in small steps is everywhere. So they
-    are there as they were, and without a warm-up: the chain rule's side of the switch.
+    are there as they were, and without a warm-up: the chain rule's side of the switch. `finite_steps` measures the sum
+    of timing and surrogate.
     """
     named = named_rules()
+    del named[SUM]
     for name in ("literal", *STATES):
         named[f"{name}-no-warmup"] = replace(named[name], warmup=False)
     found = {}

@@ -59,6 +59,8 @@ def test_bad_arguments(of_layer):
         of_layer(good, good, trace, 5.0)
     with pytest.raises(TypeError, match="trace"):
         of_layer(good, good, good, NEURON)
+    with pytest.raises(ValueError, match=r"rule\.surrogate_weight must be 0"):
+        constants.by_threshold_of_the_tangent(good, trace, NEURON, tr.rule_by_name("timing-plus-surrogate"))
 
 
 def test_a_network_refuses_what_training_refuses():

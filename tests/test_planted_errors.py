@@ -59,13 +59,15 @@ from tsslbp_ref.model import constants, layers, losses, optim, reference, srm, s
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 
 SWEEP = "tsslbp_backward_in_place"  # what the fast engine calls, and `sweeps.tsslbp_backward` after its checks
-CHAINED = ("released", "no-warmup", "literal", "consistent")  # rules with the intra-neuron dependency
+SUM = "timing-plus-surrogate"
+CHAINED = ("released", "no-warmup", "literal", "consistent", SUM)  # rules with the intra-neuron dependency
 FIRED = (*CHAINED, "no-intra")  # rules with the firing time in them
-CLIPPED = ("released", "no-warmup", "literal", "no-intra")  # rules that clip 1/rise
-WARM = ("released", "no-intra", "literal", "surrogate")  # rules with the surrogate in them
+CLIPPED = ("released", "no-warmup", "literal", "no-intra", SUM)  # rules that clip 1/rise
+WARM = ("released", "no-intra", "literal", "surrogate", SUM)  # rules with the surrogate in them
 CONV = ("tangent-released-conv-static", "network-conv-spikes")
 DENSE_ABOVE = ("tangent-released-dense-3-s*", "network-dense-s*")  # layers that another stands below
 THETA_M_ROWS = ("term-reset-*", *(f"phi-{name}" for name in CHAINED), "tangent-released-dense-*-spikes")
+SUM_ROWS = (f"phi-{SUM}", f"tangent-{SUM}-*")
 CONSISTENT_ROWS = ("term-psc-in-time-consistent", "phi-consistent", "tangent-consistent-*")
 DENSE_RELEASED = ("tangent-released-dense-[123]-static", "tangent-released-dense-[123]-spikes")
 CLIP_ROWS = ("tangent-released-dense-3-spikes", "tangent-no-warmup-dense-3-spikes", "tangent-released-conv-s*")
@@ -137,6 +139,8 @@ PLANTS = (
         "always released", GradientRule, "_inter_weights", always_released, ("term-psc-in-time-literal", "phi-literal")
     ),
     Plant("gate at theta_s", GradientRule, "_gate", wrong_gate, ("phi-*", "tangent-*-dense-[12]-s*")),
+    Plant("no surrogate", GradientRule, "coefficients", coefficients_with(surrogate_weight=0.0), SUM_ROWS),
+    Plant("kappa 1.001", GradientRule, "coefficients", coefficients_with(surrogate_weight=FACTOR), SUM_ROWS),
     # Losses.
     Plant("gradient x 1.001", losses.LOSSES, "kernel", gradient_times(FACTOR), ("loss-kernel",)),
     Plant("gradient x 1.001", losses.LOSSES, "kernel-paper", gradient_times(FACTOR), ("loss-kernel-paper",)),

@@ -29,7 +29,7 @@ from tsslbp_ref.training.tasks import ImageTask
 EXPERIMENT = "fashion-mnist-400-400"
 N_TEST = 60  # of the made data: two batches, the second not full
 NEURONS = (NeuronParameters(5.0, 3.0), NeuronParameters(8.0, 4.0))
-RULES = {name: rule for name, rule in named_rules().items() if name != "consistent" and not name.endswith("-2020")}
+RULES = {name: named_rules()[name] for name in ("released", "no-intra", "no-warmup", "literal", "surrogate")}
 RULES["no-intra-no-warmup"] = GradientRule(intra=False, warmup=False)
 RULES["literal-no-warmup"] = GradientRule(inter="literal", warmup=False)
 
@@ -74,6 +74,7 @@ def test_a_silent_neuron_needs_nothing_but_the_warmup_all_causal_pairs(T: int) -
         (GradientRule(intra="consistent"), NEURONS[0], "rule.intra"),
         (GradientRule(silent="none"), NEURONS[0], "rule.silent"),
         (GradientRule(warmup="layer"), NEURONS[0], "rule.warmup"),
+        (GradientRule(surrogate_weight=1.0), NEURONS[0], "rule.surrogate_weight"),
         (GradientRule(), NeuronParameters(1.0, 3.0), "neuron.tau_m must be greater than 1"),
         (GradientRule(), NeuronParameters(5.0, 1.0), "neuron.tau_s must be greater than 1"),
     ],

@@ -24,6 +24,7 @@ The other rules change one line each:
 - "literal": a later spike has a larger PSC, by +eps/tau_s, and the spike moves by -psi0 x. So
   s~ = s0 - theta_s psi0 x + m0 q0 dI.
 - "surrogate": m0 = 1 everywhere.
+- with a surrogate_weight kappa: m0 = 0 everywhere, and s~ gains kappa q0 dI.
 - no intra-neuron dependency: c = 0.
 - warm-up by layer: m0 = 1 everywhere or nowhere.
 - "leak": c[t] = (1 - theta_m)(1 - s0[t]). No gradient at silent steps, and "reset": dI[t] enters x only where s0 = 1.
@@ -108,7 +109,9 @@ class FrozenNeurons:
     e : array
         1 where a change of the weighted input enters x.
     m, q : array
-        1 where the warm-up stands in, and its slope.
+        1 where the warm-up stands in, and the surrogate's slope.
+    kappa : float
+        Weight of the surrogate that is added at every step.
     hop : array
         What a spike's own PSC hands on to the neuron's next spike, s u theta_m; 0 but for "one-hop".
     theta_m, theta_s : float
@@ -128,6 +131,7 @@ class FrozenNeurons:
     theta_m: float
     theta_s: float
     inter: str
+    kappa: float
 
     @classmethod
     def of(cls, trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> FrozenNeurons:
@@ -155,6 +159,7 @@ class FrozenNeurons:
             theta_m=1.0 / neuron.tau_m,
             theta_s=1.0 / neuron.tau_s,
             inter=rule.inter,
+            kappa=0.0 if rule.inter == "surrogate" else rule.surrogate_weight,
         )
 
     def psc(self, I: Any, moved: Moved = UNMOVED) -> Any:
@@ -164,7 +169,7 @@ class FrozenNeurons:
         x = (self.e * dI).astype(np.result_type(dI, dV))
         for t in range(1, len(x)):
             x[t] += self.c[t - 1] * (x[t - 1] - self.s[t - 1] * dV[t - 1])
-        warm = self.m * self.q * (dI - moved.threshold)
+        warm = (self.m + self.kappa) * self.q * (dI - moved.threshold)
         change = self._moved(self.psi * (x - dV)) + filtered(warm, self.theta_s)
         return filtered(self.s, 1.0 / (1.0 / self.theta_s + moved.tau_s)) + change + self._hopped(change)
 
@@ -194,6 +199,8 @@ def _warm(s: Array, a: Array, neuron: NeuronParameters, rule: GradientRule) -> A
     """m: 1 where the warm-up stands in."""
     if rule.inter == "surrogate":
         return np.ones_like(a)
+    if rule.surrogate_weight > 0.0:
+        return np.zeros_like(a)
     if rule.warmup == "layer":
         return np.full_like(a, np.sum(s) / s.size <= rule.warmup_rate)
     return np.where(a < rule.warmup_gate / neuron.tau_s, 1.0, 0.0) * float(rule.warmup)

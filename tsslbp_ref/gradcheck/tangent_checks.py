@@ -107,7 +107,7 @@ def cases() -> dict[str, Case]:
         for feed in ("static", "spikes"):
             for rule in ("released", "no-warmup"):
                 found[f"tangent-{rule}-dense-{n_layers}-{feed}"] = _dense(n_layers, feed=feed, rule=rules[rule])
-    for rule in ("no-intra", "literal", "surrogate", "consistent"):
+    for rule in ("no-intra", "literal", "surrogate", "consistent", "timing-plus-surrogate"):
         found[f"tangent-{rule}-dense-3-static"] = _dense(3, rule=rules[rule])
     found["tangent-released-dense-3-sparse-spikes"] = Case(
         "5-4", (30,), feed="sparse spikes", weight_scale=8.0, seed=11
@@ -118,6 +118,9 @@ def cases() -> dict[str, Case]:
     found["tangent-released-conv-static"] = CONV
     found["tangent-released-conv-spikes"] = replace(CONV, feed="spikes")
     found["tangent-consistent-conv-spikes"] = replace(CONV, feed="spikes", rule=rules["consistent"])
+    found["tangent-timing-plus-surrogate-conv-spikes"] = replace(
+        CONV, feed="spikes", rule=rules["timing-plus-surrogate"]
+    )
     for state in STATES:
         found[f"tangent-{state}-dense-3-static"] = _dense(3, rule=rules[state])
         found[f"tangent-{state}-dense-3-quiet"] = _dense(3, rule=rules[state], weight_scale=1.5, seed=22)

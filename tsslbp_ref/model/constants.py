@@ -106,7 +106,14 @@ def by_threshold_of_the_tangent(
 
     The tangent network's, with a membrane that is lowered for firing only; see `by_threshold` for what is wrong with
     it. `firing_rate` is that of `GradientRule.coefficients`.
+
+    Raises
+    ------
+    ValueError
+        If the rule adds a surrogate at every step: delta does not say which part of it is whose.
     """
+    if rule.surrogate_weight > 0.0:
+        raise ValueError(f"rule.surrogate_weight must be 0, got {rule.surrogate_weight:g}")
     rate = trace.firing_rate if rule.needs_firing_rate and firing_rate is None else firing_rate
     m = trace.a < rule.coefficients(neuron, rate).warmup_gate
     return -_summed(delta, np.maximum(trace.s, m))

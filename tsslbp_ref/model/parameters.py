@@ -119,6 +119,7 @@ class RuleCoefficients(NamedTuple):
     warmup_gate: float  # the surrogate replaces the gradient where a < warmup_gate
     surrogate_width: float
     surrogate_argument_clip: float
+    surrogate_weight: float  # kappa: so many times the surrogate's own delta is added at every step
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,12 @@ class GradientRule:
     silent : {"leak", "none"}
         What a silent step has: the next spike's delta, leaked back, or nothing. With "none" a chain still goes on
         through silent steps from spike to spike. Where `intra` is False silent steps have nothing in either case.
+    surrogate_weight : float
+        kappa. Above 0, kappa G ds/du is added at every step to the rule's own delta, and `warmup` has no effect: the
+        surrogate is there already. The chain runs on the rule's own part alone. With `inter="surrogate"` it has no
+        effect. Source: Kim, Kim and Kim, "Unifying activation- and timing-based learning rules for spiking neural
+        networks" (ANTLR, NeurIPS 2020, arXiv 2006.02642), who add both with weight 1. It is no better rule in general:
+        which kappa is best, and whether any is, differs by task.
 
     Raises
     ------
@@ -184,6 +191,7 @@ class GradientRule:
     warmup_gate: float = 0.25
     warmup_rate: float = 0.1
     silent: str = "leak"
+    surrogate_weight: float = 0.0
 
     def __post_init__(self) -> None:
         argument_clip = checks.real_number("surrogate_argument_clip", self.surrogate_argument_clip, above=0.0)
@@ -200,12 +208,13 @@ class GradientRule:
             surrogate_argument_clip=argument_clip,
             warmup_gate=checks.real_number("warmup_gate", self.warmup_gate, minimum=0.0),
             warmup_rate=checks.real_number("warmup_rate", self.warmup_rate, minimum=0.0),
+            surrogate_weight=checks.real_number("surrogate_weight", self.surrogate_weight, minimum=0.0),
         )
 
     @property
     def needs_firing_rate(self) -> bool:
         """Whether the rule asks how often a whole layer fired in the mini-batch before it can say what delta is."""
-        return self.warmup == "layer" and self.inter != "surrogate"
+        return self.warmup == "layer" and self.inter != "surrogate" and self.surrogate_weight == 0.0
 
     def coefficients(self, neuron: NeuronParameters, firing_rate: float | None = None) -> RuleCoefficients:
         """Resolve the rule for a kind of neuron: every choice becomes a number, so that the loops have no branches.
@@ -242,6 +251,7 @@ class GradientRule:
             warmup_gate=self._gate(neuron, firing_rate),
             surrogate_width=self.surrogate_width,
             surrogate_argument_clip=self.surrogate_argument_clip,
+            surrogate_weight=0.0 if self.inter == "surrogate" else self.surrogate_weight,
         )
 
     def _inter_weights(self, neuron: NeuronParameters) -> tuple[float, float, float]:
@@ -256,6 +266,8 @@ class GradientRule:
     def _gate(self, neuron: NeuronParameters, firing_rate: float | None) -> float:
         if self.inter == "surrogate":
             return math.inf
+        if self.surrogate_weight > 0.0:
+            return -math.inf
         if self.warmup == "layer":
             return math.inf if self._checked_rate(firing_rate) <= self.warmup_rate else -math.inf
         return self.warmup_gate * neuron.theta_s if self.warmup else -math.inf
@@ -274,7 +286,8 @@ def named_rules() -> dict[str, GradientRule]:
 
     "released" is the last commit of the authors' code, ffaac71 (March 2021). Its earlier states are "june-2020"
     (d0a06b7, as submitted), "september-2020" (6e40449) and "november-2020" (f9ab4b4). "consistent" drops the clip and
-    the warm-up: both are tied to the step and would keep it from converging.
+    the warm-up: both are tied to the step and would keep it from converging. "timing-plus-surrogate" adds the
+    surrogate, with weight 1, to the released chain rule.
 
     Examples
     --------
@@ -289,6 +302,7 @@ def named_rules() -> dict[str, GradientRule]:
         "literal": GradientRule(inter="literal"),
         "surrogate": GradientRule(inter="surrogate"),
         "consistent": GradientRule(inter="consistent", intra="consistent", warmup=False, inverse_rise_clip=math.inf),
+        "timing-plus-surrogate": GradientRule(warmup=False, surrogate_weight=1.0),
         "june-2020": june,
         "september-2020": replace(june, intra="one-hop"),
         "november-2020": replace(june, intra="one-hop", inter="onset"),

@@ -204,7 +204,10 @@ def _dependency_of_neuron(
         if a[t_m] < c.warmup_gate:
             phi2[:, t_m] = 0.0
             for t_k in range(T):
-                phi1[t_k, t_m] = _warmup(t_k, t_m, u, c)
+                phi1[t_k, t_m] = _surrogate(t_k, t_m, u, c)
+        if c.surrogate_weight:
+            for t_k in range(T):
+                phi1[t_k, t_m] += c.surrogate_weight * _surrogate(t_k, t_m, u, c)
     return phi1, phi2 + _one_hop(phi1 + phi2, u, s, c)
 
 
@@ -249,7 +252,7 @@ def _next_spike_by_membrane(t_p: int, t_m: int, u: npt.NDArray[Any], s: list[flo
     return reset_by_firing_time * terms.leak(t_p - t_m - 1, c.theta_m) * _firing_time_by_membrane(t_m, u, s, c)
 
 
-def _warmup(t_k: int, t_m: int, u: npt.NDArray[Any], c: RuleCoefficients) -> float:
+def _surrogate(t_k: int, t_m: int, u: npt.NDArray[Any], c: RuleCoefficients) -> float:
     """phi_w(t_k, t_m) = eps[k-m] ds/du[t_m]    (B8)."""
     slope = terms.surrogate_spike_by_membrane(u[t_m], c.threshold, c.surrogate_width, c.surrogate_argument_clip)
     return terms.psc_kernel(t_k - t_m, c.theta_s) * slope

@@ -29,6 +29,7 @@ FORMAT = 1
 NETWORK = "network"  # what a checkpoint's dictionary calls the description
 BEST = "checkpoint-best.npz"  # what a run's folder calls its best epoch
 KINDS = {kind.__name__: kind for kind in (Dense, Conv2d, SumPool2d, Dropout)}
+LATER_OF_RULE = {"surrogate_weight": 0.0}  # fields of a rule that files of the first versions lack
 ARRAYS_A_WEIGHT = 3  # a run's checkpoint has the optimiser's two averages of each
 SPARE_BYTES = 2 * checkpoints.MOST_META_BYTES  # beside the arrays
 
@@ -111,7 +112,7 @@ def _made_arguments(found: Any) -> dict[str, Any]:
         if isinstance(neuron, dict)
         else [_made(f"neuron[{i}]", each, NeuronParameters) for i, each in enumerate(_list("neuron", found))],
         "input_tau_s": found["input_tau_s"],
-        "rule": _made("rule", found["rule"], GradientRule),
+        "rule": _made("rule", LATER_OF_RULE | checks.instance_of("rule", found["rule"], dict), GradientRule),
         "dtype": checks.float_dtype("dtype", found["dtype"]),
     }
 

@@ -233,7 +233,8 @@ def tsslbp_backward(
         fired:  delta = dt/du (w_{-1} G[t+1] + w_0 G[t] + w_{+1} G[t-1]) + dt/du dreset/dt chain
         silent: delta = (1 - theta_m) chain
     and G ds/du (B8) instead where a[t] is below the gate, and 0 at silent steps of a rule that gives them none;
-    the chain goes on with the unreplaced value. With `intra="one-hop"` g[t] + s[t] theta_m u[t] n[t] replaces g[t],
+    the chain goes on with the unreplaced value. A rule with a `surrogate_weight` adds as many times G ds/du at every
+    step; the chain goes on without it. With `intra="one-hop"` g[t] + s[t] theta_m u[t] n[t] replaces g[t],
     n[t] = g of the neuron's next spike, leaked back to t+1.
 
     Parameters
@@ -347,6 +348,10 @@ def backward_block(
     warmup = (c.threshold, c.surrogate_width, c.surrogate_argument_clip, c.warmup_gate)  # a call costs by the number
     for t in range(T):  # only now, for the same reason
         _warmup_step(u[t, block], a[t, block], warmup, G[t + 1], delta[t, target])
+    if c.surrogate_weight > 0.0:
+        surrogate = (c.threshold, c.surrogate_width, c.surrogate_argument_clip, c.surrogate_weight)
+        for t in range(T):
+            _surrogate_step(u[t, block], surrogate, G[t + 1], delta[t, target])
 
 
 @compiled
@@ -415,3 +420,14 @@ def _warmup_step(
     for i in range(len(u)):
         slope = terms.surrogate_spike_by_membrane(u[i], threshold, width, argument_clip, exponential)
         delta[i] = G[i] * slope if a[i] < gate else delta[i]
+
+
+@compiled
+def _surrogate_step(
+    u: npt.NDArray[Any], constants: tuple[float, float, float, float], G: npt.NDArray[Any], delta: npt.NDArray[Any]
+) -> None:
+    """delta[t] gains kappa G[t] ds/du, for a block of neurons."""
+    threshold, width, argument_clip, weight = constants
+    for i in range(len(u)):
+        slope = terms.surrogate_spike_by_membrane(u[i], threshold, width, argument_clip, exponential)
+        delta[i] += weight * G[i] * slope
