@@ -14,8 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from tsslbp_ref import checks
 from tsslbp_ref.files import write_atomically
 from tsslbp_ref.model.parameters import rule_by_name
@@ -38,8 +36,7 @@ def run(rule: str, seed: int, n_updates: int = N_UPDATES) -> tuple[str, int, int
     """
     task = raster.raster_task(seed=seed, rule=rule_by_name(rule), dtype="float64")
     final_loss = raster.learn(task, n_updates)[-1]
-    wrong = int(np.abs(raster.output_spikes(task) - task.desired[:, 0]).sum())
-    return rule, seed, n_updates, wrong, final_loss
+    return rule, seed, n_updates, raster.n_wrong(task), final_loss
 
 
 def table(n_seeds: int, n_updates: int) -> bytes:

@@ -466,8 +466,11 @@ def test_demo_without_data_and_network_says_so_in_one_line_and_learns_made_point
     assert out.splitlines()[-2] == "5-100-3 learns Yin-Yang (5000 points) in continuous time."
     assert out.splitlines()[-1].startswith("epoch   1  loss ")
     assert len([line for line in out.splitlines() if re.fullmatch(r"[.#]+", line)]) == 7
-    fall = re.search(r"down by ([0-9.]+)%", out)
+    fall = re.search(r"down by ([0-9.]+)%; (\d+) of 266 places wrong", out)
     assert float(fall[1]) >= 90.0
+    others = dict(re.findall(r"by the rule (.*): loss .*; (\d+) of 266 places wrong", out))
+    assert others.keys() == {"no-intra", "surrogate"}
+    assert all(int(wrong) < int(fall[2]) for wrong in others.values())
 
 
 def test_demo_learns_the_pictures_where_they_are(tmp_path, data, capsys, monkeypatch):

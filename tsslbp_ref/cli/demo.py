@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DEMO_EPOCHS = 8
 DEMO_UPDATES = 3000
 DEMO_EXPERIMENT = "fashion-mnist-400-400"
+OTHER_RULES = ("no-intra", "surrogate")  # on the same raster: the released rule is not the best there
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,8 +30,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    from tsslbp_ref.model.parameters import rule_by_name
     from tsslbp_ref.training import raster
     from tsslbp_ref.training.progress import progress
+
+    def wrong(task: raster.RasterTask) -> str:
+        return f"{raster.n_wrong(task)} of {task.desired.size} places wrong"
 
     task = raster.raster_task(options.seed)
     n_steps, _, n_inputs = task.inputs.shape
@@ -42,7 +47,11 @@ def _demo(options: argparse.Namespace) -> int:
 
         history = raster.learn(task, DEMO_UPDATES, report=report)
     print(raster.as_text(raster.output_spikes(task)))
-    print(f"loss {history[0]:.2f} -> {history[-1]:.2f}, down by {1 - history[-1] / history[0]:.1%}\n", flush=True)
+    print(f"loss {history[0]:.2f} -> {history[-1]:.2f}, down by {1 - history[-1] / history[0]:.1%}; {wrong(task)}")
+    for name in OTHER_RULES:
+        other = raster.raster_task(options.seed, rule=rule_by_name(name))
+        print(f"by the rule {name}: loss {raster.learn(other, DEMO_UPDATES)[-1]:.2f}; {wrong(other)}", flush=True)
+    print()
     return _demo_pictures(options)
 
 

@@ -52,6 +52,7 @@ def desired_raster() -> Array:
 def raster_task(
     seed: int = 0,
     *,
+    desired: npt.ArrayLike | None = None,
     rule: GradientRule | None = None,
     n_inputs: int = 100,
     n_hidden: int = 120,
@@ -64,6 +65,8 @@ def raster_task(
     Parameters
     ----------
     seed : int
+    desired : (T, n_out) array_like of 0 and 1, optional
+        A raster of one's own, one column an output neuron; `desired_raster` if not given.
     rule : GradientRule, optional
         The released rule if not given.
     n_inputs, n_hidden : int
@@ -83,20 +86,22 @@ def raster_task(
     >>> task = raster_task(seed=0)
     >>> task.inputs.shape
     (38, 1, 100)
+    >>> raster_task(seed=0, desired=desired_raster()[:19]).desired.shape
+    (19, 1, 7)
     """
     checks.axis_size("n_inputs", n_inputs)
     checks.axis_size("n_hidden", n_hidden)
     if checks.real_number("rate", rate, above=0.0) > 1.0:
         raise ValueError(f"rate must be at most 1, got {rate:g}")
     checks.float_dtype("dtype", dtype)
-    desired = desired_raster()[:, None, :]
+    trains = desired_raster() if desired is None else _checked_raster(desired)
     rng = np.random.default_rng(checks.positive_integer("seed", seed, minimum=0))
-    inputs = (rng.random((len(desired), 1, n_inputs)) < rate).astype(dtype)
+    inputs = (rng.random((len(trains), 1, n_inputs)) < rate).astype(dtype)
     network = Network.from_spec(
         str(n_hidden),
         (n_inputs,),
-        desired.shape[2],
-        len(desired),
+        trains.shape[1],
+        len(trains),
         NeuronParameters(tau_m=5.0, tau_s=2.0),
         rule,
         seed,
@@ -104,7 +109,17 @@ def raster_task(
         weight_scale=3.0,
         n_threads=n_threads,
     )
-    return RasterTask(inputs, desired.astype(dtype), network)
+    return RasterTask(inputs, trains[:, None, :].astype(dtype), network)
+
+
+def _checked_raster(desired: npt.ArrayLike) -> Array:
+    """Raise unless `desired` is a raster (T, n_out) of 0 and 1."""
+    trains = checks.finite_array("desired", desired)
+    if trains.ndim != 2 or 0 in trains.shape:
+        raise ValueError(f"desired must be (T, n_out): steps, output neurons; got shape {trains.shape}")
+    if not np.isin(trains, (0, 1)).all():
+        raise ValueError("desired must hold 0 and 1 only: a spike or none")
+    return trains
 
 
 def learn(
@@ -144,6 +159,11 @@ def output_spikes(task: RasterTask) -> Array:
     theta_s = task.network.neurons[-1].theta_s
     before = np.concatenate([np.zeros_like(a[:1]), a[:-1]])
     return (a - (1.0 - theta_s) * before > theta_s / 2).astype(np.float64)
+
+
+def n_wrong(task: RasterTask) -> int:
+    """Number of entries of the output raster that are not as desired."""
+    return int(np.abs(output_spikes(task) - task.desired[:, 0]).sum())
 
 
 def as_text(spikes: Array) -> str:
