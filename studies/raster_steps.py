@@ -1,9 +1,10 @@
 """What the intra-neuron term is worth on the embedded task, by the length of its raster.
 
 ``python -m studies.raster_steps --out results/raster-steps.csv`` trains the task of `tsslbp_ref.raster` on the first 10
-or 19 of its 38 steps, on all of them, and on two or four rasters one after the other, from several seeds: by the released rule,
-without the intra-neuron term, and by either half of it. A row a run; OUT with "-summary" has, for each length, the share of
-wrong entries (%) and its difference from that without the term, seed by seed, with its 95 % interval (Student).
+or 19 of its 38 steps, on all of them, and on two or four rasters one after the other, from several seeds: by the
+released rule, without the intra-neuron term, and by either half of it. A row a run; OUT with "-summary" has, for each
+length, the share of wrong entries (%) and its difference from that without the term, seed by seed, with its 95 %
+interval (Student).
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def test_bad_input(arguments, message):
 def test_a_raster_of_ones_own_is_learned():
     own = np.eye(6)
     task = raster.raster_task(desired=own)
-    assert task.desired.shape == (6, 1, 6) and task.network.n_steps == 6 and task.network.n_classes == 6
+    assert task.desired.shape == (6, 1, 6)
+    assert (task.network.n_steps, task.network.n_classes) == (6, 6)
     raster.learn(task, 400)
     assert raster.n_wrong(task) <= 3
 

@@ -28,7 +28,9 @@ def test_runs_and_summary_are_those_made_by_hand(tmp_path, monkeypatch):
     out = tmp_path / "rows.csv"
     assert study.main(["--seeds", "2", "--updates", "3", "--out", str(out)]) == 0
     rows = read(out)
-    assert [(row["steps"], row["rule"]) for row in rows[::2]] == [(T, rule) for T in ("5", "40") for rule in study.RULES]
+    assert [(row["steps"], row["rule"]) for row in rows[::2]] == [
+        (T, rule) for T in ("5", "40") for rule in study.RULES
+    ]
     task = tr.raster.raster_task(1, desired=study.desired_of(40), rule=tr.GradientRule(intra="leak"), dtype="float64")
     history = tr.raster.learn(task, 3)
     (mine,) = [row for row in rows if (row["steps"], row["rule"], row["seed"]) == ("40", "leak-alone", "1")]
