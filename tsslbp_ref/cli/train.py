@@ -38,6 +38,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train.add_argument(
         "--held-out", type=positive, metavar="N", help="training pictures that choose the epoch (e.g. 5000)"
     )
+    train.add_argument(
+        "--learn-constants",
+        type=float,
+        metavar="RATE",
+        help="learn tau_m and tau_s of the hidden layers, too, at this learning rate (e.g. 5e-4)",
+    )
     several = train.add_mutually_exclusive_group()
     several.add_argument("--seed", type=natural, help="default 0, or the file's")
     several.add_argument("--seeds", type=seeds, help="several, as 0-4 or 0,2,5, in processes that share the cores")
@@ -81,7 +87,15 @@ def _by_name(options: argparse.Namespace, name: str | None = None) -> Plan:
     rule = options.rule or (EXACT if name == YIN_YANG else state)
     if rule != EXACT:
         parameters.rule_by_name(rule)
-    return Plan(name, rule, options.loss, options.epochs, state=state, held_out=options.held_out or 0)
+    return Plan(
+        name,
+        rule,
+        options.loss,
+        options.epochs,
+        state=state,
+        held_out=options.held_out or 0,
+        constants_learning_rate=options.learn_constants,
+    )
 
 
 def _from_file(options: argparse.Namespace) -> tuple[Plan, int]:
@@ -102,6 +116,9 @@ def _from_file(options: argparse.Namespace) -> tuple[Plan, int]:
         loss=options.loss or plan.loss,
         epochs=options.epochs or plan.epochs,
         held_out=options.held_out or plan.held_out,
+        constants_learning_rate=(
+            plan.constants_learning_rate if options.learn_constants is None else options.learn_constants
+        ),
     )
     return plan, described.seed or 0
 

@@ -38,13 +38,14 @@ NEURON, RULE, COUNTS = (
     tuple(field.name for field in dataclasses.fields(kind)) for kind in (NeuronParameters, GradientRule, LossSettings)
 )
 PLAIN = ("loss", "epochs", "batch_size", "learning_rate")  # of [training]
+CONSTANTS_RATE = "constants_learning_rate"  # of [training], left out where nothing is learned
 OF_SETS = ("augment", "bin_width_us", "stabilise")  # of [data], with a set that is known
 KEYS: dict[str, tuple[str, ...]] = {
     "data": ("set", ARCHIVE, *NAMES, *OF_SETS, "held_out"),
     "network": ("spec", "n_steps", "padding", "dropout", "weight_scale", "conv_init", "input_shape", "n_classes"),
     "neuron": NEURON,
     "rule": (RULE_NAME, *RULE),
-    "training": (*PLAIN, *COUNTS, "seed"),
+    "training": (*PLAIN, *COUNTS, CONSTANTS_RATE, "seed"),
 }
 
 
@@ -84,6 +85,8 @@ def describe(
     if row.arrays is not None:
         network |= {"input_shape": list(row.input_shape), "n_classes": row.n_classes}
     training = {name: getattr(row, name) for name in PLAIN} | dataclasses.asdict(row.loss_settings)
+    if row.constants_learning_rate:
+        training[CONSTANTS_RATE] = row.constants_learning_rate
     return {
         "name": row.name,
         **({} if state is None else {"state": state}),
@@ -308,15 +311,17 @@ def _training(table: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
     seed = table.pop("seed", None)
     counts = LossSettings(**{name: table.pop(name) for name in COUNTS if name in table})
     settings = TrainingSettings(**table, loss_settings=counts, seed=0 if seed is None else seed)
-    return {name: getattr(settings, name) for name in (*PLAIN, "loss_settings")}, seed
+    return {name: getattr(settings, name) for name in (*PLAIN, "loss_settings", CONSTANTS_RATE)}, seed
 
 
 def _papers(row: Experiment, state: str) -> Experiment:
-    """The row, which has the name of one of the paper's; only loss and epochs may differ, as on the command line."""
+    """The row, which has the name of one of the paper's; only what the command line can change may differ."""
     table = experiment(row.name, state)
-    same = dataclasses.replace(row, loss=table.loss, epochs=table.epochs, paper=table.paper, state=state)
+    changeable = ("loss", "epochs", CONSTANTS_RATE)
+    usual = {name: getattr(table, name) for name in changeable}
+    same = dataclasses.replace(row, paper=table.paper, state=state, **usual)
     differs = [name for name in vars(table) if getattr(same, name) != getattr(table, name)]
     if differs:
         theirs = f"that of the paper's {row.name!r} at {state}"
         raise ValueError(f"{differs[0]} is not {theirs}: give the run a name of its own")
-    return dataclasses.replace(same, loss=row.loss, epochs=row.epochs)
+    return dataclasses.replace(same, **{name: getattr(row, name) for name in changeable})

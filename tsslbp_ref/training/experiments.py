@@ -57,6 +57,7 @@ class Experiment:
     state: str = RELEASED  # its rule has the same name
     n_classes: int = N_CLASSES
     arrays: dict[str, str] | None = None  # the user's own, see `datasets.load_arrays`
+    constants_learning_rate: float = 0.0  # of the hidden layers' tau_m and tau_s; the paper learns none
 
     def network(
         self, seed: int, *, rule: GradientRule | None = None, n_threads: int | None = None, dtype: str = "float32"

@@ -25,6 +25,7 @@ from tsslbp_ref.training.run_files import (
     TEST,
     VALIDATION,
     is_count,
+    is_finite_number,
     is_there,
     read_config,
     read_metrics,
@@ -105,7 +106,8 @@ def run_folders(runs: Path) -> list[Path]:
 
 
 def variant_of(config: dict[str, Any], folder: Path) -> str:
-    """The name of a run's rule, its loss where that is not the experiment's, and "-at-STATE", read from its settings.
+    """The name of a run's rule, its loss where that is not the experiment's, "-at-STATE", and "-constants-RATE" where
+    constants are learned, read from its settings.
 
     A rule that has no name goes by what the run calls it, as "released-warmup_gate-0.5", or, in a run that says
     nothing, by the folder that its seeds are in. The released state is left out, and the loss of a user's own
@@ -121,7 +123,13 @@ def variant_of(config: dict[str, Any], folder: Path) -> str:
     usual = LOSS if title == YIN_YANG else experiment(title, state).loss if title in EXPERIMENTS else None
     is_own = own is not None and title not in EXPERIMENTS
     variant = rule if loss == usual or is_own else f"{rule}-{loss}"
-    return variant if state == RELEASED else f"{variant}-at-{state}"
+    variant = variant if state == RELEASED else f"{variant}-at-{state}"
+    rate = config["settings"].get(descriptions.CONSTANTS_RATE)
+    if rate is None:
+        return variant
+    if not is_finite_number(rate):
+        raise TypeError(f"settings.{descriptions.CONSTANTS_RATE} must be a number, got {shown(rate)}")
+    return f"{variant}-constants-{rate:g}"
 
 
 def state_of(config: dict[str, Any]) -> str:

@@ -121,7 +121,7 @@ class Run:
         self.trainer: AnyTrainer = _trainer(network, task, settings, show_progress=show_progress)
         self.config = _config(network, task, settings, title) | ({} if state is None else {"state": state})
         self.config |= {} if tables is None else {TABLES: tables}
-        self._described = {NETWORK: description(network)} if isinstance(network, Network) else {}  # see `Network.load`
+        self._description()  # a network that cannot be saved is not trained
         refuse_occupied(self.folder, resume=resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         with files.locked(self.folder):
@@ -206,7 +206,7 @@ class Run:
             _same_run(self.config, read_config(self.folder), self.folder / CONFIG)
         rows = read_metrics(self.folder)
         if is_there(self.folder / LAST):
-            restore(self.trainer, self.folder / LAST)
+            restore(self.trainer, self.folder / LAST, self.config)
         else:
             self._refuse_lost_checkpoint(len(rows))
         n_done = self.trainer.progress.epoch
@@ -221,7 +221,7 @@ class Run:
         """Raise unless the checkpoint of the best epoch is there, once an epoch is done, and is sound."""
         path = self.folder / BEST
         if is_there(path):
-            _sound_state(self.trainer, path)
+            _sound_state(self.trainer, path, self.config)
         elif n_done:
             remedy = f"put it back, or copy {LAST} to it to go on without them"
             raise CheckpointError(f"{path} is missing, and with it the weights of the best epoch: {remedy}")
@@ -229,7 +229,7 @@ class Run:
     def _refuse_lost_checkpoint(self, n_epochs: int) -> None:
         """Raise if the last checkpoint is missing where a kill cannot have kept it from being written."""
         path = self.folder / BEST
-        best_epoch = _sound_state(self.trainer, path)[1].epoch if is_there(path) else 0
+        best_epoch = _sound_state(self.trainer, path, self.config)[1].epoch if is_there(path) else 0
         trained = max(n_epochs, best_epoch)
         if trained > 1 or best_epoch > n_epochs:  # a kill in the first epoch leaves its metrics, then its checkpoint
             held = f"{METRICS} has {n_epochs} epochs and {BEST} is of epoch {best_epoch}"
@@ -246,16 +246,19 @@ class Run:
 
     def _save(self, name: str) -> None:
         trainer = self.trainer
-        arrays = {f"weight{i}": W for i, W in enumerate(trainer.network.weights)}
-        arrays |= {f"mean{i}": m for i, m in enumerate(trainer.optimiser.means)}
-        arrays |= {f"square{i}": v for i, v in enumerate(trainer.optimiser.squares)}
+        arrays = {f"{kind}{i}": array for kind, group in _state(trainer).items() for i, array in enumerate(group)}
         meta = {
             "config": self.config,
             "progress": dataclasses.asdict(trainer.progress),
             "optimiser_steps": trainer.optimiser.n_steps,
-            **self._described,
+            **self._description(),
         }
         checkpoints.save(self.folder / name, arrays, meta)
+
+    def _description(self) -> dict[str, Any]:
+        """What `Network.load` asks of a checkpoint: the network as it is now, learned constants and all."""
+        network = self.trainer.network
+        return {NETWORK: description(network)} if isinstance(network, Network) else {}
 
     def _append(self, metrics: dict[str, Any]) -> None:
         path = self.folder / METRICS
@@ -288,7 +291,10 @@ def _config(
 ) -> dict[str, Any]:
     """All that decides a run's numbers, JSON-able."""
     described = network.described() if isinstance(network, ExactNetwork) else _described(network)
-    config = {"title": title, **described, "task": _noted(task), "settings": dataclasses.asdict(settings)}
+    noted = dataclasses.asdict(settings)
+    if not noted.get("constants_learning_rate", True):
+        del noted["constants_learning_rate"]  # as in the runs before there was one
+    config = {"title": title, **described, "task": _noted(task), "settings": noted}
     return json.loads(json.dumps(config))
 
 
@@ -379,38 +385,53 @@ def _said(value: Any) -> str:
     return "absent" if value is ABSENT else shown(value)
 
 
-def restore(trainer: AnyTrainer, path: Path) -> None:
-    """Put a checkpoint's weights, optimiser averages and counters into a trainer.
+def restore(trainer: AnyTrainer, path: Path, config: dict[str, Any]) -> None:
+    """Put a checkpoint's weights, learned constants, optimiser averages and counters into a trainer of this config.
 
     Raises
     ------
     CheckpointError
         If the checkpoint cannot be read or belongs to another network or other settings; the trainer is unchanged.
     """
-    arrays, progress, n_steps = _sound_state(trainer, path)
-    optimiser = trainer.optimiser
-    for i, W in enumerate(trainer.network.weights):
-        W[...] = arrays[f"weight{i}"]
-        optimiser.means[i][...] = arrays[f"mean{i}"]
-        optimiser.squares[i][...] = arrays[f"square{i}"]
-    optimiser.n_steps = n_steps
+    arrays, progress, n_steps = _sound_state(trainer, path, config)
+    for kind, group in _state(trainer).items():
+        for i, array in enumerate(group):
+            array[...] = arrays[f"{kind}{i}"]
+    trainer.optimiser.n_steps = n_steps
+    if isinstance(trainer, Trainer) and trainer.learned is not None:
+        trainer.learned.optimiser.n_steps = n_steps
+        trainer.learned.apply()
     trainer.progress = progress
 
 
-def _sound_state(trainer: AnyTrainer, path: Path) -> tuple[dict[str, np.ndarray], Progress, int]:
+def _state(trainer: AnyTrainer) -> dict[str, list[np.ndarray]]:
+    """The arrays that a checkpoint keeps; where constants are learned, rho's averages come after the weights'."""
+    optimiser = trainer.optimiser
+    state = {"weight": trainer.network.weights, "mean": optimiser.means, "square": optimiser.squares}
+    if isinstance(trainer, Trainer) and trainer.learned is not None:
+        own = trainer.learned.optimiser
+        state |= {
+            "mean": [*optimiser.means, *own.means],
+            "square": [*optimiser.squares, *own.squares],
+            "rho": own.weights,
+        }
+    return state
+
+
+def _sound_state(
+    trainer: AnyTrainer, path: Path, config: dict[str, Any]
+) -> tuple[dict[str, np.ndarray], Progress, int]:
     """A checkpoint's arrays, progress and number of updates, once all of them are known to fit the trainer."""
     arrays, meta = checkpoints.load(path, _most_bytes(trainer))
-    _same_run(_config(trainer.network, trainer.task, trainer.settings, ""), meta.get("config"), path)
+    _same_run(config, meta.get("config"), path)
     progress, n_steps = _counters(meta, trainer.task.n_train, path)
-    optimiser = trainer.optimiser
-    _fit({"mean": optimiser.means, "square": optimiser.squares, "weight": trainer.network.weights}, arrays, path)
+    _fit(_state(trainer), arrays, path)
     return arrays, progress, n_steps
 
 
 def _most_bytes(trainer: AnyTrainer) -> int:
     """More than a checkpoint of the trainer's state takes, were its numbers twice as long."""
-    groups = (trainer.network.weights, trainer.optimiser.means, trainer.optimiser.squares)
-    return 2 * sum(array.nbytes for group in groups for array in group) + SPARE_BYTES
+    return 2 * sum(array.nbytes for group in _state(trainer).values() for array in group) + SPARE_BYTES
 
 
 def _counters(meta: dict[str, Any], n_train: int, path: Path) -> tuple[Progress, int]:

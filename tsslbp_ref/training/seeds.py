@@ -50,7 +50,8 @@ class Plan:
     epochs : int, optional
         Instead of the experiment's.
     runs : Path
-        Folder of the run folders, runs/<experiment>/<rule>[-<loss>][-at-<state>][-held-out-<n>]/seed<k>.
+        Folder of the run folders,
+        runs/<experiment>/<rule>[-<loss>][-at-<state>][-held-out-<n>][-constants-<rate>]/seed<k>.
     data : Path, optional
     download, resume : bool
     threads : int, optional
@@ -65,6 +66,8 @@ class Plan:
         Instead of the paper's: an experiment, and a rule, that a file describes; `rule` and `experiment` name it.
     own_rule : GradientRule, optional
         A rule that has no name in `named_rules`; `rule` is then a label.
+    constants_learning_rate : float, optional
+        Of the hidden layers' tau_m and tau_s, instead of the experiment's, which learns none.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class Plan:
     held_out: int = 0
     own: Experiment | None = None
     own_rule: GradientRule | None = None
+    constants_learning_rate: float | None = None
 
     @classmethod
     def of(cls, described: Description) -> Plan:
@@ -96,6 +100,7 @@ class Plan:
             described.rule_label,
             held_out=described.held_out,
             own_rule=None if named else described.rule,
+            constants_learning_rate=row.constants_learning_rate or None,
         )
         if described.state is None:
             return replace(plan, own=row)
@@ -116,7 +121,12 @@ class Plan:
         """All that makes the seed's run again, see `descriptions`; None in continuous time."""
         if self.exact:
             return None
-        row = replace(self.row, loss=self.loss or self.row.loss, epochs=self.epochs or self.row.epochs)
+        row = replace(
+            self.row,
+            loss=self.loss or self.row.loss,
+            epochs=self.epochs or self.row.epochs,
+            constants_learning_rate=self.constants_rate,
+        )
         state = None if self.own else self.state
         return describe(row, self.gradient_rule(), state=state, held_out=self.held_out, seed=seed)
 
@@ -127,12 +137,20 @@ class Plan:
             variant = f"{variant}-at-{self.state}"
         if self.held_out:
             variant = f"{variant}-held-out-{self.held_out}"
+        if self.constants_rate:
+            variant = f"{variant}-constants-{self.constants_rate:g}"
         return self.runs / self.experiment / variant / f"seed{seed}"
 
     @property
     def exact(self) -> bool:
         """Whether the plan trains in continuous time."""
         return self.own is None and self.experiment == YIN_YANG
+
+    @property
+    def constants_rate(self) -> float:
+        """The learning rate of the hidden layers' constants, 0 where none are learned."""
+        given = self.constants_learning_rate
+        return 0.0 if given is None else given
 
     def check_rule(self) -> None:
         """Raise ``ValueError`` unless experiment and rule are known and belong together."""
@@ -143,6 +161,8 @@ class Plan:
             raise ValueError(f"{YIN_YANG} is not the paper's: it has no --state, got {checks.shown(self.state)}")
         if self.exact and self.held_out:
             raise ValueError(f"{YIN_YANG} has no --held-out: its validation points are made by the formula, too")
+        if self.exact and self.constants_learning_rate is not None:
+            raise ValueError(f"{YIN_YANG} has no --learn-constants: it is trained in continuous time, by weights alone")
         if self.exact and self.rule != EXACT:
             raise ValueError(f"{YIN_YANG} is trained with --rule {EXACT} only, got {checks.shown(self.rule)}")
         if self.rule == EXACT and not self.exact:
@@ -166,6 +186,7 @@ class Plan:
             loss=self.loss or row.loss,
             loss_settings=row.loss_settings,
             seed=seed,
+            constants_learning_rate=self.constants_rate,
         )
 
     def watch(self) -> Callable[[], int]:

@@ -20,6 +20,7 @@ from tsslbp_ref.engine.blas import one_blas_thread
 from tsslbp_ref.model import losses
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.optim import AdamW
+from tsslbp_ref.training.learned_constants import LearnedConstants
 from tsslbp_ref.training.progress import progress
 from tsslbp_ref.training.run_files import TEST, VALIDATION
 from tsslbp_ref.training.tasks import HeldOut, Task
@@ -43,6 +44,8 @@ class TrainingSettings:
     loss_settings : LossSettings
     seed : int
         Of the data order, the augmentation and the dropout.
+    constants_learning_rate : float
+        Of the hidden layers' tau_m and tau_s, see `learned_constants`; 0 leaves them as they are.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class TrainingSettings:
     loss: str = "kernel"
     loss_settings: losses.LossSettings = field(default_factory=losses.LossSettings)
     seed: int = 0
+    constants_learning_rate: float = 0.0
 
     def __post_init__(self) -> None:
         checks.set_fields(
@@ -66,6 +70,9 @@ class TrainingSettings:
             loss=checks.one_of("loss", self.loss, LABEL_LOSSES),
             loss_settings=checks.instance_of("loss_settings", self.loss_settings, losses.LossSettings),
             seed=checks.positive_integer("seed", self.seed, minimum=0),
+            constants_learning_rate=checks.real_number(
+                "constants_learning_rate", self.constants_learning_rate, minimum=0.0
+            ),
         )
 
 
@@ -114,6 +121,11 @@ class Trainer:
     settings : TrainingSettings
     show_progress : bool
         Show the progress on standard error: a bar on a terminal, else a line now and then.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If constants are to be learned and the network has none that can be.
     """
 
     def __init__(
@@ -124,13 +136,16 @@ class Trainer:
         self.settings = settings
         self.show_progress = show_progress
         self.optimiser = AdamW(network.weights, settings.learning_rate)
+        rate = settings.constants_learning_rate
+        self.learned = LearnedConstants(network, rate) if rate else None
         self.progress = Progress()
         self._n_updates_counted = 0
 
     @property
     def between_batches(self) -> bool:
         """Whether weights, averages and counters are of the same batch; not so after an error within an update."""
-        return not self.optimiser.updating and self.optimiser.n_steps == self._n_updates_counted
+        optimisers = [self.optimiser] if self.learned is None else [self.optimiser, self.learned.optimiser]
+        return all(not one.updating and one.n_steps == self._n_updates_counted for one in optimisers)
 
     def run_epoch(self, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
         """Train to the end of the current epoch, test, and return the epoch's metrics.
@@ -145,7 +160,8 @@ class Trainer:
         dict or None
             epoch (from 1), train_loss (a sample), train_accuracy, test_accuracy if there is a test set,
             validation_accuracy of the samples that are held out, if any are (shares of 1), seconds and
-            samples_per_second of training; None if stopped early, with the state ready to go on.
+            samples_per_second of training, tau_m and tau_s of the hidden layers where they are learned; None if stopped
+            early, with the state ready to go on.
 
         Raises
         ------
@@ -167,7 +183,7 @@ class Trainer:
         if any(accuracy is None for accuracy in accuracies.values()):
             return None
         metrics, self.progress = self.progress.finished(cast("dict[str, float]", accuracies))
-        return metrics
+        return metrics if self.learned is None else metrics | self.learned.metrics()
 
     def _train_batch(self, indices: npt.NDArray[np.int64]) -> None:
         state, settings = self.progress, self.settings
@@ -175,9 +191,16 @@ class Trainer:
         rng = self._rng(DRAW_STREAM, state.batch)
         try:
             x, y = self.task.train_batch(indices, rng)
-            value, _, a = self.network.training_step(
-                x, y, settings.loss, settings=settings.loss_settings, rng=rng, optimiser=self.optimiser
-            )
+            if self.learned is None:
+                value, _, a = self.network.training_step(
+                    x, y, settings.loss, settings=settings.loss_settings, rng=rng, optimiser=self.optimiser
+                )
+            else:  # by the plain loops, which hand out what passed through each layer
+                value, gradients, a, flows = self.network.training_pass(
+                    x, y, settings.loss, settings=settings.loss_settings, rng=rng
+                )
+                self.optimiser.step(gradients)
+                self.learned.step(flows)
         except ValueError as error:
             raise ValueError(f"epoch {state.epoch + 1}, batch {state.batch + 1}: {error}") from error
         per_sample = len(y) if settings.loss == "softmax" else 1  # the other losses are sums over the batch
