@@ -29,7 +29,7 @@ CALLED = {
     "tsslbp_ref.datasets": {"DataError", "DownloadError", "MissingSplitError", "ImageSet"},
     "tsslbp_ref.datasets.yin_yang": {"YinYang"},
     "tsslbp_ref.exact": {"BatchResult", "DiscreteEquivalent", "ExactResult"},  # what functions return
-    "tsslbp_ref.gradcheck": {"Check", "Report", "Row"},
+    "tsslbp_ref.gradcheck": {"Check", "Report", "Row", "SmoothedGradient"},
     "tsslbp_ref.conformance": {"ArrayResult", "ArraysError", "Case", "Explanation", "Report"},  # made by functions
     "tsslbp_ref.interop": {"as_array"},
     "tsslbp_ref.plots": set(),

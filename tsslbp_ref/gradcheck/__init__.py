@@ -14,7 +14,8 @@ Rows are grouped by what they compare (`report.KINDS`), and named by what is che
 - ``constants-``: the gradients by tau_m, tau_s and V, by literal loops and by identities.
 - ``engine-``: the fast engine, each part of it and whole steps, against literal loops; only where asked for.
 
-`check_network` makes such a table for a network, a rule or a backward pass of your own.
+`check_network` makes such a table for a network, a rule or a backward pass of your own. `smoothed_gradient` is that of
+a loss smoothed over its weights.
 
 The checks look every function up when they run, so a wrong derivative planted in a module shows. One limit of that: the
 compiled loops of `sweeps` hold the terms that they were compiled with.
@@ -44,6 +45,7 @@ from tsslbp_ref.gradcheck import (
 )
 from tsslbp_ref.gradcheck.own_network import check_network
 from tsslbp_ref.gradcheck.report import Check, Report, Row
+from tsslbp_ref.gradcheck.smoothing import SmoothedGradient, smoothed_gradient
 
 FAMILIES = (
     kernel_checks,
@@ -62,7 +64,17 @@ FAMILIES = (
     engine_checks,
 )
 
-__all__ = ["Check", "Report", "Row", "check_network", "registry", "run", "selected"]
+__all__ = [
+    "Check",
+    "Report",
+    "Row",
+    "SmoothedGradient",
+    "check_network",
+    "registry",
+    "run",
+    "selected",
+    "smoothed_gradient",
+]
 
 
 def registry() -> list[Check]:
