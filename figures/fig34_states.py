@@ -16,7 +16,7 @@ from tsslbp_ref.training.experiments import EXPERIMENTS, STATES
 
 TITLE = (
     "June and September 2020 came nearest to the exact gradient, by their\n"
-    "warm-up; how well a state trains pictures is not told apart yet"
+    "warm-up; on pictures the four states train alike"
 )
 EXPERIMENT = "fashion-mnist-400-400"
 TABLE = measured.RESULTS / "states-training.csv"
@@ -79,8 +79,8 @@ def plot(out_dir: Path) -> Path:
         assert row.paper.mean is not None
         right.axhline(row.paper.mean, color=style.BLACK, linestyle=(0, (5, 3)), linewidth=1.2)
         right.annotate(
-            f"paper, best of {row.epochs}: {row.paper.mean:.2f}", (0.01, row.paper.mean),
-            xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", fontsize=style.SMALL,
+            f"paper, best of {row.epochs}: {row.paper.mean:.2f}", (0.99, row.paper.mean),
+            xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", fontsize=style.SMALL, ha="right",
         )  # fmt: skip
         right.set_ylabel("test accuracy (%)")
         style.panel_label(right, f"Fashion-MNIST 400-400, {epochs} epochs")

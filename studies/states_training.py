@@ -8,7 +8,7 @@
 
 Without RUNS only the summary is written, from the table as it is. The released code's runs at its own settings are
 read from the table of learning curves. A run that has fewer epochs than the longest of its experiment, or than
-``--epochs``, is left out.
+``--epochs``, is left out. ``--epochs 40 100`` gives the summary of the first 40, then that of 100.
 
 Three measures: `best` is a run's best epoch on the test pictures, the paper's measure, `last` its last epoch, `chosen`
 the epoch with the best accuracy on held-out training pictures, where a run has held some out. A seed gives the same
@@ -254,24 +254,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--curves", type=Path, default=CURVES, metavar="CSV", help="the released code's runs (default: %(default)s)"
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="look at the first N epochs of each run (default: all)")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="first epochs of each run, one N or more (default: all)",
+    )
     options = parser.parse_args(arguments)
     try:
         merge_rows(options.out, HEADER, epochs_below(options.runs))
         runs = read_runs(options.out, options.curves)
-        compared = cut(runs, options.epochs)
-        rows = summary(compared)
+        cuts = [cut(runs, epochs) for epochs in options.epochs or [None]]
+        rows = [row for compared in cuts for row in summary(compared)]
         write_summary(rows, options.out.with_name(f"{options.out.stem}-summary.csv"))
     except (ValueError, KeyError, TypeError, OSError) as error:
         print(f"python -m studies.states_training: {error}", file=sys.stderr)
         return USAGE_ERROR
-    kept = {(run.experiment, run.group, run.name) for run in compared}
+    kept = {(run.experiment, run.group, run.name) for compared in cuts for run in compared}
     for run in runs:
         if (run.experiment, run.group, run.name) not in kept:
             print(f"left out: {run.experiment}, {run.group}, {run.name}: {len(run.test)} epochs", file=sys.stderr)
     for row in rows:
         interval = f" ({row['low']} to {row['high']})" if row["low"] else ""
-        print(f"{row['experiment']}, {row['quantity']}, {row['measure']}, n = {row['n']}: {row['mean']}{interval}")
+        within = f"{row['measure']} of {row['epochs']} epochs, n = {row['n']}"
+        print(f"{row['experiment']}, {row['quantity']}, {within}: {row['mean']}{interval}")
     return 0
 
 
