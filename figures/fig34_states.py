@@ -80,7 +80,8 @@ def plot(out_dir: Path) -> Path:
         right.axhline(row.paper.mean, color=style.BLACK, linestyle=(0, (5, 3)), linewidth=1.2)
         right.annotate(
             f"paper, best of {row.epochs}: {row.paper.mean:.2f}", (0.99, row.paper.mean),
-            xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", fontsize=style.SMALL, ha="right",
+            xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", fontsize=style.SMALL,
+            horizontalalignment="right",
         )  # fmt: skip
         right.set_ylabel("test accuracy (%)")
         style.panel_label(right, f"Fashion-MNIST 400-400, {epochs} epochs")
