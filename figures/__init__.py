@@ -53,6 +53,7 @@ FIGURES = (
     "fig35_operations",
     "fig36_pruning",
     "fig37_depth",
+    "fig41_time_steps",
 )
 
 

@@ -178,3 +178,19 @@ def test_the_committed_depths_are_whole_and_as_the_text_says() -> None:
             delta = np.array([float(row[f"delta_{k}"]) for k in range(4, depth + 1)])
             assert (delta[1:] / delta[:-1] > 33.5).all()
             assert (delta[1:] / delta[:-1] < 45.5).all()
+
+
+def test_the_committed_steps_are_whole_and_as_the_text_says() -> None:
+    rows = depth_and_steps.read_rows(RESULTS / "time-steps.csv", depth_and_steps.COLUMNS)
+    assert depth_and_steps.finished(rows, 5) == set(depth_and_steps.grid("steps", 2))
+    last = [row for row in rows if row["epoch"] == "5"]
+    mean = {
+        (rule, T): np.mean([100 * float(r["test_accuracy"]) for r in last if (r["rule"], r["steps"]) == (rule, str(T))])
+        for rule in ("released", "surrogate")
+        for T in depth_and_steps.STEPS
+    }
+    assert [round(mean[rule, 3]) for rule in ("released", "surrogate")] == [49, 68]
+    assert [round(mean[rule, 5]) for rule in ("released", "surrogate")] == [86, 87]
+    for rule in ("released", "surrogate"):
+        assert mean[rule, 1] == 10.0
+        assert all(mean[rule, T] < mean[rule, 8] + 0.1 for T in (12, 16, 20))
