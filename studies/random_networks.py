@@ -139,6 +139,15 @@ def discrete_run(network: RandomNetwork, dt: float, rule: GradientRule) -> Discr
     ValueError, TypeError
         If dt does not fit or the rule is not a GradientRule.
     """
+    discrete, equal = on_grid(network, dt, rule)
+    loss, gradients, _, flows = discrete.training_pass(
+        equal.input_raster[:, None], equal.target_raster[:, None], "spike-train"
+    )
+    return DiscreteRun(equal.loss_factor * loss, [equal.gradient_factor * dW for dW in gradients], flows)
+
+
+def on_grid(network: RandomNetwork, dt: float, rule: GradientRule) -> tuple[Network, exact.DiscreteEquivalent]:
+    """The network in steps of dt, with a rule; its input, target and factors. Errors are those of `discrete_run`."""
     equal = exact.discrete_equivalent(
         network.weights, network.input_spikes, network.desired_spikes, *network.constants, dt
     )
@@ -151,7 +160,4 @@ def discrete_run(network: RandomNetwork, dt: float, rule: GradientRule) -> Discr
         dtype="float64",
         n_threads=1,
     )
-    loss, gradients, _, flows = discrete.training_pass(
-        equal.input_raster[:, None], equal.target_raster[:, None], "spike-train"
-    )
-    return DiscreteRun(equal.loss_factor * loss, [equal.gradient_factor * dW for dW in gradients], flows)
+    return discrete, equal
