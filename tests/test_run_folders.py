@@ -14,7 +14,7 @@ from made_runs import FILES, content, finished
 
 from tsslbp_ref import GradientRule, checkpoints
 from tsslbp_ref.files import CheckpointError
-from tsslbp_ref.training import runs
+from tsslbp_ref.training import run_config, runs
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, METRICS, InterruptedRunError, Run, read_metrics
 
 
@@ -280,12 +280,12 @@ def test_other_data_of_the_same_size_is_refused(tmp_path):
     assert "data_sha256" not in config["task"]  # the blobs do not say
     task = blob_run(tmp_path / "other").trainer.task
     task.data_sha256 = "1f"
-    assert runs._noted(task) == {**config["task"], "data_sha256": "1f"}
+    assert run_config.noted_of(task) == {**config["task"], "data_sha256": "1f"}
     wanted = {**config, "task": {**config["task"], "data_sha256": "1f"}}
-    runs._same_run(wanted, config, tmp_path / CONFIG)  # an older run, which has not noted it
+    run_config.check_same_run(wanted, config, tmp_path / CONFIG)  # an older run, which has not noted it
     found = {**config, "task": {**config["task"], "data_sha256": "2e"}}
     with pytest.raises(CheckpointError, match=r"is of another run: its task.data_sha256 is '2e', here it is '1f'"):
-        runs._same_run(wanted, found, tmp_path / CONFIG)
+        run_config.check_same_run(wanted, found, tmp_path / CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -298,12 +298,12 @@ def test_other_data_of_the_same_size_is_refused(tmp_path):
 )
 def test_what_another_version_noted_or_did_not_note_is_no_reason_to_go_on_with_other_numbers(part, more, rule, message):
     """A field that is missing has its default; one that is unknown here would change nothing here, but did there."""
-    config = runs._config(blob_network(rule=rule), BlobTask(), BLOBS, "")
+    config = run_config.config_of(blob_network(rule=rule), BlobTask(), BLOBS, "")
     found = json.loads(json.dumps(config))
     del found["rule"]["warmup_rate"]
     found[part].update(more)
     with pytest.raises(CheckpointError, match=rf"^config is of another run: its {message}$"):
-        runs._same_run(config, found, "config")
+        run_config.check_same_run(config, found, "config")
 
 
 def test_fewer_epochs_than_are_done_are_refused(tmp_path):

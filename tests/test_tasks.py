@@ -5,7 +5,7 @@ import pytest
 from test_datasets_images import write_idx_set
 
 from tsslbp_ref.datasets import DataError, ImageSet
-from tsslbp_ref.training import runs
+from tsslbp_ref.training import run_config
 from tsslbp_ref.training.experiments import experiment
 from tsslbp_ref.training.tasks import EventTask, _images_sha256, task_of
 
@@ -70,4 +70,4 @@ def test_pictures_tell_other_pictures_of_the_same_number(changed):
 def test_a_run_on_pictures_notes_what_they_are(tmp_path):
     write_idx_set(tmp_path / "fashion-mnist")
     task = task_of(experiment("fashion-mnist-400-400"), tmp_path / "fashion-mnist")
-    assert runs._noted(task) == {"n_train": 4, "n_test": 3, "data_sha256": task.data_sha256}
+    assert run_config.noted_of(task) == {"n_train": 4, "n_test": 3, "data_sha256": task.data_sha256}
