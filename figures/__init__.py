@@ -53,6 +53,7 @@ FIGURES = (
     "fig35_operations",
     "fig36_pruning",
     "fig37_depth",
+    "fig38_finite_steps",
     "fig41_time_steps",
 )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ INPUT_SPIKES = (2, 5)  # an input neuron
 DESIRED_SPIKES = (1, 5)  # an output neuron
 FAN_IN_WEIGHT = 15.5  # mean and standard deviation of a weight are this over the fan-in; gives about 31 spikes
 MAX_DRAWS = 1000
+NEAR_STREAM = 1  # of random numbers: the networks have their seed's own
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,35 @@ def _within(rng: np.random.Generator, limits: tuple[int, int]) -> int:
 
 def _train(rng: np.random.Generator, n_spikes: tuple[int, int]) -> Array:
     return np.sort(rng.uniform(0.0, DURATION, _within(rng, n_spikes)))
+
+
+def near_goal(network: RandomNetwork, seed: int, distance: float = 0.15) -> RandomNetwork:
+    """The same network near its goal: its own output is desired, and its weights are moved at random.
+
+    A move is normal, and as long as `distance` times the norm of all weights. It is drawn anew where it changes no
+    output spike, or where there is no exact gradient.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the seed is not an integer from 0 on, or the distance is not above 0.
+    """
+    rng = np.random.default_rng((checks.positive_integer("seed", seed, minimum=0), NEAR_STREAM))
+    distance = checks.real_number("distance", distance, above=0.0)
+    norm = math.sqrt(sum(float(np.vdot(W, W)) for W in network.weights))
+    sigma = distance * norm / math.sqrt(sum(W.size for W in network.weights))
+    desired = network.exact.spike_times[-1]
+    for _ in range(MAX_DRAWS):
+        weights = [W + sigma * rng.normal(size=W.shape) for W in network.weights]
+        try:
+            run = exact.simulate(weights, network.input_spikes, *network.constants, desired)
+        except ValueError as error:
+            if "grazes" not in str(error):
+                raise
+            continue
+        if any(np.any(gradient) for gradient in run.gradients):
+            return replace(network, weights=weights, desired_spikes=desired, exact=run)
+    raise RuntimeError(f"seed {seed}: no usable move in {MAX_DRAWS} draws")
 
 
 def discrete_run(network: RandomNetwork, dt: float, rule: GradientRule) -> DiscreteRun:
