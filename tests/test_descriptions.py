@@ -1,13 +1,16 @@
 """A run from a file: the paper's rows go to a file and back, own arrays are trained, and a typo is named by its key."""
 
+import io
 import json
 import tomllib
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 from made_data import write_fashion
 
-from tsslbp_ref import GradientRule, cli, named_rules, rule_by_name
+from tsslbp_ref import GradientRule, cli, datasets, named_rules, rule_by_name
 from tsslbp_ref.training import descriptions, results
 from tsslbp_ref.training.descriptions import describe, read, read_file, rule_label, rule_table, to_toml
 from tsslbp_ref.training.experiments import EXPERIMENTS, STATES, experiment
@@ -288,6 +291,54 @@ def test_wrong_arrays_are_one_line_and_status_2(folder, capsys, content, message
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert message in err
+
+
+@pytest.mark.parametrize("name", [{}, {"name": None}, {"name": 3}])
+def test_a_config_without_a_name_is_named(tmp_path, name):
+    tables = name | {"data": {"set": "mnist"}, "network": {"spec": "12"}}
+    (tmp_path / CONFIG).write_text(json.dumps({descriptions.TABLES: tables}))
+    with pytest.raises(TypeError, match=r"config\.json: name: it must be a str"):
+        read_file(tmp_path / CONFIG)
+
+
+@pytest.mark.parametrize("packed", [None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_array_that_promises_more_than_it_has_takes_no_memory(tmp_path, packed):
+    content = io.BytesIO()
+    np.save(content, np.zeros((3, 2)))
+    lying = content.getvalue().replace(b"(3, 2), }         ", b"(3000000000, 2), }")
+    assert lying != content.getvalue()
+    path = tmp_path / "x"
+    if packed is None:
+        path.write_bytes(lying)
+    else:
+        with zipfile.ZipFile(path, "w", packed) as archive:
+            archive.writestr("X.npy", lying)
+    with pytest.raises(datasets.DataError, match="damaged: its header promises 48000000000 bytes, of which there are"):
+        datasets.load_arrays({"file": path})
+
+
+def test_an_array_that_promises_a_long_header_takes_no_memory(tmp_path):
+    (tmp_path / "x").write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr': '<f8'}")
+    tracemalloc.start()
+    with pytest.raises(datasets.DataError, match="EOF: reading array header, expected 4294967295 bytes got"):
+        datasets.load_arrays({"file": tmp_path / "x"})
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_sound_arrays_are_read_whatever_wrote_them(tmp_path, save, version):
+    """Also zeros, which are packed a thousandfold, and arrays of other orders and types."""
+    found = changed(X=np.asfortranarray(np.zeros((1000, 900))), y=np.arange(6, dtype=">i2"))
+    save(tmp_path / "x.npz", **found)
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
+        content = io.BytesIO()
+        np.lib.format.write_array(content, np.ones(3), version)
+        archive.writestr("more.npy", content.getvalue())
+    read_again = datasets.load_arrays({"file": tmp_path / "x.npz"})
+    for name, array in found.items():
+        np.testing.assert_array_equal(read_again[name], array)
 
 
 def test_damaged_archives_are_one_line(folder, capsys):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import math
+import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +18,9 @@ from tsslbp_ref.datasets.errors import DataError
 
 ARCHIVE = "file"
 NAMES = ("X", "y", "X_test", "y_test")
+MOST_UNPACKED = 1032  # times as many bytes as are packed: what deflate, the compression of .npz files, has at most
+MOST_HEADER_BYTES = 2**14  # of an array; NumPy itself takes 10,000 characters at most
+_MEMBER = ".npy"  # ends the name of an array in an archive
 
 
 def load_arrays(paths: Mapping[str, str | Path]) -> dict[str, npt.NDArray[Any]]:
@@ -69,10 +76,33 @@ def _read(path: Path) -> Any:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+            n_bytes = os.fstat(file.fileno()).st_size
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive:
+                    members = {member.filename.removesuffix(_MEMBER): member for member in archive.infolist()}
+                    return {name: _member(archive, member, n_bytes) for name, member in members.items()}
+            file.seek(0)
+            return _whole_array(file, n_bytes)
     except (MemoryError, OSError):
         raise
     except Exception as error:  # damaged bytes make zipfile and NumPy raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} is no array file of NumPy's, or is damaged: {reason}") from error
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, n_bytes: int) -> npt.NDArray[Any]:
+    """An array of an archive, which may be compressed."""
+    with archive.open(member) as file:
+        return _whole_array(file, min(member.file_size, MOST_UNPACKED * min(member.compress_size, n_bytes)))
+
+
+def _whole_array(file: IO[bytes], n_bytes: int) -> npt.NDArray[Any]:
+    """The array of an open file of so many bytes; one that promises more is refused before memory is taken for it."""
+    npy, head = np.lib.format, io.BytesIO(file.read(MOST_HEADER_BYTES))
+    read_header = npy.read_array_header_1_0 if npy.read_magic(head) == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read_header(head)
+    promised = math.prod(shape) * dtype.itemsize
+    if promised > n_bytes:
+        raise ValueError(f"its header promises {promised} bytes, of which there are {n_bytes} at most")
+    file.seek(0)
+    return npy.read_array(file, allow_pickle=False)

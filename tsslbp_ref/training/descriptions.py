@@ -196,7 +196,7 @@ def read(tables: Mapping[str, Any], folder: Path) -> Description:
     _known("the file", tables, ("name", "state", *KEYS))
     found = {name: _table(tables, name) for name in KEYS}
     with _within("name"):
-        name = _name(tables["name"])
+        name = _name(tables.get("name"))
     with _within("[data]"):
         data = _data(found["data"], folder)
     with _within("[network]"):
