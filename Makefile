@@ -8,7 +8,7 @@ TORCH_STAMP := $(TORCH)/installed
 DOCS_STAMP := $(VENV)/installed-docs
 EPOCHS ?= 8
 
-.PHONY: reproduce test test-torch lint figures bench docs docs-check notebooks dist install clean
+.PHONY: reproduce test test-torch lint figures bench docs docs-check notebooks dist versions install clean
 
 reproduce: $(STAMP)  ## the whole story: checks, figures, a spike raster, Fashion-MNIST
 	$(BIN)/tsslbp-ref check
@@ -50,6 +50,9 @@ dist: $(STAMP)  ## sdist and wheel in dist/, and the wheel's own commands in an 
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m tools.try_wheel dist
+
+versions: $(STAMP)  ## the tests with the oldest packages that setup.cfg allows and with the newest, each in an environment of its own
+	$(BIN)/python -m studies.reliability versions
 
 install: $(STAMP)
 

@@ -125,6 +125,7 @@ def test_the_rise_at_a_spike_is_never_nothing(twin: Any) -> None:
     delta = twin.tsslbp_backward([[[0.0]], [[1.0]]], trace, NEURON, rule)
     assert delta[1, 0, 0] == pytest.approx(NEURON.theta_s / rise, rel=1e-12)
     assert terms.firing_time_by_membrane(5e-324, 8.0) == -8.0
+    assert terms.firing_time_by_membrane(0.0, 8.0) == -8.0  # no spike has it; a term by itself may be asked
 
 
 @pytest.mark.parametrize("size", [2**31, 10**11, 2**63, 10**400])

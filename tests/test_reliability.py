@@ -1,0 +1,227 @@
+"""The studies of reliability in small: kills, hostile inputs, mutants, threads; and that they see what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from studies.reliability import disk, inputs, kills, mutants, record, small_runs, threads, versions
+from studies.reliability.hostile_calls import load_loops
+from tsslbp_ref import checkpoints
+from tsslbp_ref.training.run_files import LAST
+
+ROOT = Path(__file__).resolve().parents[1]
+N_INPUTS = 12  # of each kind
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Kills
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> kills.Study:
+    root = tmp_path_factory.mktemp("kills")
+    for folder in (root, root.parent, root.parent.parent):
+        folder.chmod(0o755)  # a life of nobody passes through
+    return kills.Study(root, 1)
+
+
+@pytest.mark.parametrize("kind", kills.DISTURBANCES)
+def test_a_disturbed_run_ends_as_an_undisturbed_one(study: kills.Study, kind: str) -> None:
+    number = list(kills.DISTURBANCES).index(kind)
+    row = study.run(number, kind)
+    assert row["equal"] == 1
+    assert row["lives"] > 1  # type: ignore[operator]
+
+
+def test_the_last_bit_of_one_weight_is_seen(study: kills.Study, tmp_path: Path) -> None:
+    small_runs.train("dense", study.data, tmp_path, 0.0)
+    found = small_runs.outcome(tmp_path)
+    assert found == study.undisturbed["dense"].found
+    arrays, meta = checkpoints.load(tmp_path / LAST)
+    arrays["weight0"].view(np.int32)[0, 0] ^= 1
+    checkpoints.save(tmp_path / LAST, arrays, meta)
+    changed = small_runs.outcome(tmp_path)
+    assert [key for key in found if found[key] != changed[key]] == [f"{LAST} weight0"]
+
+
+def test_the_power_takes_only_what_was_not_durable(tmp_path: Path) -> None:
+    folder, log, lost = tmp_path / "run", tmp_path / "run.log", set()
+    for number in range(40):
+        folder.mkdir(exist_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
+        (folder / "old").write_bytes(b"older")
+        (folder / "synced").write_bytes(b"12345678")
+        (folder / "new").write_bytes(b"12345678")
+        log.write_text('["file", "synced", 5]\n["folder", ["old", "synced"]]\n')
+        disk.lose(folder, log, {"old": 5}, np.random.default_rng(number))
+        assert (folder / "old").read_bytes() == b"older"
+        assert (folder / "synced").read_bytes().startswith(b"12345")
+        lost.add((folder / "new").stat().st_size if (folder / "new").exists() else None)
+    assert len(lost) > 5
+    assert None in lost
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Inputs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def loops_loaded() -> None:
+    """So that no compilation counts as an input's time."""
+    load_loops()
+
+
+@pytest.mark.usefixtures("loops_loaded")
+@pytest.mark.parametrize("kind", inputs.MAKERS)
+def test_hostile_inputs_end_well_or_in_one_line(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TSSLBP_DATA", "TSSLBP_CACHE"):
+        monkeypatch.setenv(name, "/nonexistent")
+    ends = [inputs.tried(7, kind, number)[:2] for number in range(N_INPUTS)]
+    assert {end for end, _ in ends} <= {inputs.TAKEN, inputs.REFUSED}, ends
+
+
+def _warns() -> None:
+    warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+
+
+def _loops() -> None:
+    while True:
+        pass
+
+
+def _raises(error: BaseException) -> object:
+    def attempt() -> None:
+        raise error
+
+    return attempt
+
+
+@pytest.mark.parametrize(
+    ("attempt", "end"),
+    [
+        (lambda: 1, "taken"),
+        (_raises(ValueError("no such thing")), "refused"),
+        (_raises(ValueError("two\nlines")), "finding"),
+        (_raises(ValueError("")), "finding"),
+        (_raises(ValueError("not enough values to unpack (expected 3, got 2)")), "finding"),
+        (_raises(IndexError("list index out of range")), "finding"),
+        (_raises(MemoryError()), "finding"),
+        (_warns, "finding"),
+        (_loops, "finding"),
+    ],
+)
+def test_what_is_a_finding(attempt: object, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "LONGEST_S", 0.05)
+    assert inputs.ended(attempt)[0] == end  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mutations
+# ---------------------------------------------------------------------------------------------------------------------
+
+SOURCE = '''
+def f(a: float, b: float = 2.0) -> float:
+    """Not changed: 1 + 1."""
+    if a > 0:
+        raise ValueError(f"{a + 1}")
+    return min(a, b) + 1.0
+'''
+
+
+def test_every_mutant_of_a_function_is_another_function() -> None:
+    found = mutants.mutants("f.py", SOURCE)
+    texts = {mutants.ast.unparse(mutants.mutated(SOURCE, mutant)) for mutant in found}
+    assert mutants.ast.unparse(mutants.ast.parse(SOURCE)) not in texts
+    assert len(texts) == len(found)
+    assert {(mutant.operator, mutant.new) for mutant in found} == {
+        ("constant", "4.0"), ("constant", "1"), ("constant", "-1"), ("boundary", "a >= 0"), ("comparison", "a <= 0"),
+        ("arithmetic", "min(a, b) - 1.0"), ("term", "min(a, b)"), ("term", "1.0"), ("constant", "2.0"),
+        ("min, max", "max(a, b)"), ("result", "return -(min(a, b) + 1.0)"),
+    }  # fmt: skip
+    assert all(mutant.function == "f" for mutant in found)
+
+
+ASK = """
+import json, sys
+from studies.reliability.mutations import drawn
+from studies.reliability.surroundings import Surroundings, preload
+preload()
+around = Surroundings({"model/terms.py": ("test_srm",)}, rows="term-*")
+found = [mutant for _, mutant in drawn(0) if mutant.file == "model/terms.py"]
+print(json.dumps([[mutant.new, *vars(around.look(mutant)).values()] for mutant in found[::25]]))
+"""
+
+
+def test_a_mutant_of_a_term_is_seen_by_rows_and_by_tests() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", ASK],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(run.stdout)
+    assert len(found) > 5
+    assert all(row or test for _, row, test, _ in found), found
+    by_rows = [row for _, row, _, _ in found if row]
+    assert len(by_rows) > len(found) / 2
+    assert all(row.startswith("term-") for row in by_rows)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Threads, versions, results
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", threads.NETWORKS)
+def test_one_network_in_eight_threads(name: str) -> None:
+    assert threads.in_threads(name, 2, 100, 0) == (100, 0)
+
+
+def test_the_requirements_of_the_lowest_and_the_newest_versions() -> None:
+    lowest, newest = versions.requirements("lowest"), versions.requirements("newest")
+    assert [line.partition("==")[0] for line in lowest] == [line.partition(">=")[0] for line in newest]
+    assert {"numpy==2.1", "numba==0.61", "pytest==8.3"} <= set(lowest)
+    with pytest.raises(ValueError, match="of must be one of lowest, newest, got 'middle'"):
+        versions.requirements("middle")
+
+
+def test_a_part_is_noted_beside_the_others(tmp_path: Path) -> None:
+    record.note("kills", {"killed": 1}, tmp_path / "r.json")
+    record.note("threads", {"n": 2}, tmp_path / "r.json")
+    record.note("kills", {"killed": 3}, tmp_path / "r.json")
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert (found["kills"]["killed"], found["threads"]["n"]) == (3, 2)
+    assert set(found["kills"]["machine"]) >= {"system", "python", "numba"}
+
+
+def test_the_page_has_the_figures_that_were_measured() -> None:
+    found = json.loads((ROOT / "results" / "reliability.json").read_text())
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    ended, tried = found["kills"], found["inputs"]
+    assert ended["killed"] >= 1000
+    assert f"| **all** | {ended['runs']} | {ended['lives']} | {ended['killed']} | " in page
+    assert (
+        f"| **all** | {tried['inputs']:,} | {tried['taken']:,} | {tried['refused']:,} | {tried['findings']} | " in page
+    )
+    assert ended["different"] == tried["findings"] == 0
+    (group,) = found["mutations"]["groups"].values()
+    by_file = re.findall(r"^\| `model/\w+.py` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
+    totals = [sum(map(int, column)) for column in zip(*by_file, strict=True)]
+    assert totals == [group[n] for n in ("mutants", "rejected_by_check", "failed_by_tests", "survivors")]
+    for run in found["versions"]["runs"].values():
+        versions = " | ".join(run["versions"][name] for name in ("python", "numpy", "scipy", "numba"))
+        assert f"| {versions} | {run['passed']} | {len(run['failed_tests'])} |" in page
