@@ -54,6 +54,7 @@ FIGURES = (
     "fig36_pruning",
     "fig37_depth",
     "fig38_finite_steps",
+    "fig39_learned_constants",
     "fig41_time_steps",
 )
 

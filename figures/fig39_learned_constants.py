@@ -1,0 +1,79 @@
+"""Learned time constants: where tau_m and tau_s of the hidden layers go, and accuracy beside that of fixed ones."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from figures import measured, style
+
+TITLE = "Learned time constants move, the second layer's tau_m to nearly three times;\naccuracy is no better for it"
+TABLE = "learned-constants.csv"
+KINDS = {"fixed": style.GREY, "learned": style.BLUE}
+# Column, label, colour, dashes by layer.
+TAUS = (
+    ("tau_m_1", "tau_m, layer 1", style.MEMBRANE, "-"),
+    ("tau_m_2", "tau_m, layer 2", style.MEMBRANE, "--"),
+    ("tau_s_1", "tau_s, layer 1", style.PSC, "-"),
+    ("tau_s_2", "tau_s, layer 2", style.PSC, "--"),
+)
+PERCENT = 100.0
+
+Curves = dict[str, np.ndarray]
+
+
+def measure() -> dict[str, Curves]:
+    """By kind of constants, each column as (runs, epochs)."""
+    with (measured.RESULTS / TABLE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ("test_accuracy", *(name for name, *_ in TAUS))
+    found: dict[str, dict[str, dict[str, list[float]]]]
+    found = {kind: {name: defaultdict(list) for name in names} for kind in KINDS}
+    for row in rows:
+        for name in names:
+            found["fixed" if row["rule"] == measured.RULE else "learned"][name][row["run"]].append(float(row[name]))
+    return {kind: {name: np.array(list(runs.values())) for name, runs in of.items()} for kind, of in found.items()}
+
+
+def plot(out_dir: Path) -> Path:
+    """Draw the figure and write its numbers; returns the PNG's path."""
+    curves = measure()
+    with style.page(__file__, out_dir, TITLE, height=4.2) as page:
+        page.table(
+            ("constants", "quantity", "run", "epoch", "value"),
+            (
+                (kind, name, run, epoch, value)
+                for kind, of in curves.items()
+                for name, values in of.items()
+                if kind == "learned" or name == "test_accuracy"
+                for run, row in enumerate(values)
+                for epoch, value in enumerate(row, start=1)
+            ),
+        )
+        left, right = page.figure.subplots(1, 2)
+        for name, label, colour, dashes in TAUS:
+            _lines(left, curves["learned"][name], colour, label, dashes)
+        left.axhline(curves["fixed"]["tau_m_1"][0, 0], color=style.GREY, linewidth=0.8, linestyle=":")
+        left.axhline(curves["fixed"]["tau_s_1"][0, 0], color=style.GREY, linewidth=0.8, linestyle=":")
+        left.set_ylabel("time constant (steps)")
+        left.set_ylim(bottom=1.0)
+        left.legend(loc="best")
+        style.panel_label(left, "A  where they go (dotted: where they start)")
+        for kind, colour in KINDS.items():
+            _lines(right, PERCENT * curves[kind]["test_accuracy"], colour, f"{kind} constants", "-")
+        right.set_ylabel("test accuracy (%)")
+        right.legend(loc="lower right")
+        style.panel_label(right, "B  accuracy")
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+    return page.path
+
+
+def _lines(axes: style.Axes, runs: np.ndarray, colour: str, label: str, dashes: str) -> None:
+    """A thin line a run, and a thick one of their mean."""
+    epochs = np.arange(1, runs.shape[1] + 1)
+    axes.plot(epochs, runs.T, color=colour, linewidth=0.7, alpha=0.5, linestyle=dashes)
+    axes.plot(epochs, runs.mean(axis=0), color=colour, linestyle=dashes, label=label)
