@@ -4,6 +4,7 @@
 kappa of timing plus surrogate, on the validation points with four seeds, then trains from seeds 0, 1, ... and writes
 
 - OUT: a row an epoch of each run (of the runs that settle, the last epoch only); a run that is stopped goes on there;
+- OUT with "-settling": the settings on the validation points, with intervals as below;
 - OUT with "-summary": means over the seeds and paired differences, with 95 % intervals by Student's t.
 
 Race "peak": outputs without a threshold, cross-entropy of the highest membranes. Race "van-rossum": one desired spike
@@ -321,6 +322,25 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def settling_summary(rows: Sequence[Row]) -> list[Row]:
+    """Mean accuracy in percent on the validation points by setting, against the released rule at the same rate."""
+    values: dict[tuple[str, ...], dict[str, float]] = {}
+    epochs = {}
+    for row in rows:
+        if row["split"] == "validation":
+            setting = (row["race"], row["contender"], row["kappa"], row["learning_rate"])
+            values.setdefault(setting, {})[row["seed"]] = PERCENT * float(row["accuracy"])
+            epochs[setting] = row["epoch"]
+    found = []
+    for setting, by_seed in values.items():
+        race, name, kappa, rate = setting
+        mean = mean_over_seeds(list(by_seed.values()))
+        reading = PEAK if race == PEAK else READINGS["accuracy"]
+        head = (race, reading, name, kappa, rate, epochs[setting], mean.n, mean.mean, mean.low, mean.high)
+        found.append(_summary_row(head, RELEASED, by_seed, values.get((race, RELEASED, "0", rate), {})))
+    return found
+
+
 def _summary_row(head: tuple[object, ...], against: str, by_seed: dict[str, float], baseline: dict[str, float]) -> Row:
     seeds = [seed for seed in by_seed if seed in baseline]
     cells: list[object] = [*head, against, len(seeds)]
@@ -357,7 +377,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             what = " ".join(row[name] for name in Cell._fields)
             print(f"{what}: {row['accuracy']} {row['accuracy_by_count']} in {row['cpu_seconds']} s", flush=True)
         rows = read_rows(options.out, COLUMNS)
-        write_rows(options.out.with_name(f"{options.out.stem}-summary.csv"), SUMMARY, summary(rows))
+        for name, table in (("settling", settling_summary(rows)), ("summary", summary(rows))):
+            write_rows(options.out.with_name(f"{options.out.stem}-{name}.csv"), SUMMARY, table)
     except (OSError, ValueError, TypeError) as error:
         print(f"python -m studies.yin_yang_races: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -209,4 +209,21 @@ def test_the_committed_table_has_every_rate_from_the_same_seeds():
                     and float(row["learning_rate"]) == rate
                     and float(row["kappa"]) in (0.0, study.FIRST_KAPPA)
                 }
-                assert found >= {"100", "101"}, (race, name, rate)
+                assert found == set(map(str, study.SETTLING_SEEDS)), (race, name, rate)
+    with (ROOT / "results" / "yin-yang-races-settling.csv").open(newline="") as file:
+        settled = list(csv.DictReader(file))
+    assert study.settling_summary(rows) == settled
+    of = {(row["contender"], row["race"], row["learning_rate"]): row for row in settled}
+    seeds = {
+        name: np.array(
+            [
+                100.0 * float(row["accuracy"])
+                for row in sorted(rows, key=lambda row: row["seed"])
+                if (row["contender"], row["race"], row["learning_rate"], row["split"])
+                == (name, PEAK, "0.1", "validation")
+            ]
+        )
+        for name in (study.EXACT, study.RELEASED)
+    }
+    interval = stats.ttest_1samp(seeds[study.EXACT] - seeds[study.RELEASED], 0.0).confidence_interval(0.95)
+    assert float(of[study.EXACT, PEAK, "0.1"]["difference_low"]) == pytest.approx(interval.low, rel=1e-4)
