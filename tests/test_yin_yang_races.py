@@ -227,3 +227,11 @@ def test_the_committed_table_has_every_rate_from_the_same_seeds():
     }
     interval = stats.ttest_1samp(seeds[study.EXACT] - seeds[study.RELEASED], 0.0).confidence_interval(0.95)
     assert float(of[study.EXACT, PEAK, "0.1"]["difference_low"]) == pytest.approx(interval.low, rel=1e-4)
+
+
+def test_the_committed_summary_is_that_of_the_committed_table():
+    table = ROOT / "results" / "yin-yang-races.csv"
+    rows = read_rows(table, study.COLUMNS)
+    with table.with_name("yin-yang-races-summary.csv").open(newline="") as file:
+        assert study.summary(rows) == list(csv.DictReader(file))
+    assert not {row["seed"] for row in rows if row["split"] == "test"} & set(map(str, study.SETTLING_SEEDS))
