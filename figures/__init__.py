@@ -55,6 +55,7 @@ FIGURES = (
     "fig37_depth",
     "fig38_finite_steps",
     "fig39_learned_constants",
+    "fig40_races",
     "fig41_time_steps",
 )
 
