@@ -143,7 +143,7 @@ def first_gradient_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
 # Plants
 # ---------------------------------------------------------------------------------------------------------------------
 
-WHOLE = ("network-*", "tangent-*")
+WHOLE = ("network-*", "tangent-*-spikes", "tangent-*-static")
 SOME = ("network-dense-spikes", "network-conv-static")
 BY_LAYER = ("network-*-by-layer-*",)
 DENSE_ROWS = ("tangent-released-dense-3-spikes", "engine-network-dense-deep-static", "engine-network-conv-spikes")
