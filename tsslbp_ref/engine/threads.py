@@ -11,9 +11,10 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,8 +58,8 @@ class Threads:
     def __init__(self, n_threads: int | None = None) -> None:
         n_cores = available_cores()
         self.n_threads = n_cores if n_threads is None else checks.thread_count("n_threads", n_threads, n_cores)
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = 0  # that the pool belongs to
+        self._tasks: SimpleQueue[Any] | None = None
+        self._process = 0  # whose threads take the tasks
 
     def shards(self, batch: int, largest: int | None = None) -> list[slice]:
         """Cut a batch into runs of neighbours, as many as there are threads; the same cut for the same count.
@@ -81,40 +82,65 @@ class Threads:
         with one_blas_thread():
             if self.n_threads == 1 or len(items) < 2:
                 return [function(item) for item in items]
-            pool, shared = self._own_pool(), _Shared(function)
+            tasks, shared = self._own_tasks(), _Shared(function)
             try:
-                futures = [pool.submit(shared, item) for item in items[1:]]
-                results = [function(items[0])]
-                return results + [future.result() for future in futures]
+                for number, item in enumerate(items[1:], start=1):
+                    tasks.put((shared, number, item))
+                results = {0: function(items[0])}
+                while len(results) < len(items):
+                    number, result, error = shared.done.get()
+                    if error is not None:
+                        raise error
+                    results[number] = result
+                return [results[number] for number in range(len(items))]
             finally:
                 shared.close()  # also after an error or an interrupt: nobody writes on into arrays that the caller has
 
-    def _own_pool(self) -> ThreadPoolExecutor:
-        """Return the pool of the running process: threads do not come along where a process is forked."""
-        if self._pool is None or self._process != os.getpid():
-            self._pool, self._process = ThreadPoolExecutor(self.n_threads - 1), os.getpid()
-        return self._pool
+    def _own_tasks(self) -> SimpleQueue[Any]:
+        """Return the queue of the running process's threads: threads do not come along where a process is forked.
+
+        Not a ThreadPoolExecutor: an interrupt within its `submit` can leave a lock held, and the process never ends. A
+        SimpleQueue is made for that: its calls are whole or not made.
+        """
+        if self._tasks is None or self._process != os.getpid():
+            tasks: SimpleQueue[Any] = SimpleQueue()
+            for _ in range(self.n_threads - 1):
+                threading.Thread(target=_work, args=(tasks,), daemon=True).start()
+                weakref.finalize(self, tasks.put, None)  # the thread ends with this object
+            self._tasks, self._process = tasks, os.getpid()
+        return self._tasks
+
+
+def _work(tasks: SimpleQueue[Any]) -> None:
+    """Take tasks until there is a None among them."""
+    while (task := tasks.get()) is not None:
+        shared, number, item = task
+        shared(number, item)
+        del task, shared, item  # a waiting thread keeps no arrays alive
 
 
 class _Shared:
     """A function that threads call until it is closed.
 
-    Futures would not do: an interrupt may come when an item is in the pool's queue and its future in no variable yet.
+    Each call puts its number, and its result or its error, into `done`.
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
+        self.done: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
         self._lock = threading.Lock()
         self._n_running = 0
         self._closed = False
 
-    def __call__(self, item: Any) -> Any:
+    def __call__(self, number: int, item: Any) -> None:
         with self._lock:
             if self._closed:
-                return None
+                return
             self._n_running += 1
         try:
-            return self._function(item)
+            self.done.put((number, self._function(item), None))
+        except BaseException as error:  # the caller's to see, whatever it is
+            self.done.put((number, None, error))
         finally:
             with self._lock:
                 self._n_running -= 1
