@@ -174,3 +174,9 @@ def test_products_of_matrices_with_strides(dtype, transpose_A, transpose_B, accu
 @jit.compiled
 def _call_gemm(A, B, C, transpose_A, transpose_B, accumulate):
     jit.gemm(A, B, C, transpose_A, transpose_B, accumulate)
+
+
+def test_the_loss_of_a_network_is_a_plain_number_with_and_without_compilation():
+    net = tr.Network.from_spec("5", (4,), n_classes=2, n_steps=5)
+    loss, _ = net.loss_and_gradients(np.ones((2, 4)), [0, 1])
+    assert type(loss) is float  # NumPy's float32 would not go into JSON

@@ -150,7 +150,7 @@ def _summed(parts: Iterable[tuple[float, list[Array]]]) -> tuple[float, list[Arr
     value = 0.0
     totals: list[Array] = []
     for part_value, gradients in parts:
-        value += part_value
+        value += float(part_value)  # NumPy's own float32 where loops are not compiled
         for total, gradient in zip(totals, gradients, strict=False):
             total += gradient
         totals = totals or gradients
