@@ -10,7 +10,7 @@ import numpy as np
 
 from figures import measured, style
 
-TITLE = "Learned time constants move, the second layer's tau_m to nearly three times;\naccuracy is no better for it"
+TITLE = "Learned time constants move, one to nearly three times its start;\naccuracy is no better for it"
 TABLE = "learned-constants.csv"
 KINDS = {"fixed": style.GREY, "learned": style.BLUE}
 # Column, label, colour, dashes by layer.

@@ -143,7 +143,11 @@ def first_gradient_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
 # Plants
 # ---------------------------------------------------------------------------------------------------------------------
 
-WHOLE = ("network-*", "tangent-*-spikes", "tangent-*-static")
+WHOLE = (
+    "network-*",
+    "tangent-nothing-twice",
+    *(f"tangent-*-{end}" for end in ("spikes", "static", "patterns", "paper-loss", "dropout*", "quiet")),
+)
 SOME = ("network-dense-spikes", "network-conv-static")
 BY_LAYER = ("network-*-by-layer-*",)
 DENSE_ROWS = ("tangent-released-dense-3-spikes", "engine-network-dense-deep-static", "engine-network-conv-spikes")
