@@ -240,7 +240,7 @@ def peak_delta(u: Array, by_peak: Array, theta_m: float) -> Array:
     """
     lag = u.argmax(axis=0) - np.arange(len(u))[:, None, None]
     rises = u.max(axis=0) > 0.0
-    leaked = by_peak * terms.leak(np.maximum(lag, 0), theta_m)  # type: ignore[arg-type] # a whole array at once
+    leaked = by_peak * terms.leak(np.maximum(lag, 0), theta_m)  # a whole array at once
     return np.where((lag >= 0) & rises, leaked, 0.0).astype(u.dtype)
 
 

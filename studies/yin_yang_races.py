@@ -147,7 +147,8 @@ def train(cell: Cell, epochs: int, n_train: int | None = None) -> list[Row]:
         If the gradient is not finite, or no contender has the name.
     """
     runner, course = contender(cell.contender, cell.kappa), COURSES[cell.race]
-    points, labels = (array[:n_train] for array in points_of("train"))
+    all_points, all_labels = points_of("train")
+    points, labels = all_points[:n_train], all_labels[:n_train]
     weights = initial_weights(cell.race, cell.seed)
     optimiser, seconds, rows = Adam(weights), 0.0, []
     n_updates = epochs * -(-len(labels) // BATCH)
@@ -190,8 +191,9 @@ def _angle(race: str, runner: Contender, weights: list[FloatArray]) -> dict[str,
     """Cosines with the exact gradient at the same weights, all and hidden layer; no term against silence."""
     if runner.rule is None:
         return {}
-    probe = [array[:PROBE] for array in points_of("validation")]
-    claimed, exact = (loss_and_gradient(one, race, weights, *probe).weights for one in (runner, contender(EXACT)))
+    points, labels = points_of("validation")
+    both = runner, contender(EXACT)
+    claimed, exact = (loss_and_gradient(one, race, weights, points[:PROBE], labels[:PROBE]).weights for one in both)
     if not exact[0].any():
         return {}  # all outputs are silent: the exact gradient points nowhere
     cosine, ratio = cosine_and_norm_ratio(*(np.concatenate([g.ravel() for g in of]) for of in (claimed, exact)))
@@ -324,7 +326,7 @@ def summary(rows: Sequence[Row]) -> list[Row]:
 
 def settling_summary(rows: Sequence[Row]) -> list[Row]:
     """Mean accuracy in percent on the validation points by setting, against the released rule at the same rate."""
-    values: dict[tuple[str, ...], dict[str, float]] = {}
+    values: dict[tuple[str, str, str, str], dict[str, float]] = {}
     epochs = {}
     for row in rows:
         if row["split"] == "validation":
