@@ -11,7 +11,10 @@ from studies import yin_yang_races as study
 from studies.ablation import PERCENT, mean_over_seeds
 from studies.trained_runs import read_rows
 
-TITLE = "By the highest membrane exact gradient and surrogate are not told apart;\nby one desired spike the exact gradient is far behind"
+TITLE = (
+    "By the highest membrane exact gradient and surrogate are not told apart;\n"
+    "by one desired spike the exact gradient is far behind"
+)
 TABLE = "yin-yang-races.csv"
 LABELS = {
     study.EXACT: "exact gradient",
