@@ -30,6 +30,7 @@ from tsslbp_ref import checks
 from tsslbp_ref.gradcheck import (
     adjoint_checks,
     constants_checks,
+    continuous_checks,
     engine_checks,
     exact_checks,
     golden_checks,
@@ -50,6 +51,7 @@ from tsslbp_ref.gradcheck.smoothing import SmoothedGradient, smoothed_gradient
 FAMILIES = (
     kernel_checks,
     terms_checks,
+    continuous_checks,
     number_checks,
     srm_checks,
     loss_checks,

@@ -49,7 +49,7 @@ def all_checks() -> list[Check]:
         rows.append(_row(name, "<A x, y> = <x, A^T y>", "layers.SumPool2d.adjoint", partial(_plain, pool)))
     for name, dropout in DROPOUTS.items():
         rows.append(_row(name, "<m x, y> = <x, m y>", "layers.Dropout.adjoint", partial(_dropout, dropout)))
-    rows.append(_row("psc-filter", "<eps * s, g> = <s, G>", "fast.psc_filter_adjoint", _psc_filter))
+    rows.append(_row("psc-filter", "<eps * s, g> = <s, G>", "sweeps.psc_filter_adjoint", _psc_filter))
     return rows
 
 

@@ -77,7 +77,7 @@ def all_checks() -> list[Check]:
             Check(
                 f"golden-{rule}-{layer}",
                 f"a, delta of a layer by the authors' code, {commit}",
-                "reference.tsslbp_backward, fast.tsslbp_backward",
+                "reference.tsslbp_backward, sweeps.tsslbp_backward",
                 TOLERANCE,
                 partial(layer_error, file, layer),
             )

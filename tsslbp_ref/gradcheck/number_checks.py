@@ -50,6 +50,7 @@ def all_checks() -> list[Check]:
             ("nothing", 4, "0 of a silent step without a spike behind it"),
         )
     ]
+    rows.append(("phi-tails", "phi of 40 steps, each entry, down to 4e-8", "reference.dependency_matrix", _phi_tails))
     rows += [
         (
             f"delta-{tau_m:g}-{tau_s:g}-{V:g}",
@@ -191,6 +192,19 @@ def _phi(t_m: int) -> float:
     units = np.eye(5).reshape(5, 5, 1, 1)
     swept = [_both_deltas(trace, g)[1][t_m, 0, 0] for g in units]
     return largest([entry_error(matrix[:, t_m].ravel(), expected), entry_error(swept, expected)])
+
+
+def _phi_tails() -> float:
+    """Spikes at steps 0 and 39 only: what is left of the PSC 39 steps on, and of the leak, entry by entry."""
+    u = np.array([1.2, *[0.5] * 38, 1.4])
+    expected = np.zeros((40, 40))
+    expected[:, 0] = (2.0 / 3.0) ** np.arange(40) / 3.0 / 1.2
+    expected[39, 1:] = 0.8 ** np.arange(38, -1, -1) / 3.0 / 0.9
+    expected[39, 0] += 0.2 * 0.8**38 / 3.0 / 0.9
+    neuron, rule, trace = NeuronParameters(5.0, 3.0, 1.0), GradientRule(), _one_neuron(u, np.ones(40))
+    matrix = reference.dependency_matrix(trace, neuron, rule)[:, :, 0, 0]
+    swept = [sweeps.tsslbp_backward(g, trace, neuron, rule)[:, 0, 0] for g in np.eye(40).reshape(40, 40, 1, 1)]
+    return largest([entry_error(matrix, expected), entry_error(swept, expected)])
 
 
 def _released_delta(trace: Trace, g: Array, tau_m: float, tau_s: float, V: float) -> Array:

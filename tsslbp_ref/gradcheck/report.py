@@ -26,6 +26,7 @@ KIND_OF_NAMES = (
     ("term-psc-in-time-one-sided", "identity"),
     ("term-psc-in-time-onset", "identity"),
     ("term-reset-one-step", "identity"),
+    ("term-euler-*", "identity"),
     ("term-static-gain", "identity"),
     ("term-desired-trains", "identity"),
     ("term-reset-in-steps", "identity"),

@@ -41,15 +41,15 @@ def all_checks() -> list[Check]:
 def _time_rows() -> list[Check]:
     exact = TOLERANCES["float64"]
     rows = [
-        Check("sweep-psc-filter", "a = eps * s: recursion against double sum", "fast.psc_filter", exact, _psc_filter),
-        Check("sweep-forward", "u, a of a layer (F3 - F6)", "fast.lif_forward", exact, _forward),
+        Check("sweep-psc-filter", "a = eps * s: recursion against double sum", "sweeps.psc_filter", exact, _psc_filter),
+        Check("sweep-forward", "u, a of a layer (F3 - F6)", "sweeps.lif_forward", exact, _forward),
     ]
     for precision, tolerance in TOLERANCES.items():
         rows += [
             Check(
                 f"sweep-backward-{name}-{precision}",
                 f"delta[t_m] = sum_k phi(t_k, t_m) g[t_k] in {precision}: sweep against double sum",
-                "fast.tsslbp_backward",
+                "sweeps.tsslbp_backward",
                 tolerance,
                 partial(_backward, rule, precision),
             )

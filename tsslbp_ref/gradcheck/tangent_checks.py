@@ -27,6 +27,8 @@ NEURON = NeuronParameters(tau_m=5.0, tau_s=3.0, threshold=1.0)
 TOLERANCE = 1e-10
 WEIGHT_STEP = 0.5  # the loss is quadratic in any one weight, so that any step is exact but for rounding
 DIRECTION_STEP = 1.0  # along a direction of length 1
+# By loss, both steps and the Richardson levels of the first: count is quadratic between its dead zones, softmax smooth.
+STEPS = {"count": (1e-3, 1e-2, 1), "softmax": (0.05, 0.05, 5)}
 PHI_SEED = 188  # spikes, silence, and slow rises on both sides of the clip
 PHI_STEP = 0.5  # the PSC is linear in the weighted input of its own layer
 
@@ -114,6 +116,8 @@ def cases() -> dict[str, Case]:
     )
     found["tangent-released-dense-3-patterns"] = Case(f"2-{FEWEST_NEURONS}", (4,), n_classes=2, seed=21)
     found["tangent-released-dense-3-paper-loss"] = _dense(3, loss="kernel-paper")
+    for loss in STEPS:
+        found[f"tangent-released-dense-3-loss-{loss}"] = _dense(3, loss=loss)
     found["tangent-released-dense-3-dropout"] = _dense(3, dropout=0.3)
     found["tangent-released-conv-static"] = CONV
     found["tangent-released-conv-spikes"] = replace(CONV, feed="spikes")
@@ -207,14 +211,21 @@ def _weight_derivatives(tangent: TangentNetwork, W: Sequence[Array], layer: int)
     def loss(moved: Array) -> float:
         return tangent.loss([*W[:layer], moved, *W[layer + 1 :]])
 
-    return gradient(loss, W[layer], WEIGHT_STEP)
+    step, _, levels = _steps(tangent)
+    return gradient(loss, W[layer], step, levels)
+
+
+def _steps(tangent: TangentNetwork) -> tuple[float, float, int]:
+    """A weight's step, that along a direction, and the Richardson levels of the first."""
+    return STEPS.get(tangent.loss_name, (WEIGHT_STEP, DIRECTION_STEP, 1))
 
 
 def _direction_error(tangent: TangentNetwork, W: Sequence[Array], gradients: Sequence[Array], seed: int) -> float:
     """One random direction through all layers at once, where the layers' changes multiply.
 
-    Along it the loss is a polynomial of degree 2 x layers, which that many Richardson levels difference exactly. The
-    error is relative to |gradient| |direction|, as the derivative along a direction can be small by chance.
+    Along it a quadratic loss is a polynomial of degree 2 x layers, which as many Richardson levels as layers
+    difference exactly. The error is relative to |gradient| |direction|, as the derivative along a
+    direction can be small by chance.
     """
     rng = np.random.default_rng(seed)
     directions = [rng.normal(size=w.shape) for w in W]
@@ -224,7 +235,8 @@ def _direction_error(tangent: TangentNetwork, W: Sequence[Array], gradients: Seq
     def loss(h: float) -> float:
         return tangent.loss([w + h * d for w, d in zip(W, directions, strict=True)])
 
-    numeric = central_difference(loss, DIRECTION_STEP, levels=len(W))
+    _, step, levels = _steps(tangent)
+    numeric = central_difference(loss, step, levels=max(levels, len(W)))
     found = sum(float(np.vdot(g, d)) for g, d in zip(gradients, directions, strict=True))
     size = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
     return abs(found - numeric) / size
