@@ -1,7 +1,9 @@
 """The study of finite steps: one step by hand, both losses, starts, two tiny networks whole, and its summary."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,15 @@ from studies.trained_runs import read_rows
 from tsslbp_ref.gradcheck import smoothed_gradient
 from tsslbp_ref.model.parameters import rule_by_name
 
+ROOT = Path(__file__).resolve().parents[1]
 MOVES = 6
+ROWS = {  # of the table in studies/README.md
+    "smoothed gradient": study.SMOOTHED, "no intra-neuron term": "no-intra", "September 2020": "september-2020",
+    "June 2020": "june-2020", "surrogate": "surrogate", "timing plus surrogate, kappa 1": "timing-plus-surrogate",
+    "released": "released", "no warm-up": "no-warmup", "November 2020": "november-2020",
+    "exact gradient": study.EXACT, "consistent": "consistent", "random direction": study.RANDOM,
+    "literal sign": "literal",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +213,49 @@ def test_the_interval_is_that_of_the_other_study():
 def test_the_committed_summary_is_that_of_the_table():
     """One rule, start and step: the mean of its rows, and what the pages say of it."""
     rows = read_rows(measured.RESULTS / "finite-steps.csv", study.COLUMNS)
-    chosen = [r for r in rows if (r["rule"], r["dt"], r["start"], r["length"]) == ("exact", "1", "random", "0.1")]
-    assert len(chosen) == 200
+    chosen, fine = (
+        [r for r in rows if (r["rule"], r["dt"], r["start"], r["length"]) == ("exact", dt, "random", "0.1")]
+        for dt in ("1", "0.1")
+    )
+    assert len(chosen) == len(fine) == 200
     found = fig38.read_summary("decrease_discrete")["exact", "0.1"]
     assert float(found["value"]) == pytest.approx(np.mean([float(r["decrease_discrete"]) for r in chosen]), rel=1e-3)
     above = fig38.read_summary("decrease_discrete_above_released")
     assert float(above["exact", "all"]["high"]) < 0.0 < float(above["no-intra", "all"]["low"])
+
+
+def recorded(quantity, rule, length="all"):
+    """Value and interval in the committed summary, dt = 1, random start."""
+    row = fig38.read_summary(quantity)[rule, length]
+    return [float(row[key]) for key in ("value", "low", "high")]
+
+
+def test_the_table_of_the_studies_is_that_of_the_summary():
+    text = (ROOT / "studies" / "README.md").read_text().partition("## What a step does")[2].partition("\n## ")[0]
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")][1:]
+    found = {cells[0].strip(): [float(x) for x in re.findall(r"-?\d*\.?\d+", "|".join(cells[1:]))] for cells in lines}
+    assert set(found) == set(ROWS)
+    for label, rule in ROWS.items():
+        expected = recorded("decrease_discrete", rule)[:1]
+        if rule != study.BASELINE:
+            expected += recorded("decrease_discrete_above_released", rule)
+            expected += recorded("decrease_exact_above_released", rule)
+        at = "0.1" if rule == study.SMOOTHED else "all"
+        cosines = [recorded("cosine_exact", rule, at)[0]]
+        if rule != study.SMOOTHED:
+            cosines += recorded("cosine_smoothed", rule, "0.1")[:1]
+        assert found[label][: len(expected)] == pytest.approx(expected, abs=0.0501), label
+        assert found[label][len(expected) :] == pytest.approx(cosines, abs=0.00501), label
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/derivations/exact-gradient.md"])
+def test_the_pages_say_what_a_step_does(page):
+    text = (ROOT / page).read_text()
+    for rule in (study.EXACT, "released"):
+        assert f"{recorded('decrease_discrete', rule)[0]:.1f}" in text
+    assert page != "README.md" or "less by {:.1f} (95 % interval {:.1f} to {:.1f})".format(
+        *(-recorded("decrease_discrete_above_released", study.EXACT)[k] for k in (0, 2, 1))
+    ) in text  # fmt: skip
 
 
 def test_what_it_refuses(tmp_path, capsys):
