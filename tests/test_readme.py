@@ -1,5 +1,8 @@
 """The README and tutorial 5 quote the source: what they show of the loop over layers is what runs."""
 
+import importlib
+import operator
+import re
 import textwrap
 from pathlib import Path
 
@@ -22,3 +25,10 @@ def test_every_module_of_the_method_is_in_the_plan_of_the_house():
     for folder in (ROOT / "tsslbp_ref").iterdir():
         if (folder / "__init__.py").exists():
             assert f"  {folder.name}/" in plan
+
+
+def test_the_plan_of_the_house_leads_to_what_it_names():
+    named = re.findall(r"`([\w/]+)\.py`: `([\w.]+)`", (ROOT / "README.md").read_text())
+    assert len(named) == 7
+    for path, name in named:
+        assert callable(operator.attrgetter(name)(importlib.import_module(f"tsslbp_ref.{path.replace('/', '.')}")))
