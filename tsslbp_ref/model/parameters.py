@@ -128,7 +128,7 @@ class GradientRule:
 
     Parameters
     ----------
-    inter : {"released", "literal", "surrogate", "consistent"}
+    inter : {"released", "literal", "onset", "surrogate", "consistent"}
         How the firing time moves the PSC (B5b). "released": minus the PSC kernel. "literal": the derivative of the
         kernel, taken at its word. "onset": the same with the impulse of the kernel's onset in the spike's own step,
         -1/tau_s. "consistent": the centred difference of the PSC under a shift of the spike by one step. "surrogate":

@@ -2,6 +2,7 @@
 
 Forward, layer by layer: the weighted input, the neurons, the PSC. Then the loss. Then backward, layer by layer: delta
 by the double sum over t_m and t_k, dL/dW, and dL/da of the layer below. Slow on purpose; for networks of some neurons.
+The loss and its dL/da are the one part that is not looped a second time: they are those of `losses`.
 """
 
 from __future__ import annotations
