@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules, rule_by_name
 
 if TYPE_CHECKING:
-    from tsslbp_ref import checkpoints, checks, conformance, datasets, exact, gradcheck, interop, training
+    from tsslbp_ref import checkpoints, checks, conformance, datasets, engine, exact, gradcheck, interop, training
     from tsslbp_ref.model import (
+        backpropagation,
         constants,
         layers,
         losses,
@@ -56,12 +57,14 @@ _HOME_OF_NAME = {
     "tsslbp_backward": "model.sweeps",
 }
 _HOME_OF_MODULE = {
+    "backpropagation": "model.backpropagation",
     "checks": "checks",
     "checkpoints": "checkpoints",
     "conformance": "conformance",
     "constants": "model.constants",
     "curves": "plots.curves",
     "datasets": "datasets",
+    "engine": "engine",
     "exact": "exact",
     "experiments": "training.experiments",
     "explore": "plots.explore",
@@ -98,12 +101,14 @@ __all__ = [
     "Network",
     "NeuronParameters",
     "Trace",
+    "backpropagation",
     "checkpoints",
     "checks",
     "conformance",
     "constants",
     "curves",
     "datasets",
+    "engine",
     "exact",
     "experiments",
     "explore",
