@@ -198,6 +198,16 @@ def test_where_numbas_cache_has_changed_its_own_is_used(
     assert list((tmp_path / "__pycache__").glob("*.nbi"))  # the index of Numba's own cache
 
 
+def test_where_numbas_cache_is_gone_its_own_is_used(loops: Any, tmp_path: Path) -> None:
+    gone = "import numba.core.ccallback, numba.core.caching as m; del m.FunctionCache"
+    code = f"{gone}; import two_loops; print(two_loops.doubled(1.5))"
+    paths = os.pathsep.join([str(PACKAGE.parent), str(tmp_path)])
+    environment = os.environ | {"PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert run.stdout == "3.0\n", run.stderr
+    assert list(tmp_path.rglob("*.nbi"))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Older sources
 # ---------------------------------------------------------------------------------------------------------------------

@@ -23,12 +23,15 @@ import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401 - compiled products call it: loaded now, so that its threads can be limited
 from numba.core import types
-from numba.core.caching import FunctionCache
 from numba.core.typing import signature
 from numba.extending import overload
 from numba.np import numpy_support
 
 from tsslbp_ref.model import terms
+
+FunctionCache: Any = object
+with suppress(ImportError):  # in another Numba; loops then have Numba's own cache
+    from numba.core.caching import FunctionCache
 
 ensure_blas: Any = None
 with suppress(ImportError):  # in another Numba; `gemm` then falls back to NumPy's product
@@ -92,7 +95,7 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     with suppress(RuntimeError):
         try:
             dispatcher._cache = _Cache(function)
-        except AttributeError:
+        except (AttributeError, TypeError):
             dispatcher.enable_caching()
     return dispatcher
 
