@@ -21,7 +21,7 @@ from tsslbp_ref.model.parameters import named_rules
 
 NEURON = tr.NeuronParameters(5.0, 3.0)
 TOLERANCE = 1e-12
-SHAPE, N_CLASSES = (2, 9, 9), 3  # odd maps: their last row and column fill no block
+SHAPE, N_CLASSES = (2, 9, 9), 3  # odd feature maps: their last row and column fill no block
 
 
 def network(spec, n_steps=7, **settings):
@@ -65,7 +65,7 @@ CASES = [
     ("P2-3C2-P2-4", "sparse", 7, 5, 2, 1, "kernel"),
     ("2C3-P3-3C2", "static", 2, 5, 1, 1, "kernel-paper"),
     ("2C2-P2-P2-5-4", "static", 30, 5, 2, None, "spike-train"),
-    ("12C3-P3-6C2-8", "static", 7, 40, 2, None, "kernel"),  # tiles and maps of several at once
+    ("12C3-P3-6C2-8", "static", 7, 40, 2, None, "kernel"),  # tiles, and several feature maps at once
     ("6-5", "static", 1, 5, 2, None, "kernel"),
     ("6-5", "sparse", 30, 5, 3, 1, "spike-train"),
     ("6-5", "static", 30, 7, 3, 1, "softmax"),

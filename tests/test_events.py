@@ -85,7 +85,7 @@ def test_the_search_ends_when_there_are_too_many():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"s must have shape \(T, B, n\), got \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"s must be \(T, B, n\): steps, batch, inputs; got shape \(3, 4\)"):
         find_events(np.zeros((3, 4)), "float32")
     with pytest.raises(TypeError, match="s must hold real numbers"):
         find_events(np.zeros((3, 4, 2), dtype=complex), "float32")

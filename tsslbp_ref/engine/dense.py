@@ -83,10 +83,11 @@ class DenseChain:
         """Return dL/dW of each layer from dL/da of the output    (B1 - B3)."""
         gs = self._arrays("g", len(record.x), buffers)
         gs[-1][...] = g
-        total = buffers.take("total", gs[0].shape[1:], self.dtype)
+        summed_delta = buffers.take("summed delta", gs[0].shape[1:], self.dtype)
         dWs = tuple(np.empty_like(W) for W in self.Ws_transposed)
         trace = (record.x, record.us, record.pscs)
-        chain_backward(*trace, self.gain, self.Ws_transposed, tuple(cs), self.follow, self.k, gs, total, dWs)
+        chain = (self.gain, self.Ws_transposed, tuple(cs), self.follow, self.k)
+        chain_backward(*trace, *chain, gs, summed_delta, dWs)
         return [dW.T for dW in dWs]
 
     def van_rossum_step(
@@ -95,10 +96,10 @@ class DenseChain:
         """Loss against a target PSC, dL/dW and output PSC of a shard, in one call."""
         x = np.ascontiguousarray(x).reshape(len(x), -1)
         us, pscs, gs = (self._arrays(name, len(x), buffers) for name in ("u", "a", "g"))
-        Wx, total = (buffers.take(name, us[0].shape[1:], self.dtype) for name in ("Wx", "total"))
+        Wx, summed_delta = (buffers.take(name, us[0].shape[1:], self.dtype) for name in ("Wx", "summed delta"))
         dWs = tuple(np.empty_like(W) for W in self.Ws_transposed)
         chain = (self.gain, self.Ws_transposed, self.constants, tuple(cs), self.follow, self.k)
-        failed, loss = chain_step(x, np.ascontiguousarray(target), *chain, Wx, us, pscs, gs, total, dWs)
+        failed, loss = chain_step(x, np.ascontiguousarray(target), *chain, Wx, us, pscs, gs, summed_delta, dWs)
         self._check(failed)
         return loss, [dW.T for dW in dWs], pscs[-1]
 
@@ -196,7 +197,7 @@ def chain_backward(
     follow: npt.NDArray[np.bool_],
     k: int,
     gs: tuple[Array, ...],
-    total: Array,
+    summed_delta: Array,
     dWs_transposed: tuple[Array, ...],
 ) -> None:
     """B2 in time, dL/dW = sum_t delta[t] a_below[t]^T (B1), dL/da below = W^T delta[t] (B3), from the last layer down.
@@ -209,7 +210,7 @@ def chain_backward(
         One a layer, in the arrays' dtype.
     gs : tuple of (T, B, N) array
         dL/da of each layer; the last holds it before, all hold delta after.
-    total : (B, N) array
+    summed_delta : (B, N) array
         sum_t c[t] delta[t] of the first layer; written.
     dWs_transposed : tuple of (n, N) array
         Written.
@@ -218,8 +219,8 @@ def chain_backward(
         delta, dW_transposed = gs[layer], dWs_transposed[layer]
         sweeps.backward_sweep(_flat(delta), _flat(us[layer]), _flat(pscs[layer]), cs[layer])
         if layer == 0:
-            weighted_sum(_flat(delta), gain, total.reshape(-1))
-            gemm(x, total, dW_transposed, True, False, False)
+            weighted_sum(_flat(delta), gain, summed_delta.reshape(-1))
+            gemm(x, summed_delta, dW_transposed, True, False, False)
             return
         gemm(_rows(delta), Ws_transposed[layer], _rows(gs[layer - 1]), False, True, False)
         below, c = pscs[layer - 1], cs[layer - 1]
@@ -245,7 +246,7 @@ def chain_step(
     us: tuple[Array, ...],
     pscs: tuple[Array, ...],
     gs: tuple[Array, ...],
-    total: Array,
+    summed_delta: Array,
     dWs_transposed: tuple[Array, ...],
 ) -> tuple[int, float]:
     """`chain_forward`, the van Rossum loss (L1) against a target PSC, and `chain_backward`.
@@ -259,7 +260,7 @@ def chain_step(
     for i in range(len(error)):
         error[i] = a[i] - d[i]
     loss = 0.5 * np.dot(error, error)
-    chain_backward(x, us, pscs, gain, Ws_transposed, cs, follow, k, gs, total, dWs_transposed)
+    chain_backward(x, us, pscs, gain, Ws_transposed, cs, follow, k, gs, summed_delta, dWs_transposed)
     return failed, loss
 
 

@@ -87,7 +87,7 @@ def find_events(s: npt.ArrayLike, dtype: npt.DTypeLike, *, at_most: int | None =
     """
     trains = checks.real_array("s", s)
     if trains.ndim != 3:
-        raise ValueError(f"s must have shape (T, B, n), got {trains.shape}")
+        raise ValueError(f"s must be (T, B, n): steps, batch, inputs; got shape {trains.shape}")
     T, B, n = trains.shape
     limit = trains.size if at_most is None else checks.positive_integer("at_most", at_most, minimum=0)
     if trains.dtype == np.bool_:

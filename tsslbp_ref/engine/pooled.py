@@ -53,10 +53,10 @@ class PooledNeurons:
 
     def backward(self, g: Array, c: RuleCoefficients) -> Array:
         """dL/dW    (B1, B2) from dL/da of the pooled PSC."""
-        total = np.empty_like(self._feature_maps)
+        summed_delta = np.empty_like(self._feature_maps)
         gain = self.Wx.dtype.type(self.pool.gain)
-        pool_and_chain_rule(self._blocks(g), self.fed.gain, self._feature_maps, c, self.pool.size, gain, total)
-        return maps.weight_gradient(self.layer, total.reshape(self.Wx.shape), self.fed.x)
+        pool_and_chain_rule(self._blocks(g), self.fed.gain, self._feature_maps, c, self.pool.size, gain, summed_delta)
+        return maps.weight_gradient(self.layer, summed_delta.reshape(self.Wx.shape), self.fed.x)
 
     @property
     def _feature_maps(self) -> Array:
@@ -108,7 +108,7 @@ def neurons_and_pool(
 
 @compiled
 def pool_and_chain_rule(
-    g: Array, gain: Array, Wx: Array, c: RuleCoefficients, size: int, pool_gain: float, total: Array
+    g: Array, gain: Array, Wx: Array, c: RuleCoefficients, size: int, pool_gain: float, summed_delta: Array
 ) -> None:
     """Write sum_t c[t] delta[t] (M, H, W), all that dL/dW asks for, from dL/da of the pooled PSC    (B2)."""
     T, (M, H, W) = len(gain), Wx.shape
@@ -123,7 +123,7 @@ def pool_and_chain_rule(
             sweeps.lif_step(*before, c.theta_m, c.theta_s, c.threshold, u[t], a[t])
             pool_adjoint(g[t, m : m + 1], size, pool_gain, spread[t].reshape(1, H, W))
         sweeps.backward_block(spread, u, a, whole, c, G, zeros, delta, whole)
-        weighted_sum(delta, gain, total[m].reshape(-1))
+        weighted_sum(delta, gain, summed_delta[m].reshape(-1))
 
 
 @compiled
@@ -134,10 +134,10 @@ def scale(row: Array, factor: float, scaled: Array) -> None:
 
 
 @compiled
-def weighted_sum(delta: Array, gain: Array, total: Array) -> None:
+def weighted_sum(delta: Array, gain: Array, summed_delta: Array) -> None:
     """Write sum_t c[t] delta[t] of flat delta (T, M)."""
-    scale(delta[0], gain[0], total)
+    scale(delta[0], gain[0], summed_delta)
     for t in range(1, len(delta)):
         row = delta[t]
         for i in range(len(row)):
-            total[i] += gain[t] * row[i]
+            summed_delta[i] += gain[t] * row[i]

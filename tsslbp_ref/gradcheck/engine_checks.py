@@ -188,5 +188,5 @@ def _pooled_back(pool: SumPool2d) -> float:
     found = neurons.backward(g.copy(), sweeps.coefficients(NEURON, rule, g.dtype))
     spread = reference_layers.sum_pool2d_adjoint(g.reshape(-1, *pool.output_shape), pool.size, pool.gain, (H, W))
     delta = reference.tsslbp_backward(spread.reshape(trace.u.shape), trace, NEURON, rule)
-    total = np.einsum("t,tbo->bo", gain, delta).reshape(neurons.Wx.shape)
-    return relative_error(found, reference_layers.conv2d_weight_gradient(total, neurons.fed.x, 0))
+    summed_delta = np.einsum("t,tbo->bo", gain, delta).reshape(neurons.Wx.shape)
+    return relative_error(found, reference_layers.conv2d_weight_gradient(summed_delta, neurons.fed.x, 0))

@@ -292,7 +292,7 @@ def _spikes(name: str, value: npt.ArrayLike, sample: int) -> Array:
     if s.ndim == 3:
         s = s[:, _checked_index("sample", sample, s.shape[1])]
     if s.ndim != 2 or 0 in s.shape:
-        raise ValueError(f"{name} must be (T, N) or (T, B, N), got shape {s.shape}")
+        raise ValueError(f"{name} must be (T, N) or (T, B, N): steps, batch, neurons; got shape {s.shape}")
     if not np.isin(s, (0.0, 1.0)).all():
         raise ValueError(f"{name} must hold zeros and ones, got {s[(s != 0.0) & (s != 1.0)][0]}")
     return s
