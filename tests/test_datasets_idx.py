@@ -175,7 +175,7 @@ def test_no_more_is_unpacked_than_the_header_promises(tmp_path, name):
 def test_images_and_labels_must_be_equally_many(tmp_path, pictures):
     write(tmp_path / "train-images-idx3-ubyte", images_content(pictures))
     write(tmp_path / "train-labels-idx1-ubyte", labels_content([1, 2]))
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte: 5 pictures, but .*train-labels-idx1-ubyte holds 2"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte: 5 images, but .*train-labels-idx1-ubyte holds 2"):
         idx.read_split(tmp_path, "train")
 
 

@@ -219,8 +219,8 @@ def published_shift(t):
 def test_picture_path_is_the_published_one_and_continuous():
     times = np.concatenate([np.arange(0, 336_040, 997), [0, 105_000, 105_001, 210_000, 210_001, 315_000]])
     expected = np.array([published_shift(t) for t in times])
-    np.testing.assert_allclose(nmnist.picture_position(times), expected, rtol=0, atol=1e-12)
-    steps = np.diff(nmnist.picture_position(np.arange(0, 330_000, 10)), axis=0)
+    np.testing.assert_allclose(nmnist.image_position(times), expected, rtol=0, atol=1e-12)
+    steps = np.diff(nmnist.image_position(np.arange(0, 330_000, 10)), axis=0)
     assert np.abs(steps).max() < 1e-3
 
 

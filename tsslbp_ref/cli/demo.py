@@ -52,10 +52,10 @@ def _demo(options: argparse.Namespace) -> int:
         other = raster.raster_task(options.seed, rule=rule_by_name(name))
         print(f"by the rule {name}: loss {raster.learn(other, DEMO_UPDATES)[-1]:.2f}; {wrong(other)}", flush=True)
     print()
-    return _demo_pictures(options)
+    return _demo_images(options)
 
 
-def _demo_pictures(options: argparse.Namespace) -> int:
+def _demo_images(options: argparse.Namespace) -> int:
     """Train the demo's network on Fashion-MNIST; where the data cannot be had, say so, and train on Yin-Yang."""
     from tsslbp_ref.datasets import DownloadError
     from tsslbp_ref.training.experiments import experiment

@@ -1,4 +1,4 @@
-"""The data sets of the paper's experiments: MNIST, Fashion-MNIST, CIFAR-10 (pictures) and N-MNIST (events).
+"""The data sets of the paper's experiments: MNIST, Fashion-MNIST, CIFAR-10 (images) and N-MNIST (events).
 
 Where they are looked for is described in `fetch`; each format has its own file (`idx`, `cifar10`, `nmnist`). One more,
 points in three classes for networks in continuous time, is made by a formula: `yin_yang`. A user's own data is in

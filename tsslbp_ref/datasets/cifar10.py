@@ -25,11 +25,11 @@ from tsslbp_ref.datasets import files, pickled
 from tsslbp_ref.datasets.errors import DataError, MissingSplitError
 
 N_CLASSES = 10
-SHAPE = (3, 32, 32)  # channels, rows, columns of a picture
+SHAPE = (3, 32, 32)  # channels, rows, columns of an image
 PIXELS = 3 * 32 * 32
-BYTES_PER_PICTURE = 4096  # at most: 3073, and what a python batch or a tar file adds
-MOST_BYTES = 50_000 * BYTES_PER_PICTURE  # of a split's files together; CIFAR-10 has 50,000 pictures for training
-MOST_UNPACKED = 60_000 * BYTES_PER_PICTURE  # of an archive, with 10,000 pictures for testing
+BYTES_PER_IMAGE = 4096  # at most: 3073, and what a python batch or a tar file adds
+MOST_BYTES = 50_000 * BYTES_PER_IMAGE  # of a split's files together; CIFAR-10 has 50,000 images for training
+MOST_UNPACKED = 60_000 * BYTES_PER_IMAGE  # of an archive, with 10,000 images for testing
 MOST_MEMBERS = 1000  # of an archive; the original ones have nine
 N_BATCHES = {"train": 5, "test": 1}
 RECORD_SIZE = 1 + PIXELS  # bytes of a record of the binary version: label, then pixels
@@ -186,7 +186,7 @@ def _safe_name(member: tarfile.TarInfo, path: Path) -> str:
 
 
 def _read_binary_batch(content: bytes, source: str) -> Batch:
-    """Return the pictures and labels of one file of the binary version."""
+    """Return the images and labels of one file of the binary version."""
     if not content or len(content) % RECORD_SIZE:
         raise DataError(f"{source}: the size must be a multiple of {RECORD_SIZE} bytes, got {len(content)} bytes")
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD_SIZE)
@@ -203,7 +203,7 @@ def _checked_labels(values: npt.NDArray[Any], source: str) -> npt.NDArray[np.int
 
 
 def _read_python_batch(content: bytes, source: str) -> Batch:
-    """Return the pictures and labels of one file of the python version."""
+    """Return the images and labels of one file of the python version."""
     try:
         entries = pickled.read_dictionary(content)
         pixels = _pixel_bytes(entries["data"])
@@ -221,7 +221,7 @@ def _read_python_batch(content: bytes, source: str) -> Batch:
 
 
 def _pixel_bytes(array: Any) -> bytes:
-    """Return the bytes of a pickled uint8 array of n pictures in C order."""
+    """Return the bytes of a pickled uint8 array of n images in C order."""
     if not isinstance(array, pickled.Call):
         raise ValueError("'data' is no array")
     if array.state is not None:  # written with _reconstruct: version, shape, dtype, Fortran order, bytes

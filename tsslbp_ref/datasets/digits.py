@@ -16,7 +16,7 @@ DIGITS = Path(__file__).with_name("digits.npz")
 
 
 class Digits(NamedTuple):
-    """Pictures X (1797, 8, 8) of integers 0 to 16, and the digits y (1797,) that they show."""
+    """Images X (1797, 8, 8) of integers 0 to 16, and the digits y (1797,) that they show."""
 
     X: npt.NDArray[np.uint8]
     y: npt.NDArray[np.int64]

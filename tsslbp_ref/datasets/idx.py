@@ -33,7 +33,7 @@ SPLIT_FILES = {  # split -> (images, labels); the names are those of the origina
 
 
 def read_images(path: str | Path) -> npt.NDArray[np.uint8]:
-    """Return the pictures of an IDX file as (n, 1, 28, 28), n at most 60,000.
+    """Return the images of an IDX file as (n, 1, 28, 28), n at most 60,000.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def _shape_in(header: bytes, sample_shape: tuple[int, ...], path: Path) -> list[
     if magic != expected:
         raise DataError(f"{path}: wrong IDX magic number, expected 0x{expected:08x}, got 0x{magic:08x}")
     if tuple(shape[1:]) != sample_shape:
-        raise DataError(f"{path}: pictures must have {SIDE} x {SIDE} pixels, got {shape[1]} x {shape[2]}")
+        raise DataError(f"{path}: images must have {SIDE} x {SIDE} pixels, got {shape[1]} x {shape[2]}")
     if not 1 <= shape[0] <= MOST_SAMPLES:
         raise DataError(f"{path}: the number of samples must be 1 to {MOST_SAMPLES}, the header says {shape[0]}")
     return shape
@@ -115,7 +115,7 @@ def read_split(folder: str | Path, split: str) -> tuple[npt.NDArray[np.uint8], n
     MissingSplitError
         If one of the two files is not in the folder.
     DataError
-        If a file is damaged, or pictures and labels are not equally many.
+        If a file is damaged, or images and labels are not equally many.
     """
     names = SPLIT_FILES[checks.one_of("split", split, SPLIT_FILES)]
     folder = files.as_path("folder", folder)
@@ -126,5 +126,5 @@ def read_split(folder: str | Path, split: str) -> tuple[npt.NDArray[np.uint8], n
     images_path, images = files.first_whole(found[0], read_images)
     labels_path, labels = files.first_whole(found[1], read_labels)
     if len(images) != len(labels):
-        raise DataError(f"{images_path}: {len(images)} pictures, but {labels_path} holds {len(labels)} labels")
+        raise DataError(f"{images_path}: {len(images)} images, but {labels_path} holds {len(labels)} labels")
     return images, labels

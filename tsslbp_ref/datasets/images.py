@@ -1,4 +1,4 @@
-"""The picture sets as arrays: loading by name, the experiments' normalisation, and CIFAR-10's random crop and flip."""
+"""The image sets as arrays: loading by name, the experiments' normalisation, and CIFAR-10's random crop and flip."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FLIP_PROBABILITY = 0.5
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """One split of a picture set.
+    """One split of an image set.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class ImageSet:
     source: str
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
 
@@ -68,7 +68,7 @@ def load_images(
     base_url: str | None = None,
     progress: bool = False,
 ) -> ImageSet:
-    """Load one split of a picture set.
+    """Load one split of an image set.
 
     Parameters
     ----------
@@ -96,12 +96,12 @@ def load_images(
     Examples
     --------
     >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:  # two made pictures, in the format of MNIST's files
+    >>> with tempfile.TemporaryDirectory() as folder:  # two made images, in the format of MNIST's files
     ...     header = [bytes([0, 0, 8, n]) + np.array([2, 28, 28][:n], ">i4").tobytes() for n in (3, 1)]
     ...     _ = Path(folder, "train-images-idx3-ubyte").write_bytes(header[0] + bytes(2 * 28 * 28))
     ...     _ = Path(folder, "train-labels-idx1-ubyte").write_bytes(header[1] + bytes([7, 3]))
-    ...     pictures = load_images("mnist", "train", folder)
-    >>> pictures.images.shape, pictures.images.dtype, pictures.labels
+    ...     images = load_images("mnist", "train", folder)
+    >>> images.images.shape, images.images.dtype, images.labels
     ((2, 1, 28, 28), dtype('uint8'), array([7, 3]))
     """
     checks.one_of("data set", name, IMAGE_SETS)
@@ -169,9 +169,9 @@ def normalise(
 
 
 def augment_crop_flip(images: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    """Return each picture shifted by up to 4 pixels in both directions, and mirrored left to right in half the cases.
+    """Return each image shifted by up to 4 pixels in both directions, and mirrored left to right in half the cases.
 
-    A picture gets a border of 4 zeros, and a window of its own size is cut out at one of the 9 x 9 possible positions,
+    An image gets a border of 4 zeros, and a window of its own size is cut out at one of the 9 x 9 possible positions,
     drawn evenly. The paper's recipe does this with the raw pixels, BEFORE normalisation, so the border is black. To
     follow it, pass uint8 and normalise the result. With normalised pixels the border would be the mean colour instead.
 
@@ -198,18 +198,18 @@ def augment_crop_flip(images: npt.NDArray[Any], rng: np.random.Generator) -> npt
     >>> augment_crop_flip(pixels, np.random.default_rng(0)).shape
     (2, 3, 32, 32)
     """
-    pictures = checks.rectangular_array("images", images)
-    if pictures.dtype.name not in ("uint8", *checks.FLOAT_NAMES):
-        raise TypeError(f"images must be uint8, float32 or float64, got {pictures.dtype}")
-    if pictures.ndim != 4:
-        raise ValueError(f"images must have 4 axes (n, C, H, W), got shape {pictures.shape}")
+    images = checks.rectangular_array("images", images)
+    if images.dtype.name not in ("uint8", *checks.FLOAT_NAMES):
+        raise TypeError(f"images must be uint8, float32 or float64, got {images.dtype}")
+    if images.ndim != 4:
+        raise ValueError(f"images must have 4 axes (n, C, H, W), got shape {images.shape}")
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
-    n, _, height, width = pictures.shape
+    n, _, height, width = images.shape
     rows, columns = rng.integers(0, 2 * CROP_PAD + 1, (2, n))
     flipped = rng.random(n) < FLIP_PROBABILITY
     border = (CROP_PAD, CROP_PAD)
-    padded = np.pad(pictures, ((0, 0), (0, 0), border, border))
+    padded = np.pad(images, ((0, 0), (0, 0), border, border))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     result = windows[np.arange(n), :, rows, columns]
     result[flipped] = result[flipped, :, :, ::-1]

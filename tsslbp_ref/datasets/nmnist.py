@@ -41,9 +41,9 @@ RECORDING_SUFFIX = ".bin"
 BATCH_SIZE = 50  # the paper's
 
 # The camera's way during a recording: three straight saccades of 105 ms. Values of the data set authors' routine
-# "stabilize" (G. Orchard, 2015): where the picture stands (x, y), in pixels, at the start and end of each saccade.
+# "stabilize" (G. Orchard, 2015): where the image stands (x, y), in pixels, at the start and end of each saccade.
 SACCADE_US = 105_000
-PICTURE_PATH = np.array([[0.0, 0.0], [3.5, 7.0], [7.0, 0.0], [0.0, 0.0]])
+IMAGE_PATH = np.array([[0.0, 0.0], [3.5, 7.0], [7.0, 0.0], [0.0, 0.0]])
 
 
 def read_events(path: str | Path) -> npt.NDArray[Any]:
@@ -191,11 +191,11 @@ def _checked_steps(n_steps: int) -> int:
     return steps
 
 
-def picture_position(t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return where the moving picture stands at time t: r(t) = r_i + (r_(i+1) - r_i) (t - i D) / D.
+def image_position(t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return where the moving image stands at time t: r(t) = r_i + (r_(i+1) - r_i) (t - i D) / D.
 
     D = 105 ms is the length of a saccade, i = min(floor(t / D), 2) its number, and r_0 .. r_3 = (0, 0), (3.5, 7),
-    (7, 0), (0, 0) the corners of the triangle that the picture runs round. After 3 D the last straight line goes on, as
+    (7, 0), (0, 0) the corners of the triangle that the image runs round. After 3 D the last straight line goes on, as
     in the authors' routine (recordings end between 2.8 D and 3.2 D).
 
     Parameters
@@ -208,16 +208,16 @@ def picture_position(t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     ndarray, (n, 2)
         Displacement (x, y) in pixels since the start.
     """
-    saccade = np.minimum(t // SACCADE_US, len(PICTURE_PATH) - 2)
-    start, step = PICTURE_PATH[saccade], np.diff(PICTURE_PATH, axis=0)[saccade]
+    saccade = np.minimum(t // SACCADE_US, len(IMAGE_PATH) - 2)
+    start, step = IMAGE_PATH[saccade], np.diff(IMAGE_PATH, axis=0)[saccade]
     return start + step * (t - saccade * SACCADE_US)[:, np.newaxis] / SACCADE_US
 
 
 def remove_saccade_motion(events: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the events with the picture's motion taken back: (x, y) -> round((x, y) - r(t)).
+    """Return the events with the image's motion taken back: (x, y) -> round((x, y) - r(t)).
 
-    The camera turns in three straight saccades, so the picture's position r(t) on the sensor is linear in time in each
-    (`picture_position`); written out, with t in microseconds:
+    The camera turns in three straight saccades, so the image's position r(t) on the sensor is linear in time in each
+    (`image_position`); written out, with t in microseconds:
 
     ===============  ===========================  ==========================
     time             shift in x                   shift in y
@@ -254,7 +254,7 @@ def remove_saccade_motion(events: npt.NDArray[Any]) -> npt.NDArray[Any]:
     (8, 17)
     """
     events = _checked_events(events)
-    moved = np.floor(np.stack([events["x"], events["y"]], axis=1) - picture_position(events["t"]) + 0.5)
+    moved = np.floor(np.stack([events["x"], events["y"]], axis=1) - image_position(events["t"]) + 0.5)
     inside = ((moved >= 0) & (moved < SIDE)).all(axis=1)
     still = events[inside]
     still["x"], still["y"] = moved[inside].T
