@@ -2,7 +2,7 @@
 
 A plant replaces one function or method by a wrong version of itself. The compiled loops hold the terms that they were
 compiled with, so a wrong term shows in its own row, in phi of the literal loops, and where literal and fast part ways;
-a wrong sweep is planted by wrapping the function that the network and `fast.tsslbp_backward` both call.
+a wrong sweep is planted by wrapping the function that the network and `sweeps.tsslbp_backward` both call.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class _BlasLimit:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._holders: weakref.WeakSet[_Holder] = weakref.WeakSet()  # whom an interrupt kept from leaving is forgotten
+        self._holders: weakref.WeakSet[_Holder] = weakref.WeakSet()  # one that an interrupt kept from leaving goes, too
         self._before: list[tuple[Any, int]] = []
         self._libraries: list[Any] | None = None
 
@@ -159,7 +159,7 @@ class _BlasLimit:
                 self._libraries = _blas_controllers()
                 warn_of_unlimited_blas()
             if not self._holders:
-                # What an interrupt kept from having its threads back has them at the end of this one.
+                # A library that an interrupt left limited stays in the list, and has its threads back after this limit.
                 self._before += [(library, n) for library in self._libraries if (n := library.num_threads) != 1]
                 for library, _ in self._before:
                     _set_threads(library, 1)

@@ -53,8 +53,8 @@ not act a second time.
 This proves an implementation right, layers and convolutions and all. It does not say that the rule is the gradient of
 the spiking network; for that see `tsslbp_ref.exact`.
 
-Nothing here calls the backward functions of `terms`, `reference` or `fast`: the formulas are written a second time, on
-purpose, as forward recursions over whole arrays.
+Nothing here calls the backward functions of `terms`, `reference` or `sweeps`: the formulas are written a second time,
+on purpose, as forward recursions over whole arrays.
 """
 
 from __future__ import annotations
