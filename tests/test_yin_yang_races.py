@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +236,36 @@ def test_the_committed_summary_is_that_of_the_committed_table():
     with table.with_name("yin-yang-races-summary.csv").open(newline="") as file:
         assert study.summary(rows) == list(csv.DictReader(file))
     assert not {row["seed"] for row in rows if row["split"] == "test"} & set(map(str, study.SETTLING_SEEDS))
+
+
+ROWS = {  # of the tables of both races in studies/README.md
+    "surrogate": "surrogate",
+    "exact gradient": study.EXACT,
+    "no intra-neuron term": "no-intra",
+    "consistent": "consistent",
+    "released": study.RELEASED,
+    "timing + surrogate, kappa 3": study.BOTH,
+    "November 2020, no warm-up": "november-2020-no-warmup",
+    "September 2020, no warm-up": "september-2020-no-warmup",
+}
+
+
+@pytest.mark.parametrize("race", RACES)
+def test_the_table_of_the_studies_is_that_of_the_summary(race):
+    with (ROOT / "results" / "yin-yang-races-summary.csv").open(newline="") as file:
+        of = {(row["contender"], row["reading"], row["against"]): row for row in csv.DictReader(file)}
+    heading = '**Race "peak"' if race == PEAK else '**Race "van Rossum"'
+    text = (ROOT / "studies" / "README.md").read_text().partition(heading)[2].partition("|\n\n")[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    assert {cells[0] for cells in lines[1:]} == set(ROWS)
+    places = {name: lines[0].index(name) for name in ("accuracy", "minus released", "minus exact")}
+    reading = PEAK if race == PEAK else "first spike"
+    for cells in lines[1:]:
+        name = ROWS[cells[0]]
+        assert float(cells[places["accuracy"]]) == pytest.approx(float(of[name, reading, "exact"]["mean"]), abs=0.0501)
+        for against in (study.RELEASED, study.EXACT):
+            if name != against:
+                row = of[name, reading, against]
+                expected = [float(row[key]) for key in ("difference", "difference_low", "difference_high")]
+                found = [float(x) for x in re.findall(r"-?\d*\.\d+", cells[places[f"minus {against}"]])]
+                assert found == pytest.approx(expected, abs=0.0501), (name, against)
