@@ -277,6 +277,7 @@ def value_and_gradient(
     Parameters
     ----------
     name : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
+        Or "kernel-01111-twice", "kernel-01011-once": the first two by what their target is.
     a : (T, B, n_classes) array_like
         Output PSC.
     y : (B,) array_like of int
@@ -336,6 +337,7 @@ class Loss:
     Parameters
     ----------
     name : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
+        Or "kernel-01111-twice", "kernel-01011-once": the first two by what their target is.
     neuron : NeuronParameters
         Of the output layer; its tau_s filters desired trains.
     settings : LossSettings, optional
