@@ -22,10 +22,8 @@ from typing import Any
 import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401 - compiled products call it: loaded now, so that its threads can be limited
-from numba.core import types
-from numba.core.typing import signature
+from numba import types
 from numba.extending import overload
-from numba.np import numpy_support
 
 from tsslbp_ref.model import terms
 
@@ -35,6 +33,8 @@ with suppress(ImportError):  # in another Numba; loops then have Numba's own cac
 
 ensure_blas: Any = None
 with suppress(ImportError):  # in another Numba; `gemm` then falls back to NumPy's product
+    from numba.core.typing import signature
+    from numba.np import numpy_support
     from numba.np.linalg import ensure_blas, get_blas_kind
 
 __all__ = [
