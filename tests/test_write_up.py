@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +195,23 @@ def test_the_committed_steps_are_whole_and_as_the_text_says() -> None:
     for rule in ("released", "surrogate"):
         assert mean[rule, 1] == 10.0
         assert all(mean[rule, T] < mean[rule, 8] + 0.1 for T in (12, 16, 20))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The page in Korean
+# ---------------------------------------------------------------------------------------------------------------------
+
+KOREAN = RESULTS.parent / "tutorials" / "ko" / "README.md"
+
+
+def test_every_claim_has_a_figure_a_number_and_a_tutorial() -> None:
+    """Claims that share an answer, as 10 and 11, stand in one paragraph."""
+    paragraphs = [text for text in KOREAN.read_text().split("\n\n") if text.startswith("**")]
+    claims = [int(number) for text in paragraphs for number in re.findall(r"\*\*(\d+)\. ", text)]
+    assert claims == list(range(1, 21))
+    for text in paragraphs:
+        assert "(../../figures/out/fig" in text, text
+        assert re.search(r"\(\.\./\d\d_", text), text
+        ours = re.sub(r"\]\([^)]*\)", "", text.rpartition(".**")[2])  # behind the claim, without links
+        ours = re.sub(r"(그림|튜토리얼) \d+", "", ours)
+        assert re.search(r"\d", ours), text
