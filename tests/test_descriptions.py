@@ -14,8 +14,8 @@ from tsslbp_ref import GradientRule, cli, datasets, named_rules, rule_by_name
 from tsslbp_ref.training import descriptions, results
 from tsslbp_ref.training.descriptions import describe, read, read_file, rule_label, rule_table, to_toml
 from tsslbp_ref.training.experiments import EXPERIMENTS, STATES, experiment
+from tsslbp_ref.training.plan import Plan
 from tsslbp_ref.training.runs import CONFIG, read_metrics
-from tsslbp_ref.training.seeds import Plan
 from tsslbp_ref.training.tasks import task_of
 
 NAME = "fashion-mnist-400-400"

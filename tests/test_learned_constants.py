@@ -14,9 +14,9 @@ from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.model import constants
 from tsslbp_ref.training import Trainer, TrainingSettings, results
 from tsslbp_ref.training.learned_constants import LearnedConstants
+from tsslbp_ref.training.plan import Plan
 from tsslbp_ref.training.run_files import BEST, CONFIG, LAST, read_metrics
 from tsslbp_ref.training.runs import InterruptedRunError, Run
-from tsslbp_ref.training.seeds import Plan
 
 RATE = 0.05
 NAME = "fashion-mnist-400-400"

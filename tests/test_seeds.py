@@ -21,8 +21,8 @@ from tsslbp_ref.datasets import DataError
 from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.files import CheckpointError
 from tsslbp_ref.training import cluster, seeds, tasks
+from tsslbp_ref.training.plan import Plan
 from tsslbp_ref.training.runs import BEST, CONFIG, LAST, read_metrics
-from tsslbp_ref.training.seeds import Plan
 
 NAME = "fashion-mnist-400-400"
 

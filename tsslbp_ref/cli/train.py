@@ -11,7 +11,7 @@ from tsslbp_ref.checks import one_of
 from tsslbp_ref.cli.arguments import add_data, natural, path, positive, seeds
 
 if TYPE_CHECKING:
-    from tsslbp_ref.training.seeds import Plan
+    from tsslbp_ref.training.plan import Plan
 
 STATES_HELP = "june-2020, september-2020, november-2020 or released (default)"
 LIST = "list"
@@ -80,7 +80,7 @@ def _by_name(options: argparse.Namespace, name: str | None = None) -> Plan:
     from tsslbp_ref.model import parameters
     from tsslbp_ref.training import experiments
     from tsslbp_ref.training.exact_training import EXACT, YIN_YANG
-    from tsslbp_ref.training.seeds import Plan
+    from tsslbp_ref.training.plan import Plan
 
     name = options.experiment if name is None else name
     state = one_of("state", options.state or experiments.RELEASED, experiments.STATES)
@@ -102,7 +102,7 @@ def _from_file(options: argparse.Namespace) -> tuple[Plan, int]:
     """The plan that a file describes, and its seed; options say what they say instead of the file."""
     from tsslbp_ref.model.parameters import rule_by_name
     from tsslbp_ref.training.descriptions import read_file
-    from tsslbp_ref.training.seeds import Plan
+    from tsslbp_ref.training.plan import Plan
 
     if options.state is not None:
         raise ValueError(f"--state is of the paper's experiments; {options.experiment} has settings of its own")

@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tsslbp_ref import checks
+from tsslbp_ref.training.plan import Plan
 from tsslbp_ref.training.run_files import LAST, is_there, read_metrics
 from tsslbp_ref.training.runs import InterruptedRunError
-from tsslbp_ref.training.seeds import BAD_INPUT, KNOWN_ERRORS, SIGNAL_BASE, Plan, run_on
+from tsslbp_ref.training.seeds import BAD_INPUT, KNOWN_ERRORS, SIGNAL_BASE, run_on
 from tsslbp_ref.training.trainer import epoch_line
 
 CONNECT_S = 10.0

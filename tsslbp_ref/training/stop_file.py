@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ TOUCH_EVERY_S = 1.0
 CLIENT_SILENT_S = 30.0  # a network file system may show a touch some seconds late
 # What a run is stopped by when the process that started it has gone; Windows has no such signal.
 CLIENT_GONE = getattr(signal, "SIGHUP", signal.SIGTERM)
+PARENT_GONE = threading.Event()  # in a process of a pool: nobody waits for its results any more
 
 
 class StopFile:
