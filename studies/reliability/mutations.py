@@ -43,6 +43,7 @@ EXACT_FILES = (
 )  # fmt: skip
 LAYERS = {
     "model/layers.py": (*LITERAL, "test_bad_layers", "test_spec", "test_network"),
+    "model/layer_arguments.py": ("test_bad_layers",),
     "model/optim.py": ("test_optim",),
     **{f"exact/{name}.py": ("test_exact", "test_exact_arguments", "test_exact_batch") for name in EXACT_FILES},
 }

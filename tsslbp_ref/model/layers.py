@@ -8,7 +8,6 @@ dropout mask, are handed in as `parameter`. Neurons follow a map that has weight
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,12 +16,20 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tsslbp_ref import checks
+from tsslbp_ref.model.layer_arguments import (
+    check_memory,
+    checked_ending,
+    checked_mask,
+    checked_pair,
+    checked_sizes,
+    checked_weights,
+    leading_axes,
+)
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 POOL_GAIN = 1.1  # the released code's factor after its 2x2 sum
-MOST_AXES = 62  # of one sample: an array has up to 64, two of them for steps and batch
 DROPOUT_FORMS = ("unit", "row")
 
 
@@ -88,8 +95,8 @@ class Dense:
 
     def __post_init__(self) -> None:
         n_out = checks.axis_size("n_out", self.n_out)
-        checks.set_fields(self, input_shape=_sizes(self.input_shape), n_out=n_out)
-        _check_memory(self)
+        checks.set_fields(self, input_shape=checked_sizes(self.input_shape), n_out=n_out)
+        check_memory(self)
 
     @property
     def output_shape(self) -> Shape:
@@ -108,19 +115,19 @@ class Dense:
 
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """I = W x    (F1)."""
-        W = _weights(self, parameter)
-        x = _ending("x", x, self.input_shape)
-        return x.reshape(*_leading(x, self.input_shape), self.fan_in) @ W.T
+        W = checked_weights(self, parameter)
+        x = checked_ending("x", x, self.input_shape)
+        return x.reshape(*leading_axes(x, self.input_shape), self.fan_in) @ W.T
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
         """g = W^T delta    (B3)."""
-        W = _weights(self, parameter)
-        y = _ending("y", y, self.output_shape)
+        W = checked_weights(self, parameter)
+        y = checked_ending("y", y, self.output_shape)
         return (y @ W).reshape(*y.shape[:-1], *self.input_shape)
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T    (B1)."""
-        delta, x = _pair(self, delta, x)
+        delta, x = checked_pair(self, delta, x)
         return delta.reshape(-1, self.n_out).T @ x.reshape(-1, self.fan_in)
 
 
@@ -159,7 +166,7 @@ class Conv2d:
     def __post_init__(self) -> None:
         checks.set_fields(
             self,
-            input_shape=_sizes(self.input_shape, n_axes=3),
+            input_shape=checked_sizes(self.input_shape, n_axes=3),
             n_filters=checks.axis_size("n_filters", self.n_filters),
             kernel_size=checks.axis_size("kernel_size", self.kernel_size),
             padding=checks.axis_size("padding", self.padding, minimum=0),
@@ -167,7 +174,7 @@ class Conv2d:
         padded = min(self.input_shape[1:]) + 2 * self.padding
         if self.kernel_size > padded:
             raise ValueError(f"kernel_size must be at most the padded input's side, {padded}, got {self.kernel_size}")
-        _check_memory(self)
+        check_memory(self)
 
     @property
     def output_shape(self) -> Shape:
@@ -187,26 +194,26 @@ class Conv2d:
 
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """I = W * x    (F1): every window of the padded image times every filter."""
-        W = _weights(self, parameter)
-        x = _ending("x", x, self.input_shape)
+        W = checked_weights(self, parameter)
+        x = checked_ending("x", x, self.input_shape)
         I = np.tensordot(self._windows(_images(x)), W, axes=([1, 4, 5], [1, 2, 3]))  # (M, H', W', F)
-        return np.moveaxis(I, -1, 1).reshape(*_leading(x, self.input_shape), *self.output_shape)
+        return np.moveaxis(I, -1, 1).reshape(*leading_axes(x, self.input_shape), *self.output_shape)
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
         """g = W^T delta    (B3): every entry of delta goes back to the window that it came from."""
-        W = _weights(self, parameter)
-        y = _ending("y", y, self.output_shape)
+        W = checked_weights(self, parameter)
+        y = checked_ending("y", y, self.output_shape)
         shares = np.tensordot(_images(y), W, axes=([1], [0]))  # (M, H', W', C, k, k)
         (C, H, width), p, (_, H_out, W_out) = self.input_shape, self.padding, self.output_shape
         g = np.zeros((len(shares), C, H + 2 * p, width + 2 * p), shares.dtype)
         for i in range(self.kernel_size):
             for j in range(self.kernel_size):
                 g[:, :, i : i + H_out, j : j + W_out] += np.moveaxis(shares[..., i, j], -1, 1)
-        return g[:, :, p : p + H, p : p + width].reshape(*_leading(y, self.output_shape), *self.input_shape)
+        return g[:, :, p : p + H, p : p + width].reshape(*leading_axes(y, self.output_shape), *self.input_shape)
 
     def weight_gradient(self, delta: Array, x: Array) -> Array:
         """dL/dW = sum delta x^T over images and positions    (B1)."""
-        delta, x = _pair(self, delta, x)
+        delta, x = checked_pair(self, delta, x)
         return np.tensordot(_images(delta), self._windows(_images(x)), axes=([0, 2, 3], [0, 2, 3]))
 
     def _windows(self, x: Array) -> Array:
@@ -249,7 +256,7 @@ class SumPool2d:
     def __post_init__(self) -> None:
         checks.set_fields(
             self,
-            input_shape=_sizes(self.input_shape, n_axes=3),
+            input_shape=checked_sizes(self.input_shape, n_axes=3),
             size=checks.axis_size("size", self.size),
             gain=checks.real_number("gain", self.gain),
         )
@@ -262,16 +269,16 @@ class SumPool2d:
 
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """y = gain * block sums."""
-        x = _ending("x", x, self.input_shape)
+        x = checked_ending("x", x, self.input_shape)
         (_, height, width), size = self.output_shape, self.size
         blocks = x[..., : height * size, : width * size].reshape(*x.shape[:-2], height, size, width, size)
         return blocks.sum(axis=(-3, -1)) * x.dtype.type(self.gain)
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
         """Every input of a block gets gain times the block's gradient; what fills no block gets 0."""
-        y = _ending("y", y, self.output_shape)
+        y = checked_ending("y", y, self.output_shape)
         (_, height, width), size = self.output_shape, self.size
-        x = np.zeros((*_leading(y, self.output_shape), *self.input_shape), y.dtype)
+        x = np.zeros((*leading_axes(y, self.output_shape), *self.input_shape), y.dtype)
         spread = y.repeat(size, axis=-2).repeat(size, axis=-1) * y.dtype.type(self.gain)
         x[..., : height * size, : width * size] = spread
         return x
@@ -313,7 +320,7 @@ class Dropout:
         if rate >= 1.0:
             raise ValueError(f"rate must be below 1, got {rate:g}")
         form = checks.one_of("form", self.form, DROPOUT_FORMS)
-        checks.set_fields(self, input_shape=_sizes(self.input_shape), rate=rate, form=form)
+        checks.set_fields(self, input_shape=checked_sizes(self.input_shape), rate=rate, form=form)
 
     @property
     def output_shape(self) -> Shape:
@@ -331,101 +338,14 @@ class Dropout:
 
     def forward(self, x: Array, parameter: Array | None) -> Array:
         """y = mask * x; without a mask, as in a test pass, y = x."""
-        x = _ending("x", x, self.input_shape)
-        if parameter is None:
-            return x
-        if not isinstance(parameter, np.ndarray):
-            raise TypeError(f"parameter must be a mask, an array, or None, got {type(parameter).__name__}")
-        parameter = _floats("parameter", parameter)
-        if not _broadcasts(parameter.shape, x.shape):
-            raise ValueError(f"parameter must be a mask that fits x of shape {x.shape}, got shape {parameter.shape}")
-        return x * parameter
+        x = checked_ending("x", x, self.input_shape)
+        return x if parameter is None else x * checked_mask(parameter, x)
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
         """The map is its own adjoint."""
         return self.forward(y, parameter)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Arguments
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _sizes(input_shape: Sequence[int], n_axes: int | None = None) -> Shape:
-    """Return the shape of a layer's input as a tuple of sizes from 1 on, (C, H, W) if `n_axes` is 3."""
-    sizes = tuple(checks.axis_size("input_shape", size) for size in checks.listed("input_shape", input_shape))
-    if not 0 < len(sizes) <= MOST_AXES or n_axes not in (None, len(sizes)):
-        raise ValueError(
-            f"input_shape must be {'(C, H, W)' if n_axes else f'1 to {MOST_AXES} sizes'}, got {checks.shown(sizes)}"
-        )
-    return sizes
-
-
-def _check_memory(layer: Dense | Conv2d) -> None:
-    """Raise where a layer's weights, or one sample's output, fit into no memory."""
-    if max(math.prod(layer.weight_shape), math.prod(layer.output_shape)) > checks.LARGEST_SIZE:
-        raise ValueError(
-            f"a layer must have at most {checks.LARGEST_SIZE} weights and outputs, got {checks.shown(layer)}"
-        )
-
-
-def _ending(name: str, array: Array, shape: Shape) -> Array:
-    """Return the array as floats if its last axes are those of the shape."""
-    array = _floats(name, array)
-    if array.shape[array.ndim - len(shape) :] != shape:
-        raise ValueError(f"{name} must have the last axes {shape}, got shape {array.shape}")
-    return array
-
-
-def _leading(array: Array, shape: Shape) -> Shape:
-    """Return the axes before the last ones, of the given shape."""
-    return array.shape[: array.ndim - len(shape)]
-
-
-def _weights(layer: Dense | Conv2d, parameter: Array | None) -> Array:
-    """Return the parameter of a map that has weights."""
-    if not isinstance(parameter, np.ndarray):
-        raise TypeError(f"parameter must be the array of the layer's weights, got {type(parameter).__name__}")
-    parameter = _floats("parameter", parameter)
-    checks.same_shape("parameter", parameter, layer.weight_shape, "the layer's weights")
-    return parameter
-
-
-def _pair(layer: Dense | Conv2d, delta: Array, x: Array) -> tuple[Array, Array]:
-    """Return delta and x as floats if they lie behind and before the map, with the same leading axes."""
-    delta, x = _ending("delta", delta, layer.output_shape), _ending("x", x, layer.input_shape)
-    leading, x_leading = _leading(delta, layer.output_shape), _leading(x, layer.input_shape)
-    if x_leading != leading:
-        raise ValueError(f"x must have the first axes of delta, {leading}, got {x_leading}")
-    return delta, x
-
-
 def _images(x: Array) -> Array:
     """(..., C, H, W) as (M, C, H, W)."""
     return x.reshape(-1, *x.shape[-3:])
-
-
-def _broadcasts(shape: Shape, to: Shape) -> bool:
-    """Say whether an array of the one shape is spread over one of the other, without making that larger."""
-    if len(shape) > len(to):
-        return False
-    last = to[len(to) - len(shape) :]
-    return shape == last or all(n in (1, size) for n, size in zip(shape, last, strict=True))
-
-
-def _floats(name: str, array: Any) -> Array:
-    """Return an array of float32 or float64 numbers in this machine's byte order as it is, other real ones as such.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it is no array of real numbers, is a matrix, whose products differ, or has masked values.
-    """
-    if type(array) is np.ndarray and array.dtype.name in checks.FLOAT_NAMES and array.dtype.isnative:
-        return array
-    if not isinstance(array, np.ndarray) or isinstance(array, np.matrix):
-        raise TypeError(f"{name} must be an array, got {type(array).__name__}")
-    if np.ma.is_masked(array):
-        raise ValueError(f"{name} must not be masked, got {np.ma.count_masked(array)} masked values")
-    numbers = checks.real_array(name, array)
-    return numbers if numbers.dtype.name in checks.FLOAT_NAMES else checks.converted(numbers, np.float64)
