@@ -17,7 +17,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(tr.__path__, "tsslbp_
 # What a user calls, by module: all that it defines or lists as its own, less what its own loops call.
 CALLED = {
     "tsslbp_ref.model.layers": {"Layer", "WeightedLayer"},
-    "tsslbp_ref.model.losses": {"checked_settings", "checked_target", "target_psc", "released_psc", "paper_psc"},
+    "tsslbp_ref.model.losses": {"checked_target", "target_psc", "released_psc", "paper_psc"},
     "tsslbp_ref.model.optim": {"StepConstants", "adamw_sweep", "gradient_norm"},
     "tsslbp_ref.model.parameters": {"ConstantGradients", "RuleCoefficients"},
     "tsslbp_ref.model.reference": set(),

@@ -24,7 +24,8 @@ from tsslbp_ref.model.parameters import NeuronParameters
 
 LONG_TRAIN = 10  # from this many steps on, the released code alternates 0, 1; below it holds 1 (main.py's two cases)
 
-LossFunction = Callable[[npt.NDArray[Any], npt.NDArray[Any], NeuronParameters, "LossSettings"], tuple[float, Any]]
+Array = npt.NDArray[Any]
+LossFunction = Callable[[Array, Array, NeuronParameters, "LossSettings"], tuple[float, Any]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def desired_train_paper(n_steps: int) -> npt.NDArray[np.float64]:
     return train.astype(np.float64)
 
 
-def filtered_train(train: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDArray[Any]:
+def filtered_train(train: Array, neuron: NeuronParameters) -> Array:
     """d = eps * train, by F6 along the first axis.
 
     Examples
@@ -113,7 +114,7 @@ def filtered_train(train: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDA
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def van_rossum(a: npt.NDArray[Any], d: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
+def van_rossum(a: Array, d: Array) -> tuple[float, Array]:
     """L = sum_t 1/2 ||a[t] - d[t]||^2 and dL/da[t] = a[t] - d[t]    (L1), against any target PSC d of a's shape.
 
     Examples
@@ -153,18 +154,14 @@ def _desired_psc(name: str, n_steps: int, neuron: NeuronParameters) -> npt.NDArr
     return d
 
 
-def target_psc(
-    d: npt.NDArray[Any], y: npt.NDArray[Any], shape: tuple[int, ...], dtype: npt.DTypeLike
-) -> npt.NDArray[Any]:
+def target_psc(d: Array, y: Array, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     """The PSC d (T,) for the true class of every sample, and zeros for the others, in an output's shape and dtype."""
     target = np.zeros(shape, dtype)
     target[:, np.arange(len(y)), y] = d[:, None]
     return target
 
 
-def kernel(
-    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
-) -> tuple[float, npt.NDArray[Any]]:
+def kernel(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
     """Van Rossum loss (L1) as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6. Summed.
 
     Examples
@@ -177,9 +174,7 @@ def kernel(
     return van_rossum(a, target_psc(released_psc(len(a), neuron), y, a.shape, a.dtype))
 
 
-def kernel_paper(
-    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
-) -> tuple[float, npt.NDArray[Any]]:
+def kernel_paper(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
     """Van Rossum loss (L1) as the paper defines it: the desired train 0, 1, 0, 1, 1, filtered once. Summed.
 
     Examples
@@ -192,9 +187,7 @@ def kernel_paper(
     return van_rossum(a, target_psc(paper_psc(len(a), neuron), y, a.shape, a.dtype))
 
 
-def count(
-    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
-) -> tuple[float, npt.NDArray[Any]]:
+def count(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
     """L = T/2 sum e^2 with e = (sum_t a[t] - desired) / T, and dL/da[t] = e at every t    (L2). Summed over the batch.
 
     e is 0 where the true class is above and where another class is below its target: enough is enough.
@@ -215,9 +208,7 @@ def count(
     return 0.5 * T * float(np.vdot(e, e)), np.broadcast_to(e.astype(a.dtype), a.shape).copy()
 
 
-def softmax(
-    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
-) -> tuple[float, npt.NDArray[Any]]:
+def softmax(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
     """L = -mean_b log softmax(q)[y], q = sum_t a[t], and dL/da[t] = (softmax(q) - onehot(y)) / B at every t    (L3).
 
     Examples
@@ -237,9 +228,7 @@ def softmax(
     return value, np.broadcast_to(dq.astype(a.dtype), a.shape).copy()
 
 
-def spike_train(
-    a: npt.NDArray[Any], y: npt.NDArray[Any], neuron: NeuronParameters, settings: LossSettings
-) -> tuple[float, npt.NDArray[Any]]:
+def spike_train(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
     """Van Rossum loss (L1) against desired spike trains y (T, B, n), one an output neuron, filtered once. Summed.
 
     Examples
@@ -266,12 +255,8 @@ BATCH_MEANS = ("softmax",)  # the others are sums over the batch
 
 
 def value_and_gradient(
-    name: str,
-    a: npt.ArrayLike,
-    y: npt.ArrayLike,
-    neuron: NeuronParameters,
-    settings: LossSettings | None = None,
-) -> tuple[float, npt.NDArray[Any]]:
+    name: str, a: npt.ArrayLike, y: npt.ArrayLike, neuron: NeuronParameters, settings: LossSettings | None = None
+) -> tuple[float, Array]:
     """Loss and dL/da of the output PSC, by the loss's name.
 
     Parameters
@@ -307,7 +292,7 @@ def value_and_gradient(
     (0.693, array([[ 0.5, -0.5]]))
     """
     a = checks.finite_array("a", a, ndim=3, axes="(T, B, n_classes): steps, batch, output neurons")
-    loss = Loss(name, neuron, checked_settings(settings))
+    loss = Loss(name, neuron, RELEASED_SETTINGS if settings is None else settings)
     with np.errstate(over="ignore", invalid="ignore"):
         value, g = LOSSES[name](a, checked_target(name, y, a.shape, a.dtype), neuron, loss.settings)
     if not (math.isfinite(value) and checks.all_finite(g)):
@@ -315,12 +300,7 @@ def value_and_gradient(
     return value, g
 
 
-def checked_settings(settings: LossSettings | None) -> LossSettings:
-    """Return the settings, the released code's if none are given."""
-    return RELEASED_SETTINGS if settings is None else checks.instance_of("settings", settings, LossSettings)
-
-
-def checked_target(name: str, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+def checked_target(name: str, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     """Return what the loss compares an output PSC of the given shape and dtype with; errors as above."""
     checks.one_of("loss", name, LOSSES)
     if name == "spike-train":
@@ -373,7 +353,7 @@ class Loss:
         """Whether the loss is L1 against a target PSC."""
         return self.name in (*DESIRED_PSCS, "spike-train")
 
-    def target(self, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    def target(self, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """What an output PSC of the given shape (T, B, n_classes) is compared with.
 
         Returns
@@ -394,9 +374,7 @@ class Loss:
             return target_psc(_desired_psc(self.name, shape[0], self.neuron), checked, shape, dtype)
         return checked
 
-    def value_and_gradient(
-        self, a: npt.NDArray[Any], target: npt.NDArray[Any], shard: slice | None = None
-    ) -> tuple[float, npt.NDArray[Any]]:
+    def value_and_gradient(self, a: Array, target: Array, shard: slice | None = None) -> tuple[float, Array]:
         """Loss and dL/da of a batch, or a shard's part of them; the parts of all shards add up to the whole.
 
         Parameters
@@ -419,7 +397,7 @@ class Loss:
             value = math.inf
         return self.finite(value, a, target), g
 
-    def finite(self, value: float, a: npt.NDArray[Any], target: npt.NDArray[Any]) -> float:
+    def finite(self, value: float, a: Array, target: Array) -> float:
         """Return the loss of an output PSC if it is finite; else name the largest number that it was made of."""
         if math.isfinite(value):
             return value
@@ -433,9 +411,7 @@ class Loss:
         found = f"{array[place]:g} at {checks.at_index(place)}"
         raise ValueError(f"{name} is too large: the loss and its gradient must be finite, got {found}")
 
-    def _value_and_gradient(
-        self, a: npt.NDArray[Any], target: npt.NDArray[Any], shard: slice | None
-    ) -> tuple[float, npt.NDArray[Any]]:
+    def _value_and_gradient(self, a: Array, target: Array, shard: slice | None) -> tuple[float, Array]:
         shard = slice(None) if shard is None else shard
         if self.is_van_rossum:
             return van_rossum(a, target[:, shard])

@@ -24,6 +24,8 @@ from tsslbp_ref.model.trace import (
     checked_weighted_input,
 )
 
+Array = npt.NDArray[Any]
+
 BLOCK_NUMBERS = 1 << 13  # of one array in a block of neurons: T steps of it and of its neighbours stay in the caches
 SMALLEST_BLOCK, LARGEST_BLOCK = 128, 1024  # neurons: rows long enough to be worth a call
 
@@ -34,7 +36,7 @@ def block_size(T: int) -> int:
     return min(max(BLOCK_NUMBERS // T, SMALLEST_BLOCK), LARGEST_BLOCK)
 
 
-def flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def flat(array: Array) -> Array:
     """View a (T, ...) array as (T, M), contiguous."""
     return np.ascontiguousarray(array).reshape(len(array), -1)
 
@@ -44,7 +46,7 @@ def flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
+def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> Array:
     """a[t] = a[t-1] + theta_s (s[t] - a[t-1])    (F6): the double sum of C2 as a recursion.
 
     Parameters
@@ -73,7 +75,7 @@ def psc_filter(s: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
     return checks.finite_result("s is too large", "its PSC", _filtered(checked_signal("s", s, neuron), neuron))
 
 
-def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArray[Any]:
+def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> Array:
     """G[t] = sum_{k >= t} eps[k-t] g[k]: the adjoint of `psc_filter`, which is F6 run backward in time.
 
     Parameters
@@ -102,7 +104,7 @@ def psc_filter_adjoint(g: npt.ArrayLike, neuron: NeuronParameters) -> npt.NDArra
     return checks.finite_result("g is too large", "its sum", np.ascontiguousarray(_filtered(g[::-1], neuron)[::-1]))
 
 
-def _filtered(signal: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDArray[Any]:
+def _filtered(signal: Array, neuron: NeuronParameters) -> Array:
     """F6 along the first axis."""
     filtered = np.empty_like(signal, order="C")
     _filter_sweep(flat(signal), signal.dtype.type(neuron.theta_s), flat(filtered))
@@ -110,7 +112,7 @@ def _filtered(signal: npt.NDArray[Any], neuron: NeuronParameters) -> npt.NDArray
 
 
 @compiled
-def _filter_sweep(s: npt.NDArray[Any], theta_s: float, a: npt.NDArray[Any]) -> None:
+def _filter_sweep(s: Array, theta_s: float, a: Array) -> None:
     T, M = s.shape
     size = block_size(T)
     zeros = np.zeros(size, s.dtype)
@@ -122,9 +124,7 @@ def _filter_sweep(s: npt.NDArray[Any], theta_s: float, a: npt.NDArray[Any]) -> N
 
 
 @compiled
-def filter_step(
-    previous: npt.NDArray[Any], signal: npt.NDArray[Any], theta_s: float, filtered: npt.NDArray[Any]
-) -> None:
+def filter_step(previous: Array, signal: Array, theta_s: float, filtered: Array) -> None:
     """F6 for a block of neurons."""
     for i in range(len(signal)):
         filtered[i] = terms.psc(previous[i], signal[i], theta_s)
@@ -164,7 +164,7 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
     return checked_membranes(lif_forward_in_place(u, neuron, np.empty_like(u)))
 
 
-def lif_forward_in_place(u: npt.NDArray[Any], neuron: NeuronParameters, a: npt.NDArray[Any]) -> Trace:
+def lif_forward_in_place(u: Array, neuron: NeuronParameters, a: Array) -> Trace:
     """`lif_forward` without a copy or a check: u holds the weighted input before and the membrane after.
 
     Parameters
@@ -190,7 +190,7 @@ def neuron_constants(neuron: NeuronParameters, dtype: np.dtype[Any]) -> tuple[An
 
 
 @compiled
-def lif_sweep(u: npt.NDArray[Any], theta_m: float, theta_s: float, threshold: float, a: npt.NDArray[Any]) -> None:
+def lif_sweep(u: Array, theta_m: float, theta_s: float, threshold: float, a: Array) -> None:
     """u comes in as the weighted input; both are (T, M)."""
     T, M = u.shape
     size = block_size(T)
@@ -204,13 +204,7 @@ def lif_sweep(u: npt.NDArray[Any], theta_m: float, theta_s: float, threshold: fl
 
 @compiled
 def lif_step(
-    u_before: npt.NDArray[Any],
-    a_before: npt.NDArray[Any],
-    theta_m: float,
-    theta_s: float,
-    threshold: float,
-    u: npt.NDArray[Any],
-    a: npt.NDArray[Any],
+    u_before: Array, a_before: Array, theta_m: float, theta_s: float, threshold: float, u: Array, a: Array
 ) -> None:
     """F3 to F6 for a block of neurons; u comes in as the weighted input."""
     for i in range(len(u)):
@@ -226,7 +220,7 @@ def lif_step(
 
 def tsslbp_backward(
     g: npt.ArrayLike, trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
-) -> npt.NDArray[Any]:
+) -> Array:
     """delta[t] from g in one sweep from T-1 to 0    (B2 with the case table B7 summed up).
 
     With G[t] = sum_{k >= t} eps[k-t] g[k] and chain = delta of the neuron's next spike, leaked back to t+1:
@@ -277,7 +271,7 @@ def tsslbp_backward(
     return checks.finite_result("g is too large", "delta", delta)
 
 
-def tsslbp_backward_in_place(g: npt.NDArray[Any], trace: Trace, c: RuleCoefficients) -> None:
+def tsslbp_backward_in_place(g: Array, trace: Trace, c: RuleCoefficients) -> None:
     """`tsslbp_backward` without a copy or a check: g holds dL/da before and delta = dL/du after.
 
     Parameters
@@ -301,7 +295,7 @@ def coefficients(
 
 
 @compiled
-def backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[Any], c: RuleCoefficients) -> None:
+def backward_sweep(delta: Array, u: Array, a: Array, c: RuleCoefficients) -> None:
     """Delta comes in as g."""
     T, M = delta.shape
     size = block_size(T)
@@ -312,7 +306,7 @@ def backward_sweep(delta: npt.NDArray[Any], u: npt.NDArray[Any], a: npt.NDArray[
 
 
 @compiled
-def copy_row(row: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
+def copy_row(row: Array, target: Array) -> None:
     """Copy in a loop: NumPy's way, compiled, looks for an overlap first, which takes as long as a short row."""
     for i in range(len(row)):
         target[i] = row[i]
@@ -320,15 +314,7 @@ def copy_row(row: npt.NDArray[Any], target: npt.NDArray[Any]) -> None:
 
 @compiled
 def backward_block(
-    g: npt.NDArray[Any],
-    u: npt.NDArray[Any],
-    a: npt.NDArray[Any],
-    block: slice,
-    c: RuleCoefficients,
-    G: npt.NDArray[Any],
-    zeros: npt.NDArray[Any],
-    delta: npt.NDArray[Any],
-    target: slice,
+    g: Array, u: Array, a: Array, block: slice, c: RuleCoefficients, G: Array, zeros: Array, delta: Array, target: slice
 ) -> None:
     """One block of neurons; its delta is written to `target`, which may be g's own block. Row t+1 of G holds G[t]."""
     T = len(u)
@@ -355,7 +341,7 @@ def backward_block(
 
 
 @compiled
-def _filter_with_hops(g: npt.NDArray[Any], u: npt.NDArray[Any], c: RuleCoefficients, G: npt.NDArray[Any]) -> None:
+def _filter_with_hops(g: Array, u: Array, c: RuleCoefficients, G: Array) -> None:
     """G of g[t] + s[t] theta_m u[t] n[t]; n[t] is g at the neuron's next spike, leaked back to t+1, else 0."""
     T, M = u.shape
     one_step, zero = terms.leak(1, c.theta_m), u.dtype.type(0)
@@ -371,14 +357,14 @@ def _filter_with_hops(g: npt.NDArray[Any], u: npt.NDArray[Any], c: RuleCoefficie
 
 @compiled
 def _chain_rule_step(
-    G_after: npt.NDArray[Any],
-    G_now: npt.NDArray[Any],
-    G_before: npt.NDArray[Any],
-    u_before: npt.NDArray[Any],
-    u: npt.NDArray[Any],
-    delta_after: npt.NDArray[Any],
+    G_after: Array,
+    G_now: Array,
+    G_before: Array,
+    u_before: Array,
+    u: Array,
+    delta_after: Array,
     c: RuleCoefficients,
-    delta: npt.NDArray[Any],
+    delta: Array,
 ) -> None:
     """delta[t] by B5 and B6 for a block of neurons.
 
@@ -398,20 +384,14 @@ def _chain_rule_step(
 
 
 @compiled
-def _silence_step(u: npt.NDArray[Any], threshold: float, delta: npt.NDArray[Any]) -> None:
+def _silence_step(u: Array, threshold: float, delta: Array) -> None:
     """Delta[t] becomes 0 where the neuron is silent, for a block of neurons."""
     for i in range(len(u)):
         delta[i] = delta[i] if terms.spike(u[i], threshold) > 0 else delta.dtype.type(0)
 
 
 @compiled
-def _warmup_step(
-    u: npt.NDArray[Any],
-    a: npt.NDArray[Any],
-    constants: tuple[float, float, float, float],
-    G: npt.NDArray[Any],
-    delta: npt.NDArray[Any],
-) -> None:
+def _warmup_step(u: Array, a: Array, constants: tuple[float, float, float, float], G: Array, delta: Array) -> None:
     """B8 for a block of neurons: where the PSC is below the gate, delta[t] becomes G[t] ds/du.
 
     Every delta is written, changed or not: processors of AMD take long to write a part of a vector.
@@ -423,9 +403,7 @@ def _warmup_step(
 
 
 @compiled
-def _surrogate_step(
-    u: npt.NDArray[Any], constants: tuple[float, float, float, float], G: npt.NDArray[Any], delta: npt.NDArray[Any]
-) -> None:
+def _surrogate_step(u: Array, constants: tuple[float, float, float, float], G: Array, delta: Array) -> None:
     """delta[t] gains kappa G[t] ds/du, for a block of neurons."""
     threshold, width, argument_clip, weight = constants
     for i in range(len(u)):
