@@ -1,7 +1,8 @@
 """The linear maps between layers by their definitions: nested loops over images, channels, positions, kernel entries.
 
 Slow on purpose, as `reference` is for the neurons. `layers` does the same with products of whole arrays; the checks
-hold the two equal. Convolutions have stride 1 and zero padding.
+hold the two equal. Convolutions have stride 1 and zero padding. Each function raises ``ValueError`` or ``TypeError`` if
+an argument is not finite, is not of its kind, or does not fit the others; the error names it.
 """
 
 from __future__ import annotations
@@ -30,11 +31,6 @@ def dense_forward(x: npt.ArrayLike, W: npt.ArrayLike) -> Array:
     -------
     (M, N) array
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite, or shapes do not fit.
-
     Examples
     --------
     >>> dense_forward([[1.0, 2.0]], [[10.0, 1.0]])
@@ -61,11 +57,6 @@ def dense_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike) -> Array:
     Returns
     -------
     (M, n) array
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite, or shapes do not fit.
 
     Examples
     --------
@@ -94,11 +85,6 @@ def dense_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike) -> Array:
     Returns
     -------
     (N, n) array
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite, or shapes do not fit.
 
     Examples
     --------
@@ -129,11 +115,6 @@ def conv2d_forward(x: npt.ArrayLike, W: npt.ArrayLike, padding: int) -> Array:
     Returns
     -------
     (M, F, H + 2p - k + 1, W + 2p - k + 1) array
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite, or shapes do not fit.
 
     Notes
     -----
@@ -168,11 +149,6 @@ def conv2d_adjoint(delta: npt.ArrayLike, W: npt.ArrayLike, padding: int, image_s
     -------
     (M, C, H, W) array
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite, or shapes do not fit.
-
     Examples
     --------
     >>> conv2d_adjoint([[[[3.0]]]], [[[[1.0, 2.0], [3.0, 4.0]]]], padding=0, image_size=(2, 2))
@@ -203,11 +179,6 @@ def conv2d_weight_gradient(delta: npt.ArrayLike, x: npt.ArrayLike, padding: int)
     -------
     (F, C, k, k) array
         k = H + 2p - H' + 1.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite, or shapes do not fit.
 
     Examples
     --------
@@ -248,11 +219,6 @@ def sum_pool2d_forward(x: npt.ArrayLike, size: int, gain: float) -> Array:
     -------
     (M, C, H // size, W // size) array
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite or not of its kind, or no block fits.
-
     Notes
     -----
     Source: the released code, with size 2 and gain 1.1.
@@ -287,11 +253,6 @@ def sum_pool2d_adjoint(y: npt.ArrayLike, size: int, gain: float, image_size: tup
     -------
     (M, C, H, W) array
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite or not of its kind, or shapes do not fit.
-
     Examples
     --------
     >>> sum_pool2d_adjoint([[[[2.0]]]], size=2, gain=0.5, image_size=(2, 3))
@@ -322,11 +283,6 @@ def dropout(x: npt.ArrayLike, mask: npt.ArrayLike) -> Array:
     -------
     (T, M, N) array
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not finite, or shapes do not fit.
-
     Notes
     -----
     Source: the released code, which draws one mask for all steps.
@@ -356,11 +312,6 @@ def flatten(x: npt.ArrayLike) -> Array:
     Returns
     -------
     (M, C H W) array
-
-    Raises
-    ------
-    ValueError, TypeError
-        If x is not finite or has not four axes.
 
     Examples
     --------
