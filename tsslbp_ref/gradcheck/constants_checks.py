@@ -56,8 +56,7 @@ def run_of(name: str, rule: GradientRule) -> Run:
 def all_checks() -> list[Check]:
     """The direct partials, tangent rows by rule and constant, literal loops, identities."""
     cases = [("dense", rule) for rule in RULES] + [("conv", "released")]
-    rows = _term_rows()
-    rows += [
+    tangent_rows = [
         Check(
             f"tangent-constants-{name}-{network}-{rule}",
             f"{equation} (complex step at frozen events)",
@@ -68,7 +67,7 @@ def all_checks() -> list[Check]:
         for network, rule in cases
         for name, field, where, equation in BY
     ]
-    rows += [
+    literal_rows = [
         Check(
             f"constants-literal-{network}-{rule}",
             "dL/dtau_m, dL/dtau_s, dL/dV of each neuron: nested loops",
@@ -78,7 +77,12 @@ def all_checks() -> list[Check]:
         )
         for network, rule in cases
     ]
-    rows += [
+    return [*_term_rows(), *tangent_rows, *literal_rows, *_identity_rows()]
+
+
+def _identity_rows() -> list[Check]:
+    """The sums over a layer that the constants' gradients obey."""
+    spikes_rows = [
         Check(
             f"constants-identity-spikes-{rule}",
             "V dL/dV = -sum over spikes of delta u: a telescoping sum, without warm-up",
@@ -88,7 +92,7 @@ def all_checks() -> list[Check]:
         )
         for rule in LEAKY
     ]
-    return rows + [
+    return spikes_rows + [
         Check(
             f"constants-identity-scale-{rule}",
             "V dL/dV + sum_j W_ij dL/dW_ij = 0 (W and V x c)",

@@ -31,6 +31,27 @@ def all_checks() -> list[Check]:
             IDENTITY,
             over_neurons(_psc_kernel),
         ),
+        *_in_time_rows(),
+        Check(
+            "term-static-gain",
+            "c[t] = 1 - (1-theta_s)^(t+1), PSC of an input of 1 at every step",
+            "inputs.static_gain",
+            IDENTITY,
+            over_neurons(_static_gain),
+        ),
+        Check(
+            "term-desired-trains",
+            "d[t] = sum_m eps[t-m] desired[m] (closed form of the kernel)",
+            "losses.filtered_train",
+            IDENTITY,
+            over_neurons(_desired_trains),
+        ),
+    ]
+
+
+def _in_time_rows() -> list[Check]:
+    """The PSC by a spike's time, a row for each form of the inter-neuron term."""
+    return [
         Check(
             "term-psc-in-time-literal",
             "d eps(t_k-t_m)/dt_m = eps/tau_s (kernel exp(-t/tau_s)/tau_s, differenced in t_m)",
@@ -58,20 +79,6 @@ def all_checks() -> list[Check]:
             "terms.psc_by_firing_time",
             IDENTITY,
             over_neurons(_psc_in_time_consistent),
-        ),
-        Check(
-            "term-static-gain",
-            "c[t] = 1 - (1-theta_s)^(t+1), PSC of an input of 1 at every step",
-            "inputs.static_gain",
-            IDENTITY,
-            over_neurons(_static_gain),
-        ),
-        Check(
-            "term-desired-trains",
-            "d[t] = sum_m eps[t-m] desired[m] (closed form of the kernel)",
-            "losses.filtered_train",
-            IDENTITY,
-            over_neurons(_desired_trains),
         ),
     ]
 

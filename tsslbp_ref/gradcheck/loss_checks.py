@@ -19,7 +19,12 @@ SOFTMAX_LEVELS = 5  # Richardson levels: the error falls with the tenth power of
 
 
 def all_checks() -> list[Check]:
-    """One row a loss, and one for the targets of the kernel losses."""
+    """One row a loss, and one for the targets of the kernel losses and the value of the count loss."""
+    return [*_van_rossum_rows(), *_sum_rows()]
+
+
+def _van_rossum_rows() -> list[Check]:
+    """L1, against the desired trains of the code, of the paper, and given ones."""
     return [
         Check(
             "loss-kernel",
@@ -49,6 +54,12 @@ def all_checks() -> list[Check]:
             QUADRATIC,
             _kernel_targets,
         ),
+    ]
+
+
+def _sum_rows() -> list[Check]:
+    """L2 and L3, which see sum_t a[t] alone."""
+    return [
         Check(
             "loss-count",
             "dL/da[t] = e (L2, differenced in a, inside and outside of the dead zones)",

@@ -28,27 +28,7 @@ TWO_LAYERS = tangent_checks.Case("5", (6,), rule=rule_by_name("no-warmup"), feed
 def all_checks() -> list[Check]:
     """The rows of this file."""
     return [
-        Check(
-            "srm-response-kernel",
-            "eps_u[t-m] = u[t] of one input spike of weight 1 (recursions F6, F3, no reset)",
-            "srm.response_kernel",
-            IDENTITY,
-            over_neurons(_response_kernel),
-        ),
-        Check(
-            "srm-eta",
-            "(nu * s)[t] = v[t] minus the membrane without reset (recursions F3, F5)",
-            "srm.eta",
-            IDENTITY,
-            over_neurons(_eta),
-        ),
-        Check(
-            "srm-membrane",
-            "u = sum_j w_ij eps_u * s_j + nu * s_i: u and a of the recursions F3 - F6",
-            "srm.forward",
-            IDENTITY,
-            over_neurons(_membrane),
-        ),
+        *_neuron_rows(),
         Check(
             "term-psc-in-time-one-sided",
             "theta_s eps[j] = eps[j] - eps[j+1] (PSC of a spike now minus one step earlier, but for lag -1)",
@@ -69,6 +49,32 @@ def all_checks() -> list[Check]:
             "network.Network.loss_and_gradients",
             tangent_checks.TOLERANCE,
             _nothing_twice,
+        ),
+    ]
+
+
+def _neuron_rows() -> list[Check]:
+    return [
+        Check(
+            "srm-response-kernel",
+            "eps_u[t-m] = u[t] of one input spike of weight 1 (recursions F6, F3, no reset)",
+            "srm.response_kernel",
+            IDENTITY,
+            over_neurons(_response_kernel),
+        ),
+        Check(
+            "srm-eta",
+            "(nu * s)[t] = v[t] minus the membrane without reset (recursions F3, F5)",
+            "srm.eta",
+            IDENTITY,
+            over_neurons(_eta),
+        ),
+        Check(
+            "srm-membrane",
+            "u = sum_j w_ij eps_u * s_j + nu * s_i: u and a of the recursions F3 - F6",
+            "srm.forward",
+            IDENTITY,
+            over_neurons(_membrane),
         ),
     ]
 
