@@ -144,23 +144,27 @@ def loss_and_gradients(
             return _chunk_gradients(model, simulated[number], chunks[number], mine, loss, silent_output, gamma, silent)
 
         finished = threads.map(finish, range(len(chunks)))
-    total, gradients = 0.0, [np.zeros_like(w) for w in model.weights]
-    for chunk_loss, chunk_gradients in finished:
-        total += chunk_loss
-        for gradient, chunk_gradient in zip(gradients, chunk_gradients, strict=True):
-            gradient += chunk_gradient
-    for gradient in gradients:
-        gradient /= len(classes)
+    value, gradients = _mean(finished, len(classes))
     outputs = [layers[-1] for layers in simulated]
     fired = np.concatenate([np.diff(layer.offsets, axis=1) > 0 for layer in outputs])
     return BatchResult(
-        loss=total / len(classes),
+        loss=value,
         gradients=gradients,
         predictions=np.concatenate([_predictions(layer, model) for layer in outputs]),
         n_silent_outputs=int(np.sum(~fired[np.arange(len(classes)), classes])) if model.fires else 0,
         silent_hidden=silent,
         n_hidden_spikes=sum(len(layer.spikes) for layers in simulated for layer in layers[:-1]),
     )
+
+
+def _mean(chunks: Sequence[tuple[float, list[FloatArray]]], n_samples: int) -> tuple[float, list[FloatArray]]:
+    """Mean over the samples of the loss and of its gradients, from the sums over each chunk, in the chunks' order."""
+    total, gradients = 0.0, [np.zeros_like(gradient) for gradient in chunks[0][1]]
+    for chunk_loss, chunk_gradients in chunks:
+        total += chunk_loss
+        for gradient, chunk_gradient in zip(gradients, chunk_gradients, strict=True):
+            gradient += chunk_gradient
+    return total / n_samples, [gradient / n_samples for gradient in gradients]
 
 
 def predict(
