@@ -1,56 +1,28 @@
-"""The command line: every error is one line and status 2, a stop is 128 + the signal, and a stopped run goes on."""
+"""The command line: help, wrong arguments, the check table; every error is one line and status 2."""
 
 import dataclasses
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from made_data import blob_network, environment, run_cli, start_cli, without_time, write_fashion, write_idx
+from made_cli import NAME, find_nothing, refused
+from made_data import blob_network, environment, run_cli
 
 import tsslbp_ref
-from tsslbp_ref import checkpoints, cli, gradcheck
+from tsslbp_ref import cli, gradcheck
 from tsslbp_ref.model.losses import LOSSES
 from tsslbp_ref.model.parameters import named_rules
 from tsslbp_ref.training import progress
 from tsslbp_ref.training.experiments import EXPERIMENTS
-from tsslbp_ref.training.runs import BEST, CONFIG, LAST, METRICS, read_metrics
-
-NAME = "fashion-mnist-400-400"
-TRAIN = ("train", NAME, "--epochs", "1", "--threads", "1", "--quiet")
 
 
 @pytest.fixture(autouse=True)
 def nothing_to_find(tmp_path, monkeypatch):
-    """No data set is found outside the test's folder, and none can be downloaded; runs go below the test's folder."""
-    monkeypatch.chdir(tmp_path)
-    for key, value in environment(tmp_path).items():
-        if key.startswith("TSSLBP_"):
-            monkeypatch.setenv(key, value)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_fashion(tmp_path_factory.mktemp("data"))
-
-
-def refused(capsys, *arguments):
-    """The command's one line of error; its status is 2."""
-    assert cli.main([str(argument) for argument in arguments]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith("tsslbp-ref: error: ")
-    return err
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Help and arguments
-# ---------------------------------------------------------------------------------------------------------------------
+    find_nothing(tmp_path, monkeypatch)
 
 
 def test_help_and_version_answer_without_loading_numba_or_matplotlib(tmp_path):
@@ -182,200 +154,6 @@ def test_train_list_names_the_experiments(capsys):
     assert len(lines) == 2 + 4 * len(EXPERIMENTS)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Bad data and bad folders
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_data_that_is_not_where_it_is_said_to_be(capsys, tmp_path):
-    assert f"in {tmp_path / 'void'}" in refused(capsys, *TRAIN, "--data", tmp_path / "void")
-    assert "fashion-mnist" in refused(capsys, *TRAIN, "--no-download")
-    assert not (tmp_path / "runs").exists()
-
-
-def labels_out_of_range(folder):
-    write_idx(folder / "train-labels-idx1-ubyte", np.arange(40))
-
-
-def fewer_labels(folder):
-    write_idx(folder / "t10k-labels-idx1-ubyte", np.arange(5))
-
-
-def truncated(folder):
-    path = folder / "train-images-idx3-ubyte"
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def empty(folder):
-    (folder / "train-images-idx3-ubyte").write_bytes(b"")
-
-
-def no_gzip(folder):
-    (folder / "train-labels-idx1-ubyte").unlink()
-    (folder / "train-labels-idx1-ubyte.gz").write_bytes(b"no gzip at all")
-
-
-def missing_split(folder):
-    (folder / "t10k-images-idx3-ubyte").unlink()
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (labels_out_of_range, "train-labels-idx1-ubyte: labels must lie in 0 .. 9, got 10"),
-        (fewer_labels, "holds 5 labels"),
-        (truncated, "train-images-idx3-ubyte: truncated IDX file"),
-        (empty, "train-images-idx3-ubyte: the file is empty"),
-        (no_gzip, "train-labels-idx1-ubyte.gz: not a valid gzip file"),
-        (missing_split, "the test split is incomplete"),
-    ],
-)
-def test_damaged_data_is_named_and_no_run_folder_is_made(capsys, tmp_path, damage, message):
-    folder = write_fashion(tmp_path, n_train=40, n_test=20)
-    damage(folder)
-    assert message in refused(capsys, *TRAIN, "--data", tmp_path)
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_run_folder_that_cannot_be_made(capsys, tmp_path, data):
-    (tmp_path / "file").write_text("precious")
-    err = refused(capsys, *TRAIN, "--data", data, "--runs", tmp_path / "file")
-    assert str(tmp_path / "file") in err
-    assert (tmp_path / "file").read_text() == "precious"
-
-
-@pytest.fixture
-def run_folder(tmp_path, data, capsys):
-    assert cli.main([*TRAIN, "--data", str(data)]) == 0
-    assert capsys.readouterr().out.startswith(f"{NAME} released seed 0  epoch   1  loss ")
-    return tmp_path / "runs" / NAME / "released" / "seed0"
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_an_occupied_run_folder_is_left_alone(capsys, data, run_folder):
-    before = content(run_folder)
-    assert set(before) == {CONFIG, METRICS, LAST, BEST}
-    err = refused(capsys, *TRAIN, "--data", data)
-    assert f"{run_folder.relative_to(run_folder.parents[3])} holds a run already" in err
-    assert "--resume" in err
-    assert content(run_folder) == before
-
-
-def another_network(path):
-    arrays, meta = checkpoints.load(path)
-    arrays["weight0"] = arrays["weight0"][:, :-1]
-    checkpoints.save(path, arrays, meta)
-
-
-def pickled(path):
-    np.savez(path, weight0=np.array([object], dtype=object))
-
-
-def tampered(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("name", "damage", "message"),
-    [
-        (LAST, another_network, "is of another network"),
-        (LAST, lambda path: path.write_bytes(path.read_bytes()[:1000]), "is truncated or no checkpoint"),
-        (LAST, tampered, "checkpoint-last.npz is truncated or no checkpoint"),
-        (LAST, pickled, "'weight0.npy' is no array of numbers or text"),
-        (BEST, lambda path: path.write_bytes(path.read_bytes()[:1000]), "checkpoint-best.npz is truncated"),
-        (BEST, lambda path: path.unlink(), "checkpoint-best.npz is missing"),
-        (CONFIG, lambda path: path.write_text("[" * 200_000), "config.json is no JSON: its brackets are nested"),
-        (CONFIG, lambda path: path.write_text(path.read_text()[:100]), "config.json is no JSON"),
-        (METRICS, lambda path: path.write_text(""), "does not hold the 1 epochs"),
-    ],
-)
-def test_a_damaged_run_folder_is_not_resumed_and_stays_as_it_is(capsys, data, run_folder, name, damage, message):
-    damage(run_folder / name)
-    before = content(run_folder)
-    assert message in refused(capsys, *TRAIN, "--data", data, "--resume")
-    assert content(run_folder) == before
-
-
-def test_fewer_epochs_than_a_run_has_are_refused_and_as_many_are_told_to_be_done(capsys, data, run_folder):
-    longer = ["train", NAME, "--quiet", "--data", str(data), "--resume", "--epochs"]
-    assert cli.main([*longer, "3"]) == 0
-    capsys.readouterr()
-    before = content(run_folder)
-    assert "has finished 3 epochs already: --epochs must be at least 3, got 2" in refused(capsys, *longer, "2")
-    assert content(run_folder) == before
-    assert cli.main([*longer, "3"]) == 0
-    assert capsys.readouterr().out == f"{NAME} released seed 0  all 3 epochs are done already\n"
-    assert content(run_folder) == before
-
-
-def test_results_prints_the_table_and_writes_the_csv_and_the_plot(capsys, tmp_path, run_folder):
-    assert cli.main(["results", "--csv", "all.csv", "--plot", "curves.png"]) == 0
-    out = capsys.readouterr().out
-    assert out.splitlines()[0].startswith("experiment")
-    assert "200/60" in out.splitlines()[1]
-    assert "89.75 +- 0.03, best 89.92" in out.splitlines()[1]
-    assert (tmp_path / "all.csv").read_text().startswith("experiment,rule,run,epoch,train_loss,")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_results_that_cannot_be_read_or_written(capsys, tmp_path, run_folder):
-    assert "cannot read the folder" in refused(capsys, "results", tmp_path / "void")
-    (tmp_path / "file").write_text("")
-    assert "Not a directory" in refused(capsys, "results", tmp_path / "file")
-    (tmp_path / "empty").mkdir()
-    assert "no runs below" in refused(capsys, "results", tmp_path / "empty")
-    (tmp_path / "empty").rmdir()
-    assert cli.main(["results", "--csv", "file/x.csv"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert "must be a file name that ends in .png" in refused(capsys, "results", "--plot", "x.doc")
-    assert "cannot write file/x.png" in refused(capsys, "results", "--plot", "file/x.png")
-    assert sorted(os.listdir(tmp_path)) == ["file", "runs"]
-    (run_folder / METRICS).write_text(
-        (run_folder / METRICS).read_text().replace('test_accuracy": 0.', 'test_accuracy": NaN, "x": 0.')
-    )
-    assert f"{METRICS}, line 1 must hold the finite numbers" in refused(capsys, "results")
-    (run_folder / CONFIG).write_text("[" * 200_000)
-    assert f"{CONFIG} is no JSON: its brackets are nested too deeply" in refused(capsys, "results")
-    (run_folder / CONFIG).write_text("{}")
-    assert f"{CONFIG} holds no settings of a run" in refused(capsys, "results")
-
-
-@pytest.mark.parametrize("option", ["--csv", "--plot"])
-def test_results_leave_a_pipe_and_a_link_in_their_place(capsys, tmp_path, run_folder, option):
-    os.mkfifo(tmp_path / "pipe.png")
-    assert cli.main(["results", option, "pipe.png"]) == 2
-    assert capsys.readouterr().err == "tsslbp-ref: error: [Errno 6] cannot write pipe.png: nobody reads it\n"
-    assert (tmp_path / "pipe.png").is_fifo()
-    (tmp_path / "link.png").symlink_to("real.png")
-    assert cli.main(["results", option, "link.png"]) == 0
-    assert (tmp_path / "link.png").is_symlink()
-    assert (tmp_path / "real.png").stat().st_size > 0
-
-
-def test_results_name_the_runs_that_they_leave_out(capsys, run_folder):
-    (run_folder.parent / "seed1").mkdir()
-    (run_folder.parent / "seed1" / CONFIG).write_bytes((run_folder / CONFIG).read_bytes())
-    assert cli.main(["results"]) == 0
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 2
-    assert err == f"tsslbp-ref: runs/{NAME}/released/seed1 is left out: it has no finished epoch\n"
-
-
-def test_the_folder_of_a_row_of_the_table_is_a_network(run_folder):
-    row = tsslbp_ref.experiments.experiment(NAME)
-    for path in (run_folder, run_folder / LAST, str(run_folder / BEST)):
-        net = tsslbp_ref.Network.load(path)
-        assert (net.layers, net.neuron, net.n_steps) == (row.network(0).layers, row.neuron, row.n_steps)
-        assert net.rule == tsslbp_ref.rule_by_name("released")
-        arrays, _ = checkpoints.load(run_folder / (LAST if path == run_folder / LAST else BEST))
-        assert all(np.array_equal(W, arrays[f"weight{i}"]) for i, W in enumerate(net.weights))
-
-
 def made_checks(monkeypatch, errors):
     """Let the table have a row an error and no others."""
     checks = [
@@ -448,98 +226,3 @@ def test_an_interrupt_and_a_lack_of_memory_are_one_line(capsys, monkeypatch, com
     monkeypatch.setattr(getattr(cli, command[0]), f"_{command[0]}", fail)
     assert cli.main(command) == status
     assert capsys.readouterr().err == line
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# In processes of their own
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_demo_without_data_and_network_says_so_in_one_line_and_learns_made_points(tmp_path):
-    status, out, err = run_cli(tmp_path, "demo", "--epochs", "1")
-    assert status == 0
-    assert "\r" not in err  # a bar
-    raster, points = r"raster: \d+ of 3000 updates, loss \d+\.\d{3}", r"epoch 1/1: \d+ of 5000 samples, .*"
-    assert all(re.fullmatch(f"{raster}|{points}", line) for line in err.splitlines())
-    assert [line for line in out.splitlines() if "Fashion-MNIST" in line] == [out.splitlines()[-3]]
-    assert out.splitlines()[-3].startswith("Fashion-MNIST is left out: ")
-    assert out.splitlines()[-2] == "5-100-3 learns Yin-Yang (5000 points) in continuous time."
-    assert out.splitlines()[-1].startswith("epoch   1  loss ")
-    assert len([line for line in out.splitlines() if re.fullmatch(r"[.#]+", line)]) == 7
-    fall = re.search(r"down by ([0-9.]+)%; (\d+) of 266 places wrong", out)
-    assert float(fall[1]) >= 90.0
-    others = dict(re.findall(r"by the rule (.*): loss .*; (\d+) of 266 places wrong", out))
-    assert others.keys() == {"no-intra", "surrogate"}
-    assert all(int(wrong) < int(fall[2]) for wrong in others.values())
-
-
-def test_demo_learns_the_pictures_where_they_are(tmp_path, data, capsys, monkeypatch):
-    monkeypatch.setattr(cli.demo, "DEMO_UPDATES", 3)
-    assert cli.main(["demo", "--quiet", "--epochs", "2", "--data", str(data)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-3] == "400-400-10 learns Fashion-MNIST (200 pictures), 5 steps a picture."
-    assert [line[:9] for line in lines[-2:]] == ["epoch   1", "epoch   2"]
-
-
-def test_demo_with_a_wrong_data_folder_is_an_error(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli.demo, "DEMO_UPDATES", 1)
-    assert cli.main(["demo", "--quiet", "--data", str(tmp_path / "void")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_ctrl_c_in_demo_is_one_line(tmp_path):
-    process = start_cli(tmp_path, "demo", "--quiet")
-    process.stdout.readline()
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 130
-    assert err == "tsslbp-ref: interrupted\n"
-
-
-def test_a_full_disk_under_standard_output_is_one_line(tmp_path):
-    with open("/dev/full", "w") as full:
-        result = subprocess.run(
-            [sys.executable, "-m", "tsslbp_ref", "train", "list"],
-            env=environment(tmp_path),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    assert result.returncode == 2
-    assert result.stderr == "tsslbp-ref: error: [Errno 28] No space left on device\n"
-
-
-def test_a_reader_that_leaves_early_is_no_error(tmp_path):
-    process = start_cli(tmp_path, "train", "list")
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(300) == 128 + signal.SIGPIPE
-    process.stderr.close()
-
-
-def test_a_run_stopped_by_every_signal_ends_as_if_never_stopped(tmp_path, data):
-    epochs = 9
-    arguments = ("train", NAME, "--epochs", epochs, "--threads", 1, "--quiet", "--data", data)
-    for signum, n_lines in ((signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGKILL, 2)):
-        process = start_cli(tmp_path, *arguments, "--resume", "--runs", "stopped")
-        for _ in range(n_lines):
-            assert process.stdout.readline().startswith(NAME)
-        process.send_signal(signum)
-        _, err = process.communicate(timeout=300)
-        folder = tmp_path / "stopped" / NAME / "released" / "seed0"
-        if signum == signal.SIGKILL:
-            assert process.returncode == -signum
-        else:
-            assert process.returncode == 128 + signum
-            assert err.startswith(f"tsslbp-ref: stopped by {signum.name}; the state is saved in ")
-            assert err.count("\n") == 1
-        assert len(read_metrics(folder)) < epochs
-        checkpoints.load(folder / LAST)
-    for runs in ("stopped", "whole"):
-        assert cli.main([*map(str, arguments), "--resume", "--runs", runs]) == 0
-    whole = tmp_path / "whole" / NAME / "released" / "seed0"
-    for name in (LAST, BEST):
-        found, wanted = checkpoints.load(folder / name), checkpoints.load(whole / name)
-        assert {k: v.tobytes() for k, v in found[0].items()} == {k: v.tobytes() for k, v in wanted[0].items()}
-        assert found[1] == wanted[1]
-    assert without_time(read_metrics(folder)) == without_time(read_metrics(whole))

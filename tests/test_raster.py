@@ -6,7 +6,7 @@ import pytest
 from tsslbp_ref import GradientRule
 from tsslbp_ref.training import raster
 
-N_UPDATES = 1500  # half of the demo's, which test_cli.py runs in full
+N_UPDATES = 1500  # half of the demo's, which test_cli_processes.py runs in full
 
 
 @pytest.fixture(scope="module")
