@@ -149,6 +149,21 @@ def loss_and_gradient(
     return _grid_gradient(contender, contender.rule, race, weights, points, labels, silence)
 
 
+def loss_alone(
+    contender: Contender, race: str, weights: list[FloatArray], points: FloatArray, labels: IntegerArray
+) -> float:
+    """The loss of `loss_and_gradient` without terms against silence, by the forward pass alone."""
+    if contender.rule is None:
+        model, trains = _exact_network(race, weights, points)
+        layers = sweeps.simulate_layers(model, trains, DEFAULT_MAX_EVENTS)
+        values, _, _ = _exact_losses(race, layers[1], _exact_passed(model, layers), labels)
+        return float(values.mean())
+    _, _, outputs = _grid_forward(contender, race, _grid_weights(contender, weights), points)
+    if race == PEAK:
+        return float(loss_kernels.peak_losses(_highest(outputs), labels)[0].mean())
+    return _grid_van_rossum(contender, outputs, labels)[0] / len(labels)
+
+
 def forward(contender: Contender, race: str, weights: list[FloatArray], points: FloatArray) -> Passed:
     """The forward pass alone."""
     if contender.rule is None:
@@ -186,18 +201,23 @@ def _exact_gradient(
     layers = sweeps.simulate_layers(model, trains, DEFAULT_MAX_EVENTS)
     hidden, outputs = layers
     passed = _exact_passed(model, layers)
-    if race == PEAK:
-        values, by_peak = loss_kernels.peak_losses(passed.highest, labels)
-        by_time = np.zeros(len(outputs.spikes))
-    else:
-        values, by_time = _van_rossum(outputs, labels)
-        by_peak = np.zeros_like(passed.highest)
+    values, by_time, by_peak = _exact_losses(race, outputs, passed, labels)
     silent_loss, hidden_by_peak, true_by_peak = _against_silence(
         race, passed, hidden.highest_membrane(model.threshold.values[0]), labels, silence
     )
     found = sweeps.layer_gradients(model, layers, trains, by_time, [hidden_by_peak, by_peak + true_by_peak])
     mean = [layer.weights / len(labels) for layer in found]
     return Gradient((float(values.sum()) + silent_loss) / len(labels), mean, passed)
+
+
+def _exact_losses(
+    race: str, outputs: sweeps.Layer, passed: Passed, labels: IntegerArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The losses of all samples, and their derivatives by all output spikes and by the highest membranes."""
+    if race == PEAK:
+        values, by_peak = loss_kernels.peak_losses(passed.highest, labels)
+        return values, np.zeros(len(outputs.spikes)), by_peak
+    return *_van_rossum(outputs, labels), np.zeros_like(passed.highest)
 
 
 def _van_rossum(outputs: sweeps.Layer, labels: IntegerArray) -> tuple[FloatArray, FloatArray]:

@@ -138,8 +138,10 @@ def initial_weights(race: str, seed: int) -> list[FloatArray]:
     ]
 
 
-def train(cell: Cell, epochs: int, n_train: int | None = None) -> list[Row]:
-    """Train on the first `n_train` points, on all if not given; return a row an epoch.
+def weights_by_epoch(
+    cell: Cell, epochs: int, n_train: int | None = None
+) -> Iterator[tuple[dict[str, float], list[FloatArray]]]:
+    """Train on the first `n_train` points, on all if not given; yield what an epoch was like, and the weights after it.
 
     Raises
     ------
@@ -150,21 +152,28 @@ def train(cell: Cell, epochs: int, n_train: int | None = None) -> list[Row]:
     all_points, all_labels = points_of("train")
     points, labels = all_points[:n_train], all_labels[:n_train]
     weights = initial_weights(cell.race, cell.seed)
-    optimiser, seconds, rows = Adam(weights), 0.0, []
+    optimiser, seconds = Adam(weights), 0.0
     n_updates = epochs * -(-len(labels) // BATCH)
+    for epoch in range(epochs):
+        started, total = time.process_time(), 0.0
+        order = np.random.default_rng([cell.seed, epoch, ORDER_STREAM]).permutation(len(labels))
+        for batch in (order[k : k + BATCH] for k in range(0, len(order), BATCH)):
+            found = loss_and_gradient(runner, cell.race, weights, points[batch], labels[batch], course.silence)
+            rate = cosine_rate(cell.learning_rate, optimiser.n_steps, n_updates)
+            optimiser.step(clipped(found.weights, course.clip), rate)
+            total += found.loss * len(batch)
+        seconds += time.process_time() - started
+        yield {"epoch": epoch + 1, "loss": total / len(labels), "cpu_seconds": seconds}, weights
+
+
+def train(cell: Cell, epochs: int, n_train: int | None = None) -> list[Row]:
+    """Train as `weights_by_epoch` does; return a row an epoch."""
+    runner = contender(cell.contender, cell.kappa)
     with threadpool_limits(1):
-        for epoch in range(epochs):
-            started, total = time.process_time(), 0.0
-            order = np.random.default_rng([cell.seed, epoch, ORDER_STREAM]).permutation(len(labels))
-            for batch in (order[k : k + BATCH] for k in range(0, len(order), BATCH)):
-                found = loss_and_gradient(runner, cell.race, weights, points[batch], labels[batch], course.silence)
-                rate = cosine_rate(cell.learning_rate, optimiser.n_steps, n_updates)
-                optimiser.step(clipped(found.weights, course.clip), rate)
-                total += found.loss * len(batch)
-            seconds += time.process_time() - started
-            measured = {"epoch": epoch + 1, "loss": total / len(labels), "cpu_seconds": seconds}
-            rows.append(_row(cell, measured | _tested(cell, runner, weights) | _angle(cell.race, runner, weights)))
-    return rows
+        return [
+            _row(cell, measured | _tested(cell, runner, weights) | _angle(cell.race, runner, weights))
+            for measured, weights in weights_by_epoch(cell, epochs, n_train)
+        ]
 
 
 def _tested(cell: Cell, runner: Contender, weights: list[FloatArray]) -> dict[str, float]:
