@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import engine, jit
-from tsslbp_ref.engine import batch, convolution, dense, events, inputs, pooled, spike_patterns, threads
+from tsslbp_ref.engine import batch, convolution, dense, events, inputs, pooled, spike_patterns, threads, winograd
 
 Array = npt.NDArray[Any]
 Off = Callable[[], AbstractContextManager[Any]]
@@ -141,9 +141,13 @@ def every_image(images: Array) -> npt.NDArray[np.int64]:
     return np.arange(len(images))
 
 
-CONVOLUTIONS = {convolution: ("conv_forward", "conv_weight_gradient")}
+CONVOLUTIONS = {
+    convolution: ("conv_forward", "conv_weight_gradient"),
+    winograd: ("_convolve", "_add_products"),
+}
 CALL_GEMM = {
     convolution: ("conv_adjoint", "conv_weight_gradient"),
+    winograd: ("_convolve", "_add_products"),
     dense: ("_weighted_input", "chain_forward", "chain_backward", "chain_step"),
 }
 
@@ -210,8 +214,14 @@ TRICKS = {
             {jit: ("gemm", "_gemm", "_gemm_by_dot")},
         ),
         Trick(
+            "winograd",
+            ("W4",),
+            replaced(winograd, "serves", lambda layer: False),
+            {winograd: ()},
+        ),
+        Trick(
             "small-products",
-            ("W2", "W4"),
+            ("W2",),
             replaced(convolution, "_tile", convolution._tile_in_cache),
             {convolution: ("_tile",)},
         ),

@@ -10,7 +10,7 @@ import numpy as np
 from planted import FACTOR, Plant, Wrong, times
 
 from tsslbp_ref import engine
-from tsslbp_ref.engine import batch, convolution, dense, events, inputs, maps, pooled, spike_patterns
+from tsslbp_ref.engine import batch, convolution, dense, events, inputs, maps, pooled, spike_patterns, winograd
 from tsslbp_ref.model import backpropagation, reference, reference_layers, reference_network, sweeps
 from tsslbp_ref.model.parameters import NeuronParameters
 
@@ -204,6 +204,10 @@ ENGINE_PLANTS = (
     Plant("kernel turned", convolution, "conv_forward", argument(1, turned), ("engine-conv-forward", *CONV)),
     Plant("kernel turned", convolution, "conv_adjoint", argument(1, turned), ("engine-conv-adjoint", CONV[1])),
     Plant("x x 1.001", convolution, "conv_weight_gradient", argument(1, scaled), ("engine-conv-weights", *CONV)),
+    Plant(
+        "B^T x 1.001", winograd, "_convolve", argument(2, scaled), ("engine-conv-forward-3", "engine-conv-adjoint-3")
+    ),
+    Plant("B^T x 1.001", winograd, "_add_products", argument(2, scaled), ("engine-conv-weights-3",)),
     Plant(
         "written twice", convolution, "pool_forward", written_twice(3), ("engine-pool", "engine-network-conv-spikes")
     ),

@@ -13,17 +13,20 @@ from benchmarks.race import ROOT
 from benchmarks.tricks import TRICKS
 from benchmarks.workloads import WORKLOADS, Workload, events
 from tsslbp_ref import Network, NeuronParameters, engine
-from tsslbp_ref.engine import batch, convolution, dense, inputs, threads
+from tsslbp_ref.engine import batch, convolution, dense, inputs, threads, winograd
 from tsslbp_ref.model.layers import Conv2d
 
 CONVOLUTIONAL = WORKLOADS["smoke"]
 CHAIN = Workload("chain", "400", (1, 5, 5), 5, 4, None, 5.0, 3.0)
+WITH_3_X_3 = Workload("3 x 3", "32C3-32C3-8", (1, 6, 6), 3, 4, None, 5.0, 3.0, padding=(1, 1))
 SPARSE = events(5, batch=2, width=6)
 
 
 def network_of(workload):
     neuron = NeuronParameters(workload.tau_m, workload.tau_s)
-    return Network.from_spec(workload.spec, workload.input_shape, 10, workload.n_steps, neuron, n_threads=1)
+    return Network.from_spec(
+        workload.spec, workload.input_shape, 10, workload.n_steps, neuron, padding=workload.paddings, n_threads=1
+    )
 
 
 def input_of(net, x):
@@ -52,6 +55,7 @@ PROBES = {
         CONVOLUTIONAL,
         lambda net, x: convolution._tile(SECOND_OF_W2) < convolution._tile_in_cache(SECOND_OF_W2),
     ),
+    "winograd": (WITH_3_X_3, lambda net, x: winograd.serves(net.layers[1])),
 }
 
 

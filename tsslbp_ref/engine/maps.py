@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref.engine import convolution
+from tsslbp_ref.engine import convolution, winograd
 from tsslbp_ref.model.layers import Conv2d, Dense, Layer, SumPool2d, WeightedLayer
 
 Array = npt.NDArray[Any]
@@ -21,7 +21,7 @@ def forward(layer: Layer, x: Array, parameter: Array | None, out: Array) -> None
     if type(layer) is Dense and parameter is not None:
         np.matmul(x.reshape(-1, layer.fan_in), parameter.T, out=out.reshape(-1, layer.n_out))
     elif type(layer) is Conv2d and parameter is not None:
-        convolution.forward(layer, x, parameter, out)
+        (winograd if winograd.serves(layer) else convolution).forward(layer, x, parameter, out)
     elif type(layer) is SumPool2d:
         convolution.pool(layer, x, out)
     else:
@@ -33,7 +33,7 @@ def adjoint(layer: Layer, y: Array, parameter: Array | None, out: Array) -> None
     if type(layer) is Dense and parameter is not None:
         np.matmul(y.reshape(-1, layer.n_out), parameter, out=out.reshape(-1, layer.fan_in))
     elif type(layer) is Conv2d and parameter is not None:
-        convolution.adjoint(layer, y, parameter, out)
+        (winograd if winograd.serves(layer) else convolution).adjoint(layer, y, parameter, out)
     elif type(layer) is SumPool2d:
         convolution.pool_transposed(layer, y, out)
     else:
@@ -45,5 +45,5 @@ def weight_gradient(layer: WeightedLayer, delta: Array, x: Array) -> Array:
     if type(layer) is Dense:
         return (x.reshape(-1, layer.fan_in).T @ delta.reshape(-1, layer.n_out)).T
     if type(layer) is Conv2d:
-        return convolution.weight_gradient(layer, delta, x)
+        return (winograd if winograd.serves(layer) else convolution).weight_gradient(layer, delta, x)
     return layer.weight_gradient(delta, x)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 
 import numpy as np
 
-from tsslbp_ref.engine import convolution, inputs, spike_patterns
+from tsslbp_ref.engine import convolution, inputs, spike_patterns, winograd
 from tsslbp_ref.engine.inputs import LayerInput, PSCInput, StaticInput
 from tsslbp_ref.engine.pooled import PooledNeurons
 from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
@@ -19,6 +20,7 @@ from tsslbp_ref.model.parameters import GradientRule
 from tsslbp_ref.model.trace import Trace
 
 NEURON = NEURONS[0]
+WITH_3_X_3 = (Conv2d((2, 9, 6), 3, 3, 1), Conv2d((3, 5, 8), 2, 3, 0), Conv2d((1, 4, 3), 2, 3, 2))
 FLOAT = np.dtype(np.float64)
 INPUTS = {  # equation, class
     "psc": ("I[t] = W a[t], dL/dW = sum_t delta[t] a[t]^T", "PSCInput"),
@@ -34,14 +36,9 @@ def all_checks() -> list[Check]:
         for kind, (equation, where) in INPUTS.items()
     ]
     rows += [
-        (
-            "conv-forward",
-            "I = W * a: im2col against nested loops",
-            "convolution.forward",
-            _over(CONVOLUTIONS, _forward),
-        ),
-        ("conv-adjoint", "g = W^T delta (B3): im2col", "convolution.adjoint", _over(CONVOLUTIONS, _adjoint)),
-        ("conv-weights", "dL/dW (B1): im2col", "convolution.weight_gradient", _over(CONVOLUTIONS, _weight_gradient)),
+        *_by_two_ways("conv-forward", "I = W * a", "forward", _forward),
+        *_by_two_ways("conv-adjoint", "g = W^T delta (B3)", "adjoint", _adjoint),
+        *_by_two_ways("conv-weights", "dL/dW (B1)", "weight_gradient", _weight_gradient),
         ("pool", "y = gain times block sums", "convolution.pool", _over(POOLS, _pool)),
         ("pool-adjoint", "x = gain y in every block", "convolution.pool_transposed", _over(POOLS, _pool_adjoint)),
         ("patterns", "I = eps * (W s), dL/dW, by patterns", "spike_patterns.weighted_input_sweep", _patterns),
@@ -56,6 +53,16 @@ def all_checks() -> list[Check]:
 
 def _over(family: tuple[layers.Layer, ...], measure: Callable[..., float]) -> Callable[[], float]:
     return lambda: largest(measure(layer) for layer in family)
+
+
+def _by_two_ways(
+    name: str, equation: str, where: str, measure: Callable[..., float]
+) -> list[tuple[str, str, str, Callable[[], float]]]:
+    """Rows of a convolution's loop against nested loops: by im2col and by Winograd's tiles."""
+    return [
+        (name, f"{equation}: im2col", f"convolution.{where}", _over(CONVOLUTIONS, partial(measure, convolution))),
+        (f"{name}-3", f"{equation}: Winograd", f"winograd.{where}", _over(WITH_3_X_3, partial(measure, winograd))),
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -121,25 +128,25 @@ def _conv_case(layer: Conv2d) -> tuple[Array, Array, Array]:
     return x, W, delta
 
 
-def _forward(layer: Conv2d) -> float:
+def _forward(way: ModuleType, layer: Conv2d) -> float:
     x, W, delta = _conv_case(layer)
     I = np.full_like(delta, np.nan)
-    convolution.forward(layer, x, W, I)
+    way.forward(layer, x, W, I)
     return relative_error(I, reference_layers.conv2d_forward(x, W, layer.padding))
 
 
-def _adjoint(layer: Conv2d) -> float:
+def _adjoint(way: ModuleType, layer: Conv2d) -> float:
     x, W, delta = _conv_case(layer)
     g = np.full_like(x, np.nan)
-    convolution.adjoint(layer, delta, W, g)
+    way.adjoint(layer, delta, W, g)
     size = (layer.input_shape[1], layer.input_shape[2])
     return relative_error(g, reference_layers.conv2d_adjoint(delta, W, layer.padding, size))
 
 
-def _weight_gradient(layer: Conv2d) -> float:
+def _weight_gradient(way: ModuleType, layer: Conv2d) -> float:
     x, _, delta = _conv_case(layer)
     expected = reference_layers.conv2d_weight_gradient(delta, x, layer.padding)
-    return relative_error(convolution.weight_gradient(layer, delta, x), expected)
+    return relative_error(way.weight_gradient(layer, delta, x), expected)
 
 
 def _pool(layer: SumPool2d) -> float:
