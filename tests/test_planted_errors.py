@@ -185,6 +185,7 @@ PLANTS = (
     Plant("gate 10", GradientRule.__init__, "__defaults__", with_default(6, 10.0), ("number-phi-*",)),
     Plant("no intra", GradientRule.__init__, "__defaults__", with_default(1, False), NUMBER_PHI),
     Plant("width 0.25", GradientRule.__init__, "__defaults__", with_default(4, 0.25), ("number-warmup-tails",)),
+    Plant("rate 0.2", GradientRule.__init__, "__defaults__", with_default(7, 0.2), ("number-2020", "number-rule")),
     Plant("8 spikes", losses.LossSettings.__init__, "__defaults__", with_default(0, 8.0), ("number-counts",)),
     Plant("fires at V", terms, "spike", fires_at_threshold, ("number-threshold",)),
     Plant(

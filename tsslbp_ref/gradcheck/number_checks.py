@@ -38,6 +38,12 @@ def all_checks() -> list[Check]:
         ("threshold", "s = (u > V): not at V, nor an ulp below, but an ulp above", "terms.spike", _threshold),
         ("clip", "a rise of 1/12 gives dt_m/du = -8", "reference.tsslbp_backward", _clip),
         ("gate", "a of 0.3 or 1/4 theta_s keeps delta, 0.2 has it replaced", "reference.tsslbp_backward", _gate),
+        (
+            "2020",
+            "clip 10; a rate of 0.1 is the surrogate's, an ulp above the chain's",
+            "sweeps.tsslbp_backward",
+            _in_2020,
+        ),
         ("warmup-tails", "ds/du from 0.2 to 10 widths off V, each entry", "reference.tsslbp_backward", _tails),
     ]
     rows += [
@@ -168,6 +174,22 @@ def _gate() -> float:
     for share, expected in ((0.3, kept), (0.2, replaced), (0.249, replaced), (0.25, kept), (0.0, replaced)):
         trace = _one_neuron([0.9, 1.4], [share / 3.0, 1.0])
         errors += [entry_error(delta.ravel(), [expected, 2.0 / 3.0]) for delta in _both_deltas(trace, g)]
+    return largest(errors)
+
+
+def _in_2020() -> float:
+    """The neuron of `_clip` by the states of 2020, on both sides of the switch; its last spike has no successor."""
+    errors = []
+    g, neuron = np.array([0.0, 1.0]).reshape(2, 1, 1), NeuronParameters(5.0, 3.0, 1.0)
+    for rise, inverse in ((1.0 / 12.0, 10.0), (0.125, 8.0), (0.2, 5.0)):
+        trace = _one_neuron([0.95, 0.95 + rise], [1.0, 1.0])
+        slopes = [_logistic_slope((u - 1.0) / 0.2) / 0.2 for u in (0.95, 0.95 + rise)]
+        warm, chain = [slopes[0] * 2.0 / 9.0, slopes[1] / 3.0], [0.0, inverse / 3.0]
+        for rate, expected in ((0.1, warm), (float(np.nextafter(0.1, 1.0)), chain)):
+            for state in EARLIER_STATES:
+                rule = parameters.named_rules()[state]
+                for twin in (reference, sweeps):
+                    errors.append(entry_error(twin.tsslbp_backward(g, trace, neuron, rule, rate).ravel(), expected))
     return largest(errors)
 
 
