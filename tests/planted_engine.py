@@ -11,7 +11,7 @@ from planted import FACTOR, Plant, Wrong, times
 
 from tsslbp_ref import engine
 from tsslbp_ref.engine import batch, convolution, dense, events, inputs, maps, pooled, spike_patterns, winograd
-from tsslbp_ref.model import backpropagation, reference, reference_layers, reference_network, sweeps
+from tsslbp_ref.model import backpropagation, reference, reference_layers, reference_losses, reference_network, sweeps
 from tsslbp_ref.model.parameters import NeuronParameters
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -27,6 +27,11 @@ def argument(index: int, change: Callable[[Any], Any]) -> Wrong:
 def scaled(array: Any) -> Any:
     """An array x 1.001."""
     return array * FACTOR
+
+
+def gradient_scaled(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss with dL/da x 1.001."""
+    return lambda *args: second_scaled(right(*args))
 
 
 def later(array: Any) -> Any:
@@ -170,6 +175,7 @@ ENGINE_PLANTS = (
     # The literal network.
     Plant("factor 1.001", reference_network, "_weight_gradient", times(FACTOR), SOME),
     Plant("factor 1.001", reference_network, "_adjoint", times(FACTOR), SOME),
+    Plant("dL/da x 1.001", reference_losses, "van_rossum", gradient_scaled, SOME),
     Plant("input x 1.001", reference, "lif_forward", argument(0, scaled), ("sweep-forward", *SOME)),
     Plant(
         "filters turned",

@@ -18,7 +18,9 @@ import tsslbp_ref
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tsslbp_ref"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LITERAL = ("model.reference", "model.reference_layers", "model.reference_network")
+LITERAL = tuple(
+    f"model.{name}" for name in ("reference", *(f"reference_{of}" for of in ("layers", "losses", "network")))
+)
 # Who may import whom, by folder; a folder may import itself. What stands above all, the command line, may import all.
 MAY_IMPORT = {
     "checks": set(),

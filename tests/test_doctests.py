@@ -22,6 +22,7 @@ CALLED = {
     "tsslbp_ref.model.parameters": {"ConstantGradients", "RuleCoefficients"},
     "tsslbp_ref.model.reference": set(),
     "tsslbp_ref.model.reference_layers": set(),
+    "tsslbp_ref.model.reference_losses": {"van_rossum", "count", "softmax", "desired_trains"},
     "tsslbp_ref.model.reference_network": set(),
     "tsslbp_ref.model.spec": set(),
     "tsslbp_ref.model.srm": set(),

@@ -2,7 +2,6 @@
 
 Forward, layer by layer: the weighted input, the neurons, the PSC. Then the loss. Then backward, layer by layer: delta
 by the double sum over t_m and t_k, dL/dW, and dL/da of the layer below. Slow on purpose; for networks of some neurons.
-The loss and its dL/da are the one part that is not looped a second time: they are those of `losses`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref.model import reference, reference_layers
+from tsslbp_ref import checks
+from tsslbp_ref.model import reference, reference_layers, reference_losses
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, Layer, SumPool2d
-from tsslbp_ref.model.losses import RELEASED_SETTINGS, Loss, LossSettings
+from tsslbp_ref.model.losses import RELEASED_SETTINGS, LossSettings, checked_target
 from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.model.trace import Trace
 
@@ -91,8 +91,9 @@ def loss_and_gradients(
 
     # Loss: L1 - L3
     a = pscs[-1].reshape(T, B, -1)
-    checked = Loss(loss, net.neurons[-1], RELEASED_SETTINGS if settings is None else settings)
-    value, g = checked.value_and_gradient(a, checked.target(y, a.shape, a.dtype))
+    target = checked_target(loss, y, a.shape, a.dtype)
+    constants = checks.instance_of("settings", RELEASED_SETTINGS if settings is None else settings, LossSettings)
+    value, g = reference_losses.value_and_gradient(loss, a, target, net.neurons[-1], constants)
 
     # Backward: B1 - B3
     gradients: list[Array] = []
