@@ -52,7 +52,7 @@ def value_and_gradient(
 
 
 def desired_trains(name: str, shape: tuple[int, ...], y: Array) -> Array:
-    """The true class's train: 0, 1, 1, 1, 1 as released, and 0, 1, 0, 1, ... from 10 steps on; 0, 1, 0, 1, 1 as printed."""
+    """The true class's train: 0, 1, 1, 1, 1, from 10 steps on 0, 1, 0, 1, ...; as the paper prints it 0, 1, 0, 1, 1."""
     T, B, _ = shape
     train = np.zeros(shape)
     for b in range(B):
