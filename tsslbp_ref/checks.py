@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 FLOAT_NAMES = ("float32", "float64")
 MOST_SHOWN = 60  # characters of a value that a message repeats
-PIXELS_HELP = "uint8 above 1: a network takes normalised pictures, of datasets.normalise, or x / 255.0"
+PIXELS_HELP = "uint8 above 1: a network takes normalised images, of datasets.normalise, or x / 255.0"
 MOST_LISTED = 400  # characters of the known names
 MOST_THREADS_A_CORE = 8
 LARGEST_SIZE = 2**31 - 1  # of an axis; what is larger fits into no memory

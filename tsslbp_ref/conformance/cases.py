@@ -116,7 +116,7 @@ class Case:
         return golden_network(self.file, self.key, engine=PlainEngine())
 
     def inputs(self) -> list[Quantity]:
-        """What an implementation is given; a static picture as a train that repeats it at every step."""
+        """What an implementation is given; a static image as a train that repeats it at every step."""
         if self.kind == "layer":
             arrays = [self._over_time(key, self.golden(key)) for key in ("I", "g")]
         elif self.kind == "loss":

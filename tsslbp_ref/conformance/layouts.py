@@ -27,13 +27,13 @@ def checked_layout(layout: Any) -> str:
 
 
 def to_layout(array: Array, sample: Shape, layout: str) -> Array:
-    """A (T, B, N) array in a layout; N counts a picture channel first, and H = W = 1 where there is no picture."""
+    """A (T, B, N) array in a layout; N counts an image channel first, and H = W = 1 where there is no image."""
     if layout == "TBN":
         return array
     if layout == "BNT":
         return np.ascontiguousarray(np.moveaxis(array, 0, -1))
-    picture = array.reshape(*array.shape[:2], *_as_picture(sample))
-    return np.ascontiguousarray(np.moveaxis(picture, 0, -1))
+    image = array.reshape(*array.shape[:2], *_as_image(sample))
+    return np.ascontiguousarray(np.moveaxis(image, 0, -1))
 
 
 def from_layout(name: str, array: Array, shape: Shape, sample: Shape, layout: str) -> Array:
@@ -53,7 +53,7 @@ def from_layout(name: str, array: Array, shape: Shape, sample: Shape, layout: st
     return np.ascontiguousarray(back).reshape(shape)
 
 
-def _as_picture(sample: Shape) -> Shape:
+def _as_image(sample: Shape) -> Shape:
     return sample if len(sample) == 3 else (*sample, 1, 1)
 
 

@@ -336,7 +336,7 @@ def _pooled_size(image_size: tuple[int, ...], size: int) -> tuple[int, int]:
     size = checks.positive_integer("size", size)
     height, width = (extent // size for extent in image_size)
     if min(height, width) < 1:
-        raise ValueError(f"a block of size {size} does not fit a image {image_size}")
+        raise ValueError(f"a block of size {size} does not fit an image {image_size}")
     return height, width
 
 
@@ -355,18 +355,18 @@ def _output_size(image_size: tuple[int, ...], W: Array, padding: int) -> tuple[i
     """H' = H + 2p - k + 1, and likewise the width."""
     height, width = (size + 2 * padding - W.shape[2] + 1 for size in image_size)
     if min(height, width) < 1:
-        raise ValueError(f"a filter of size {W.shape[2]} does not fit a image {image_size} with padding {padding}")
+        raise ValueError(f"a filter of size {W.shape[2]} does not fit an image {image_size} with padding {padding}")
     return height, width
 
 
 def _terms(
-    output_shape: tuple[int, ...], picture_shape: tuple[int, ...], W: Array, padding: int
+    output_shape: tuple[int, ...], image_shape: tuple[int, ...], W: Array, padding: int
 ) -> Iterator[tuple[int, int, int, int, int, int, int]]:
     """Every (m, f, c, y, x, i, j) whose product exists: position (y+i-p, x+j-p) lies inside the image."""
     M, F, height, width = output_shape
-    _, C, H, W_picture = picture_shape
+    _, C, H, W_image = image_shape
     for m, f, c in np.ndindex(M, F, C):
         for y_out, x_out in np.ndindex(height, width):
             for i, j in np.ndindex(*W.shape[2:]):
-                if 0 <= y_out + i - padding < H and 0 <= x_out + j - padding < W_picture:
+                if 0 <= y_out + i - padding < H and 0 <= x_out + j - padding < W_image:
                     yield m, f, c, y_out, x_out, i, j

@@ -146,7 +146,7 @@ class Plan:
         if self.rule == EXACT and not self.exact:
             raise ValueError(
                 f"--rule {EXACT} trains {YIN_YANG} only: the exact simulator takes spike times through dense "
-                f"layers, and {self.experiment} has pictures or convolutions"
+                f"layers, and {self.experiment} has images or convolutions"
             )
         if not self.exact:
             self.gradient_rule()
