@@ -132,7 +132,7 @@ def test_raw_pixels_are_warned_of():
     raw = np.array([[[[0, 255], [3, 4]]]], np.uint8)
     for call in (net.forward, net.predict, lambda x: net.loss_and_gradients(x, [0])):
         with pytest.warns(
-            UserWarning, match=r"^x holds raw pixels, .* normalised pictures, of datasets\.normalise, or"
+            UserWarning, match=r"^x holds raw pixels, .* normalised images, of datasets\.normalise, or"
         ):
             call(raw)
     with warnings.catch_warnings():
