@@ -16,6 +16,7 @@ from tsslbp_ref.engine import events, maps
 from tsslbp_ref.engine.events import Events
 from tsslbp_ref.model import sweeps
 from tsslbp_ref.model.layers import Dense, Layer, WeightedLayer
+from tsslbp_ref.model.losses import filtered_train
 from tsslbp_ref.model.parameters import NeuronParameters
 
 Array = npt.NDArray[Any]
@@ -119,8 +120,8 @@ class EventInput:
 
 @lru_cache
 def static_gain(n_steps: int, synapse: NeuronParameters, dtype: np.dtype[Any]) -> Array:
-    """c[t] = 1 - (1 - theta_s)^(t+1): the PSC of an input of 1 at every step."""
-    return sweeps.psc_filter(np.ones(n_steps), synapse).astype(dtype)
+    """c[t] = 1 - (1 - theta_s)^(t+1): the PSC of an input of 1 at every step; too few numbers to compile a loop for."""
+    return filtered_train(np.ones(n_steps), synapse).astype(dtype)
 
 
 def spike_input(s: Array, synapse: NeuronParameters, dtype: npt.DTypeLike, first: Layer) -> LayerInput:
