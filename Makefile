@@ -19,7 +19,7 @@ test: $(STAMP)  ## every test but the long reproductions
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not long"
 
 test-torch: $(TORCH_STAMP)  ## tutorial 16 and weights by name, with PyTorch, in an environment of its own
-	$(TORCH)/bin/python -m pytest tests_torch
+	$(TORCH)/bin/python -m pytest -W default tests_torch
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -38,7 +38,7 @@ docs: $(DOCS_STAMP)  ## the site, in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs -b html . docs/_build/html
 
 docs-check: $(DOCS_STAMP)  ## every page of the built site in headless Chromium; needs chromium and chromedriver
-	$(BIN)/python -m pytest docs/test_docs.py docs/test_explore_page.py
+	$(BIN)/python -m pytest -W default docs/test_docs.py docs/test_explore_page.py
 	$(BIN)/python docs/check_site.py
 
 notebooks: $(DOCS_STAMP)  ## the tutorials as executed notebooks, in tutorials/notebooks

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "jit": {"model.terms"},
     "model": {"checks", "checkpoints", "files", "jit"},
     "engine": {"checks", "jit", "model"},
-    "exact": {"checks", "jit", "model.parameters", "model.terms"},
+    "exact": {"checks", "jit", "model.parameters", "model.terms", "engine.threads"},
     "datasets": {"checks"},
     "gradcheck": {"checks", "model", "engine", "exact"},
     "conformance": {"checks", "files", "model", "gradcheck"},

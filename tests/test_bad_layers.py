@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
+from tsslbp_ref.model import reference_layers as literal
+from tsslbp_ref.model import reference_network
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 
 ones = np.ones
@@ -190,3 +192,50 @@ def test_layers_that_fit_may_be_any_sequence():
         network([DENSE], None)
     with pytest.raises(ValueError, match=r"weights\[0\] must be finite, got nan"):
         network([DENSE], [np.full((2, 3), np.nan)])
+
+
+FILTERS, IMAGES = ones((2, 3, 3, 3)), ones((2, 3, 5, 6))
+OUTPUT = literal.conv2d_forward(IMAGES, FILTERS, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: literal.dense_forward(ones((2, 4)), ones((5, 3))), r"x must have shape \(2, 3\) to match W"),
+        (lambda: literal.dense_adjoint(ones((2, 6)), ones((5, 3))), r"delta must have shape \(2, 5\) to match W"),
+        (lambda: literal.dense_weight_gradient(ones((2, 5)), ones((3, 4))), r"x must have shape .* to match delta"),
+        (lambda: literal.conv2d_forward(IMAGES, FILTERS, -1), "padding must be at least 0, got -1"),
+        (lambda: literal.conv2d_adjoint(OUTPUT, FILTERS, -1, (5, 6)), "padding must be at least 0, got -1"),
+        (lambda: literal.conv2d_weight_gradient(OUTPUT, IMAGES, -1), "padding must be at least 0, got -1"),
+        (lambda: literal.conv2d_forward(IMAGES, ones((2, 3, 3, 2)), 0), "W must have square filters"),
+        (lambda: literal.conv2d_forward(IMAGES, ones((2, 4, 3, 3)), 0), "x must have 4 channels to match W, got 3"),
+        (lambda: literal.conv2d_adjoint(ones((2, 3, 3, 4)), FILTERS, 0, (5, 6)), "delta must have 2 channels"),
+        (lambda: literal.conv2d_adjoint(OUTPUT, FILTERS, 0, (6, 6)), r"delta must have shape .* to match image_size"),
+        (lambda: literal.conv2d_weight_gradient(OUTPUT[:1], IMAGES, 0), r"x must have shape \(1, .* to match delta"),
+        (lambda: literal.conv2d_weight_gradient(ones((2, 2, 6, 7)), IMAGES, 0), "delta must fit x with padding 0"),
+        (lambda: literal.conv2d_weight_gradient(OUTPUT[..., :3], IMAGES, 0), r"delta must have shape .* to match x"),
+        (lambda: literal.conv2d_forward(IMAGES, ones((2, 3, 6, 6)), 0), "a filter of size 6 does not fit an image"),
+        (lambda: literal.sum_pool2d_forward(IMAGES, 0, 1.1), "size must be at least 1, got 0"),
+        (lambda: literal.sum_pool2d_forward(IMAGES, 6, 1.1), "a block of size 6 does not fit"),
+        (lambda: literal.sum_pool2d_adjoint(ones((2, 3, 2, 2)), 2, 1.1, (5, 6)), "y must have shape .* image_size"),
+        (lambda: literal.dropout(ones((4, 2, 3)), ones((2, 4))), r"mask must have shape \(2, 3\) to match x"),
+    ],
+)  # fmt: skip
+def test_the_literal_maps_refuse_what_does_not_fit(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_literal_network_has_one_mask_a_layer_or_drops_nothing():
+    fields = {"input_shape": (4,), "n_classes": 2, "n_steps": 3, "weight_scale": 3.0, "dtype": "float64"}
+    plain, dropping = (tr.Network.from_spec("3", dropout=rate, **fields) for rate in (0.0, 0.5))
+    dropping.weights = plain.weights
+    step = ones((1, 4)), [0]
+    expected, found = (reference_network.loss_and_gradients(net, *step) for net in (plain, dropping))
+    assert expected[0] == found[0]
+    for wanted, gradient in zip(expected[1], found[1], strict=True):
+        np.testing.assert_array_equal(gradient, wanted)
+    assert expected[1][0].any()
+    for masks in ([None], 3 * [None]):
+        with pytest.raises(ValueError, match="zip"):
+            reference_network.loss_and_gradients(plain, *step, masks=masks)

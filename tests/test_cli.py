@@ -200,6 +200,7 @@ def test_check_lists_rows_and_takes_patterns(capsys):
     assert all(gradcheck.selected(pattern) for pattern in patterns)
 
 
+@pytest.mark.filterwarnings("default")  # as in a user's shell
 def test_a_warning_is_one_line_of_the_command(capsys, tmp_path):
     blob_network().save(tmp_path / "net.npz")
     np.save(tmp_path / "x.npy", np.full((2, 1, 6, 6), 200, np.uint8))

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import tsslbp_ref as tr
+from tsslbp_ref import exact
+from tsslbp_ref.engine import threads
 from tsslbp_ref.engine.blas import one_blas_thread
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.training.exact_training import Adam
@@ -28,13 +31,16 @@ N_INTERRUPTS = int(os.environ.get("TSSLBP_INTERRUPTS", "150"))  # thousands by h
 INTERRUPTIBLE = ("CALL", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD")  # Python looks for signals behind these
 
 
-def interrupted_at(point: int, function: Callable[[], Any]) -> bool:
-    """Call a function, with Ctrl-C at the n-th moment at which this package may have one; say whether there is one."""
+def interrupted_at(point: int, function: Callable[[], Any], within: tuple[str, ...] = (PACKAGE,)) -> bool:
+    """Call a function, with Ctrl-C at the n-th moment at which this package may have one; say whether there is one.
+
+    `within` has the beginnings of the paths of the files that may have it.
+    """
     count = itertools.count()
     last: dict[FrameType, str] = {}  # instruction of each frame
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
+        if not frame.f_code.co_filename.startswith(within):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -153,3 +159,26 @@ def test_an_interrupted_update_in_continuous_time_is_not_counted() -> None:
     assert point > 2
     assert np.array_equal(optimiser.weights[0], whole.weights[0])
     assert (optimiser.n_steps, optimiser.updating) == (1, False)
+
+
+def test_an_interrupt_at_any_moment_of_a_batch_in_continuous_time() -> None:
+    """Among its threads, Python's own code included: no lock stays held that this call, or the next one, waits for."""
+    batch = np.random.default_rng(3).uniform(1.0, 15.0, (6, 2, 1))  # of two pieces
+
+    def predicted() -> list[int]:
+        return exact.predict([[[30.0, 3.0], [3.0, 30.0]]], batch, 10.0, 5.0, 1.0, 40.0, n_threads=2).tolist()
+
+    def too_long(signum: int, frame: FrameType | None) -> None:
+        raise TimeoutError("a lock is held")
+
+    whole, before = predicted(), signal.signal(signal.SIGALRM, too_long)
+    try:
+        for point in itertools.count():
+            signal.alarm(60)
+            if not interrupted_at(point, predicted, (threads.__file__, threading.__file__)):
+                break
+            assert predicted() == whole
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert point > 20

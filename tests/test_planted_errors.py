@@ -149,6 +149,8 @@ PLANTS = (
     Plant("gate at theta_s", GradientRule, "_gate", wrong_gate, ("phi-*", "tangent-*-dense-[12]-s*")),
     Plant("no surrogate", GradientRule, "coefficients", coefficients_with(surrogate_weight=0.0), SUM_ROWS),
     Plant("kappa 1.001", GradientRule, "coefficients", coefficients_with(surrogate_weight=FACTOR), SUM_ROWS),
+    Plant("kappa 1", GradientRule, "coefficients", coefficients_with(surrogate_weight=1.0), ("phi-half-surrogate",)),
+    Plant("no silent steps", GradientRule, "coefficients", coefficients_with(silent=0.0), ("phi-one-hop-leak",)),
     # Losses.
     Plant("gradient x 1.001", losses.LOSSES, "kernel", gradient_times(FACTOR), ("loss-kernel",)),
     Plant("gradient x 1.001", losses.LOSSES, "kernel-paper", gradient_times(FACTOR), ("loss-kernel-paper",)),
@@ -187,6 +189,8 @@ PLANTS = (
     Plant("width 0.25", GradientRule.__init__, "__defaults__", with_default(4, 0.25), ("number-warmup-tails",)),
     Plant("rate 0.2", GradientRule.__init__, "__defaults__", with_default(7, 0.2), ("number-2020", "number-rule")),
     Plant("8 spikes", losses.LossSettings.__init__, "__defaults__", with_default(0, 8.0), ("number-counts",)),
+    Plant("long from 9 steps", losses, "LONG_TRAIN", lambda right: right - 1, ("number-long-train",)),
+    Plant("flipped sign", losses.Loss, "target", times(-1.0), ("number-spike-train",)),
     Plant("fires at V", terms, "spike", fires_at_threshold, ("number-threshold",)),
     Plant(
         "factor 1.001",

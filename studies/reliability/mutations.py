@@ -13,7 +13,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,16 @@ DEFAULT_OUT = Path("results/reliability-mutations.csv")
 SURVIVORS = Path(__file__).with_name("survivors.csv")
 SAME = ("file", "function", "operator", "old", "new")  # what a listed survivor is known by, wherever its line is
 MUTANT_HEADER = ("file", "position", "variant", "line", "function", "operator", "old", "new")
-HEADER = ("group", *MUTANT_HEADER, "rejected_by_row", "failed_test", "cpu_s")
+KEY = ("group", *MUTANT_HEADER)
+HEADER = (*KEY, "rejected_by_row", "failed_test", "cpu_s")
 LITERAL = ("test_twins", "test_golden")
 MODEL = {  # files of the package, and their own tests
     "model/terms.py": (*LITERAL, "test_srm", "test_optim", "test_constants"),
-    "model/reference.py": (*LITERAL, "test_constants"),
+    "model/reference.py": (*LITERAL, "test_constants", "test_timing_plus_surrogate"),
     "model/reference_layers.py": (*LITERAL, "test_bad_layers"),
     "model/reference_losses.py": LITERAL,
     "model/reference_network.py": LITERAL,
-    "model/losses.py": LITERAL,
+    "model/losses.py": (*LITERAL, "test_bad_input", "test_extremes"),
 }
 EXACT_FILES = (
     "arguments", "batch", "closed_forms", "discrete", "kernels", "loss_kernels", "losses", "simulation", "sweeps",
@@ -58,14 +59,16 @@ GROUPS: dict[str, tuple[dict[str, tuple[str, ...]], int | None]] = {  # files wi
 }
 
 
-def drawn(seed: int, groups: Sequence[str] = tuple(GROUPS)) -> list[tuple[str, Mutant]]:
-    """The mutants of the groups, with their group: all of them, or a sample in the order of the text."""
+def drawn(
+    seed: int, groups: Sequence[str] = tuple(GROUPS), files: Sequence[str] | None = None
+) -> list[tuple[str, Mutant]]:
+    """The mutants of the groups, or of some of their files, with their group: all or a sample, in the text's order."""
     found = []
-    for number, (group, (files, quota)) in enumerate(GROUPS.items()):
-        every = [mutant for file in files for mutant in mutants(file, (PACKAGE / file).read_text())]
+    for number, (group, (tests, quota)) in enumerate(GROUPS.items()):
+        every = [mutant for file in tests for mutant in mutants(file, (PACKAGE / file).read_text())]
         order = np.random.default_rng([seed, number]).permutation(len(every))
         found += [(group, every[i]) for i in sorted(order[:quota]) if group in groups]
-    return found
+    return [(group, mutant) for group, mutant in found if files is None or mutant.file in files]
 
 
 def measure(
@@ -74,42 +77,51 @@ def measure(
     seed: int,
     groups: Sequence[str],
     resume: bool,
+    files: Sequence[str] | None = None,
+    patterns: Sequence[str] | None = None,
     budget_s: float = math.inf,
     survivors_only: bool = False,
 ) -> list[dict[str, str]]:
     """Write the table, a row a mutant, and return it.
 
-    A mutant that quick rows and tests have not seen, within `budget_s`, may be shown to all of them later: with
-    `survivors_only` the survivors of the table are asked again.
+    A mutant that quick rows and tests have not seen, within `budget_s`, may be shown to more of them later: with
+    `survivors_only` those survivors of the table are asked again that are not listed. `files` are the files that are
+    changed, `patterns` the rows of the check table that are asked; all if not given.
 
     Raises
     ------
     ValueError
-        If Numba would compile, or the table there is another one.
+        If Numba would compile, the table there is another one, or a pattern is no row's.
     RuntimeError
         If a row of the check table fails without a mutant.
     """
     if os.environ.get("NUMBA_DISABLE_JIT") != "1":
         raise ValueError("mutants are not compiled: set NUMBA_DISABLE_JIT=1")
     preload()
-    rows = read_rows(out, HEADER) if resume and out.exists() else []
-    again = survivors(rows) if survivors_only else []
-    rows = [row for row in rows if row not in again]
-    done = {tuple(row[name] for name in HEADER[: len(MUTANT_HEADER) + 1]) for row in rows}
-    left = [one for one in drawn(seed, groups) if (one[0], *map(str, astuple(one[1]))) not in done]
-    if survivors_only:
-        known = {tuple(row[name] for name in HEADER[: len(MUTANT_HEADER) + 1]) for row in again}
-        left = [one for one in left if (one[0], *map(str, astuple(one[1]))) in known]
-    tests = {file: names for group in groups for file, names in GROUPS[group][0].items()}
-    surroundings = Surroundings(tests, engine="engine" in groups, budget_s=budget_s) if left else None
-    for group, mutant in left:
-        assert surroundings is not None
-        seen = surroundings.look(mutant)
-        values = (group, *astuple(mutant), seen.row, seen.test, f"{seen.cpu_s:.2f}")
-        rows.append(dict(zip(HEADER, map(str, values), strict=True)))
-        write_rows(out, HEADER, rows + again)
-        again = again[1:]
-    return rows
+    table = {_key(row): row for row in read_rows(out, HEADER)} if resume and out.exists() else {}
+    again = {_key(row) for row in survivors(table.values()) if not _is_listed(row)}
+    left = []
+    for group, mutant in drawn(seed, groups, files):
+        key = (group, *map(str, astuple(mutant)))
+        if key in again if survivors_only else key not in table:
+            left.append((key, mutant))
+    own = {mutant.file: GROUPS[key[0]][0][mutant.file] for key, mutant in left}
+    around = Surroundings(own, engine="engine" in groups, rows=patterns, budget_s=budget_s) if left else None
+    for key, mutant in left:
+        assert around is not None
+        seen = around.look(mutant)
+        values = (*key, seen.row, seen.test, f"{seen.cpu_s:.2f}")
+        table[key] = dict(zip(HEADER, values, strict=True))
+        write_rows(out, HEADER, list(table.values()))
+    return list(table.values())
+
+
+def _key(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def _is_listed(row: dict[str, str]) -> bool:
+    return tuple(row[name] for name in SAME) in listed_survivors()
 
 
 def listed_survivors(path: Path = SURVIVORS) -> dict[tuple[str, ...], str]:
@@ -118,19 +130,18 @@ def listed_survivors(path: Path = SURVIVORS) -> dict[tuple[str, ...], str]:
         return {tuple(row[name] for name in SAME): row["reason"] for row in csv.DictReader(file)}
 
 
-def survivors(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+def survivors(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
     """The mutants that nothing has seen."""
     return [row for row in rows if not row["rejected_by_row"] and not row["failed_test"]]
 
 
 def summary(rows: Sequence[dict[str, str]]) -> dict[str, Any]:
     """Of each group: how many mutants, how many were seen by whom, and how many survivors nobody has explained."""
-    listed = listed_survivors()
     found = {}
     for group in dict.fromkeys(row["group"] for row in rows):
         mine = [row for row in rows if row["group"] == group]
         left = survivors(mine)
-        same = [row for row in left if tuple(row[name] for name in SAME) in listed]
+        same = [row for row in left if _is_listed(row)]
         by_check = sum(row["rejected_by_row"] != "" for row in mine)
         found[group] = {
             "mutants": len(mine),
@@ -146,6 +157,8 @@ def summary(rows: Sequence[dict[str, str]]) -> dict[str, Any]:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of this part."""
     parser.add_argument("--group", action="append", choices=list(GROUPS), help="may be given again (default all)")
+    parser.add_argument("--file", action="append", help="of the groups, such as model/losses.py (default all)")
+    parser.add_argument("--rows", action="append", help="rows that are asked, by pattern (default all)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples")
     parser.add_argument(
         "--budget", type=float, default=math.inf, help="seconds of the rows, and of the tests, a mutant"
@@ -167,6 +180,8 @@ def main(options: argparse.Namespace) -> int:
             seed=options.seed,
             groups=groups,
             resume=options.resume or options.again,
+            files=options.file,
+            patterns=options.rows,
             budget_s=options.budget,
             survivors_only=options.again,
         )

@@ -33,7 +33,8 @@ from studies.reliability.mutants import Mutant, mutated
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "tsslbp_ref"
 MOST_CPU_S = 300  # of a mutant; one that takes longer, such as an endless loop, counts as seen
-PYTEST = ["-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not long", f"--rootdir={ROOT}"]
+# A warning is no error here: pytest warns of what is imported already, NumPy of what is not compiled.
+PYTEST = ["-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not long", "-W", "default", f"--rootdir={ROOT}"]
 LOCALS = ".<locals>"
 OF_THE_TESTS = ("tsslbp_ref", "test_", "conftest", "made_", "planted", "wrong_")
 
@@ -137,8 +138,8 @@ class Surroundings:
         Of files below the package, such as "model/terms.py", the files of tests, without their folder and ending.
     engine : bool
         Whether the rows are also those of the engine.
-    rows : str, optional
-        A pattern of the rows that are asked; all if not given.
+    rows : str or sequence of str, optional
+        Patterns of the rows that are asked; all if not given.
     budget_s : float
         Rows, and tests, are asked until they would take so long, the quick ones first.
 
@@ -153,7 +154,7 @@ class Surroundings:
         tests: Mapping[str, Sequence[str]],
         *,
         engine: bool = False,
-        rows: str | None = None,
+        rows: str | Sequence[str] | None = None,
         budget_s: float = math.inf,
     ) -> None:
         self.budget_s = budget_s
@@ -231,7 +232,7 @@ def _stand_in(path: Path, code: CodeType) -> None:
         del sys.modules[name]
 
 
-def _row_calls(rows: str | None, *, engine: bool) -> dict[str, Onlooker]:
+def _row_calls(rows: str | Sequence[str] | None, *, engine: bool) -> dict[str, Onlooker]:
     """What each row of the check table calls."""
     from tsslbp_ref import gradcheck
 

@@ -6,6 +6,7 @@ runs on one thread meanwhile: two thread pools on the same cores fight for them.
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import math
 import os
@@ -99,14 +100,15 @@ class Threads:
     def _own_tasks(self) -> SimpleQueue[Any]:
         """Return the queue of the running process's threads: threads do not come along where a process is forked.
 
-        Not a ThreadPoolExecutor: an interrupt within its `submit` can leave a lock held, and the process never ends. A
-        SimpleQueue is made for that: its calls are whole or not made.
+        Not a ThreadPoolExecutor: an interrupt within its `submit` can leave a lock held, and the process never ends.
+        Not a `threading.Thread`: within its `start` an interrupt can become a RuntimeError. What is called here instead
+        is written in C: its calls are whole or not made.
         """
         if self._tasks is None or self._process != os.getpid():
             tasks: SimpleQueue[Any] = SimpleQueue()
             for _ in range(self.n_threads - 1):
-                threading.Thread(target=_work, args=(tasks,), daemon=True).start()
                 weakref.finalize(self, tasks.put, None)  # the thread ends with this object
+                _thread.start_new_thread(_work, (tasks,))
             self._tasks, self._process = tasks, os.getpid()
         return self._tasks
 

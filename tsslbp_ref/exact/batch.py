@@ -6,9 +6,7 @@ their order. So the number of threads changes no bit of a result.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
+from tsslbp_ref.engine.threads import Threads
 from tsslbp_ref.exact import arguments, loss_kernels
 from tsslbp_ref.exact.arguments import Constant, Model, SpikeTrains
 from tsslbp_ref.exact.kernels import TIME, FloatArray, IntegerArray
@@ -134,16 +133,16 @@ def loss_and_gradients(
     gamma = checks.real_number("silent_hidden", silent_hidden, minimum=0.0)
     max_events = checks.positive_integer("max_events", max_events)
     chunks = _chunks(trains)
-    with _Threads(n_threads) as threads:
-        simulated = threads.map(lambda chunk: simulate_layers(model, chunk, max_events, FIRST_ONLY), chunks)
-        silent = [~np.any([_fired(layers[k]) for layers in simulated], axis=0) for k in range(len(model.weights) - 1)]
+    threads = Threads(n_threads)
+    simulated = _in_threads(threads, lambda chunk: simulate_layers(model, chunk, max_events, FIRST_ONLY), chunks)
+    silent = [~np.any([_fired(layers[k]) for layers in simulated], axis=0) for k in range(len(model.weights) - 1)]
 
-        def finish(number: int) -> tuple[float, list[FloatArray]]:
-            start = number * SAMPLES_IN_A_CHUNK
-            mine = classes[start : start + SAMPLES_IN_A_CHUNK]
-            return _chunk_gradients(model, simulated[number], chunks[number], mine, loss, silent_output, gamma, silent)
+    def finish(number: int) -> tuple[float, list[FloatArray]]:
+        start = number * SAMPLES_IN_A_CHUNK
+        mine = classes[start : start + SAMPLES_IN_A_CHUNK]
+        return _chunk_gradients(model, simulated[number], chunks[number], mine, loss, silent_output, gamma, silent)
 
-        finished = threads.map(finish, range(len(chunks)))
+    finished = _in_threads(threads, finish, range(len(chunks)))
     value, gradients = _mean(finished, len(classes))
     outputs = [layers[-1] for layers in simulated]
     fired = np.concatenate([np.diff(layer.offsets, axis=1) > 0 for layer in outputs])
@@ -196,28 +195,13 @@ def predict(
     def predicted(chunk: Trains) -> IntegerArray:
         return _predictions(simulate_layers(model, chunk, max_events, FIRST_ONLY)[-1], model)
 
-    with _Threads(n_threads) as threads:
-        return np.concatenate(threads.map(predicted, chunks))
+    return np.concatenate(_in_threads(Threads(n_threads), predicted, chunks))
 
 
-class _Threads:
-    """A pool of threads for the length of a call; one thread is the caller's own."""
-
-    def __init__(self, n_threads: int | None) -> None:
-        wanted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        n_threads = wanted if n_threads is None else checks.thread_count("n_threads", n_threads, wanted)
-        self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
-
-    def __enter__(self) -> _Threads:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-
-    def map(self, function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result]:
-        """The results in the order of the items."""
-        return list(map(function, items) if self._pool is None else self._pool.map(function, items))
+def _in_threads(threads: Threads, function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result]:
+    """The results in the order of the items; each thread takes a run of neighbours."""
+    runs = threads.map(lambda run: [function(item) for item in items[run]], threads.shards(len(items)))
+    return [result for run in runs for result in run]
 
 
 def _check_loss(loss: FirstSpike | Peak, model: Model, silent_output: float | None) -> None:

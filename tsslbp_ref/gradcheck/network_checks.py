@@ -35,6 +35,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "dense-by-layer": DENSE | {"neuron": BY_LAYER, "input_tau_s": 2.5},
     "conv": CONV,
     "conv-pool-first": CONV | {"spec": "P2-3C2-P2-4", "weight_scale": 5.0},
+    # A convolution above another, and images that are no squares.
+    "conv-conv": CONV | {"spec": "3C3-P2-4C2", "input_shape": (2, 4, 6), "weight_scale": 8.0},
     "conv-dropout": CONV | {"dropout": 0.3},
     "conv-by-layer": CONV | {"neuron": BY_LAYER, "input_tau_s": 2.5},
 }

@@ -35,6 +35,7 @@ def all_checks() -> list[Check]:
         ("neuron", "tau_m, tau_s, V = 5, 3, 1 if not given", "parameters.NeuronParameters", _neuron),
         ("rule", "clip 8, width 0.2, gate 1/4; 2020: clip 10, rate 0.1", "parameters.named_rules", _rule),
         ("counts", "desired counts 4 and 1, pooling's gain 1.1", "losses.LossSettings", _counts),
+        ("long-train", "0,1,1,1,... in 9 steps, 0,1,0,1,... in 10", "losses.desired_train_released", _long_train),
         ("threshold", "s = (u > V): not at V, nor an ulp below, but an ulp above", "terms.spike", _threshold),
         ("clip", "a rise of 1/12 gives dt_m/du = -8", "reference.tsslbp_backward", _clip),
         ("gate", "a of 0.3 or 1/4 theta_s keeps delta, 0.2 has it replaced", "reference.tsslbp_backward", _gate),
@@ -121,6 +122,11 @@ def _counts() -> float:
 # ---------------------------------------------------------------------------------------------------------------------
 # Neurons
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def _long_train() -> float:
+    pairs = ((9, [0.0] + 8 * [1.0]), (10, 5 * [0.0, 1.0]))
+    return largest([entry_error(losses.desired_train_released(n), train) for n, train in pairs])
 
 
 def _threshold() -> float:
@@ -299,7 +305,9 @@ def _spike_train() -> float:
     train[1, 0, 0] = 1.0
     value, g = losses.value_and_gradient("spike-train", np.zeros((4, 1, 2)), train, NeuronParameters())
     target = np.array([0.0, 1.0, 2.0 / 3.0, 4.0 / 9.0]) / 3.0
-    errors = [entry_error(-g[:, 0, 0], target), entry_error(-g[:, 0, 1], np.zeros(4))]
+    of_a_network = losses.Loss("spike-train", NeuronParameters()).target(train, train.shape, train.dtype)
+    errors = [entry_error(found[:, 0, 0], target) for found in (-g, of_a_network)]
+    errors += [entry_error(found[:, 0, 1], np.zeros(4)) for found in (-g, of_a_network)]
     return largest([*errors, entry_error(value, 0.5 * float(target @ target))])
 
 
