@@ -33,7 +33,7 @@ KEY = ("group", *MUTANT_HEADER)
 HEADER = (*KEY, "rejected_by_row", "failed_test", "cpu_s")
 LITERAL = ("test_twins", "test_golden")
 MODEL = {  # files of the package, and their own tests
-    "model/terms.py": (*LITERAL, "test_srm", "test_optim", "test_constants"),
+    "model/terms.py": (*LITERAL, "test_srm", "test_optim", "test_constants", "test_extremes"),
     "model/reference.py": (*LITERAL, "test_constants", "test_timing_plus_surrogate"),
     "model/reference_layers.py": (*LITERAL, "test_bad_layers"),
     "model/reference_losses.py": LITERAL,
@@ -85,8 +85,8 @@ def measure(
     """Write the table, a row a mutant, and return it.
 
     A mutant that quick rows and tests have not seen, within `budget_s`, may be shown to more of them later: with
-    `survivors_only` those survivors of the table are asked again that are not listed. `files` are the files that are
-    changed, `patterns` the rows of the check table that are asked; all if not given.
+    `survivors_only` the survivors of the table are asked again. `files` are the files that are changed, `patterns` the
+    rows of the check table that are asked; all if not given.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def measure(
         raise ValueError("mutants are not compiled: set NUMBA_DISABLE_JIT=1")
     preload()
     table = {_key(row): row for row in read_rows(out, HEADER)} if resume and out.exists() else {}
-    again = {_key(row) for row in survivors(table.values()) if not _is_listed(row)}
+    again = {_key(row) for row in survivors(table.values())}
     left = []
     for group, mutant in drawn(seed, groups, files):
         key = (group, *map(str, astuple(mutant)))
@@ -120,10 +120,6 @@ def _key(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in KEY)
 
 
-def _is_listed(row: dict[str, str]) -> bool:
-    return tuple(row[name] for name in SAME) in listed_survivors()
-
-
 def listed_survivors(path: Path = SURVIVORS) -> dict[tuple[str, ...], str]:
     """The reason why a survivor computes the same, by file, function, operator, old and new text."""
     with path.open(newline="") as file:
@@ -137,11 +133,12 @@ def survivors(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
 
 def summary(rows: Sequence[dict[str, str]]) -> dict[str, Any]:
     """Of each group: how many mutants, how many were seen by whom, and how many survivors nobody has explained."""
+    listed = listed_survivors()
     found = {}
     for group in dict.fromkeys(row["group"] for row in rows):
         mine = [row for row in rows if row["group"] == group]
         left = survivors(mine)
-        same = [row for row in left if _is_listed(row)]
+        same = [row for row in left if tuple(row[name] for name in SAME) in listed]
         by_check = sum(row["rejected_by_row"] != "" for row in mine)
         found[group] = {
             "mutants": len(mine),
