@@ -37,7 +37,7 @@ MODEL = {  # files of the package, and their own tests
     "model/reference.py": (*LITERAL, "test_constants", "test_timing_plus_surrogate"),
     "model/reference_layers.py": (*LITERAL, "test_bad_layers"),
     "model/reference_losses.py": LITERAL,
-    "model/reference_network.py": LITERAL,
+    "model/reference_network.py": (*LITERAL, "test_bad_layers"),
     "model/losses.py": (*LITERAL, "test_bad_input", "test_extremes"),
 }
 EXACT_FILES = (
