@@ -131,9 +131,7 @@ def test_raw_pixels_are_warned_of():
     net = tr.Network.from_spec("", (1, 2, 2), 3, 5)
     raw = np.array([[[[0, 255], [3, 4]]]], np.uint8)
     for call in (net.forward, net.predict, lambda x: net.loss_and_gradients(x, [0])):
-        with pytest.warns(
-            UserWarning, match=r"^x holds raw pixels, .* normalised images, of datasets\.normalise, or"
-        ):
+        with pytest.warns(UserWarning, match=r"^x holds raw pixels, .* normalised images, of datasets\.normalise, or"):
             call(raw)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
