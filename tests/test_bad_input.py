@@ -211,6 +211,20 @@ def test_an_unknown_loss_lists_the_known_ones():
 def test_count_targets(field, value):
     with pytest.raises((ValueError, TypeError), match=field):
         tr.LossSettings(**{field: value})
+    assert getattr(tr.LossSettings(**{field: 0.0}), field) == 0.0
+
+
+def test_an_overflow_names_the_number_farthest_from_0():
+    a = np.zeros((1, 1, 2))
+    a[0, 0, 1] = -1e200
+    with pytest.raises(ValueError, match=r"^a is too large: the loss .* got -1e\+200 at index \[0, 0, 1\]"):
+        losses.value_and_gradient("kernel-paper", a, [0], NEURON)
+
+
+def test_desired_trains_of_another_shape():
+    for shape in ((5, 1, 3), (4, 2, 3)):
+        with pytest.raises(ValueError, match=r"y must have shape \(5, 2, 3\) to match the output PSC"):
+            losses.value_and_gradient("spike-train", np.zeros((5, 2, 3)), np.zeros(shape), NEURON)
 
 
 def test_the_rows_of_the_check_table():
