@@ -6,7 +6,9 @@ stopped. The grids:
 
 - depth: 1 to 10 hidden layers of 200 neurons, at T = 5;
 - steps: 400-400 at T = 1 to 20;
-- intra: 400-400 at T = 5, 10, 20 by the released rule, without the intra-neuron term, and by either half of it.
+- intra: 400-400 at T = 5, 10, 20 by the released rule, without the intra-neuron term, and by either half of it. OUT
+  with "-summary" has the best epoch (%) by T and rule, and its difference from that without the term, seed by seed,
+  with its 95 % interval (Student).
 
 All else is as in the row fashion-mnist-400-400 of the released settings. `delta_1`, `delta_2`, ... are the mean |delta|
 (loss per unit of membrane) of the layers over the first training batch, all its steps and neurons, after the epoch;
@@ -28,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from studies.ablation import text_of
+from studies.ablation import PERCENT, Mean, mean_over_seeds, paired_difference, text_of
 from studies.trained_runs import Row, read_rows, write_rows
 from tsslbp_ref import checks
 from tsslbp_ref.model.network import Network
@@ -38,9 +40,10 @@ from tsslbp_ref.training.experiments import experiment
 from tsslbp_ref.training.tasks import Task, task_of
 
 EXPERIMENT = "fashion-mnist-400-400"
-DEPTHS, DEPTH_WIDTH = (1, 2, 3, 4, 5, 6, 8, 10), 200
+DEPTHS, DEPTH_WIDTH = tuple(range(1, 11)), 200
 STEPS = (1, 2, 3, 5, 8, 12, 16, 20)
 INTRA_STEPS = (5, 10, 20)
+WITHOUT = "no-intra"
 HALVES = {  # of the intra-neuron term
     "leak-alone": GradientRule(intra="leak"),
     "reset-alone": GradientRule(intra="reset"),
@@ -51,6 +54,7 @@ COLUMNS = (
     *(f"delta_{k}" for k in range(1, MOST_LAYERS + 1)),
     *(f"silent_{k}" for k in range(1, MOST_LAYERS + 1)),
 )
+SUMMARY = ("steps", "quantity", "n", "mean", "std", "low", "high")
 PROBE = 100  # pictures whose delta is looked at
 USAGE_ERROR = 2
 
@@ -76,7 +80,7 @@ def grid(name: str, n_seeds: int) -> list[Cell]:
     shapes, rules = {
         "depth": (deep, ("released", "september-2020", "surrogate")),
         "steps": ([("400-400", T) for T in STEPS], ("released", "surrogate")),
-        "intra": ([("400-400", T) for T in INTRA_STEPS], ("released", "no-intra", *HALVES)),
+        "intra": ([("400-400", T) for T in INTRA_STEPS], ("released", WITHOUT, *HALVES)),
     }[checks.one_of("grid", name, ("depth", "steps", "intra"))]
     seeds = range(checks.positive_integer("n_seeds", n_seeds))
     return [Cell(spec, T, rule, seed) for seed in seeds for spec, T in shapes for rule in rules]
@@ -120,6 +124,30 @@ def finished(rows: Sequence[Row], epochs: int) -> set[Cell]:
     return {Cell(r["spec"], int(r["steps"]), r["rule"], int(r["seed"])) for r in rows if int(r["epoch"]) == epochs}
 
 
+def compared(values: dict[tuple[int, str], list[float]]) -> list[Row]:
+    """Rows of a summary: by (steps, rule) the mean over the seeds, and what it has above that without the term."""
+    table = []
+    for (n_steps, rule), of_seed in values.items():
+        mean = mean_over_seeds(of_seed)
+        quantities = [(rule, mean)]
+        if rule != WITHOUT:
+            other = paired_difference(of_seed, values[n_steps, WITHOUT])
+            quantities.append((f"{rule} minus {WITHOUT}", Mean(other.pairs, other.mean, np.nan, other.low, other.high)))
+        for quantity, found in quantities:
+            table.append(dict(zip(SUMMARY, map(text_of, (n_steps, quantity, *found)), strict=True)))
+    return table
+
+
+def best_epochs(rows: Sequence[Row]) -> dict[tuple[int, str], list[float]]:
+    """Test accuracy (%) of the best epoch by (steps, rule), a number a seed."""
+    best: dict[tuple[int, str], dict[int, float]] = {}
+    for row in rows:
+        of_seed = best.setdefault((int(row["steps"]), row["rule"]), {})
+        seed, accuracy = int(row["seed"]), PERCENT * float(row["test_accuracy"])
+        of_seed[seed] = max(accuracy, of_seed.get(seed, 0.0))
+    return {key: [of_seed[seed] for seed in sorted(of_seed)] for key, of_seed in best.items()}
+
+
 def run(options: argparse.Namespace) -> Iterator[Row]:
     """Train what OUT lacks; yield the last row of each cell."""
     rows = read_rows(options.out, COLUMNS) if options.out.exists() else []
@@ -150,6 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(
                 f"{row['spec']} T {row['steps']} {row['rule']} seed {row['seed']}: {row['test_accuracy']}", flush=True
             )
+        if options.grid == "intra":
+            table = compared(best_epochs(read_rows(options.out, COLUMNS)))
+            write_rows(options.out.with_name(f"{options.out.stem}-summary.csv"), SUMMARY, table)
     except (OSError, ValueError, TypeError) as error:
         print(f"python -m studies.depth_and_steps: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -17,20 +17,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from studies.ablation import PERCENT, Mean, mean_over_seeds, paired_difference, text_of
-from studies.depth_and_steps import HALVES
+from studies.ablation import PERCENT, text_of
+from studies.depth_and_steps import HALVES, SUMMARY, WITHOUT, compared
 from studies.trained_runs import Row, write_rows
 from tsslbp_ref import checks
 from tsslbp_ref.model.parameters import rule_by_name
 from tsslbp_ref.training import raster
 
 LENGTHS = (10, 19, 38, 76, 152)  # time steps
-WITHOUT = "no-intra"
 RULES = ("released", WITHOUT, *HALVES)
 N_SEEDS = 10
 N_UPDATES = 600
 COLUMNS = ("steps", "rule", "seed", "updates", "wrong_places", "places", "final_loss")
-SUMMARY = ("steps", "quantity", "n", "mean", "std", "low", "high")
 USAGE_ERROR = 2
 
 
@@ -55,18 +53,7 @@ def summary(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         share = PERCENT * int(row["wrong_places"]) / int(row["places"])
         wrong.setdefault((int(row["steps"]), row["rule"]), []).append(share)
-    table = []
-    for (n_steps, rule), shares in wrong.items():
-        mean = mean_over_seeds(shares)
-        quantities = [(rule, mean)]
-        if rule != WITHOUT:
-            other = paired_difference(shares, wrong[n_steps, WITHOUT])
-            quantities.append(
-                (f"{rule} minus {WITHOUT}", Mean(other.pairs, other.mean, float("nan"), other.low, other.high))
-            )
-        for quantity, found in quantities:
-            table.append(dict(zip(SUMMARY, map(text_of, (n_steps, quantity, *found)), strict=True)))
-    return table
+    return compared(wrong)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

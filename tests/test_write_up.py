@@ -215,3 +215,21 @@ def test_every_claim_has_a_figure_a_number_and_a_tutorial() -> None:
         ours = re.sub(r"\]\([^)]*\)", "", text.rpartition(".**")[2])  # behind the claim, without links
         ours = re.sub(r"(그림|튜토리얼) \d+", "", ours)
         assert re.search(r"\d", ours), text
+
+
+def test_the_summary_of_the_intra_neuron_term_is_that_of_its_table() -> None:
+    """By T and rule: the best epoch of each seed, and the difference from that without the term, seed by seed."""
+    rows = [
+        {"steps": "5", "rule": rule, "seed": seed, "epoch": epoch, "test_accuracy": accuracy}
+        for rule, seed, epoch, accuracy in (
+            ("no-intra", "0", "1", "0.8"), ("no-intra", "1", "1", "0.7"), ("no-intra", "1", "2", "0.6"),
+            ("released", "1", "1", "0.73"), ("released", "0", "1", "0.5"), ("released", "0", "2", "0.81"),
+        )
+    ]  # fmt: skip
+    best = depth_and_steps.best_epochs(rows)
+    assert best[5, "released"] == pytest.approx([81.0, 73.0])
+    (difference,) = [row for row in depth_and_steps.compared(best) if row["quantity"] == "released minus no-intra"]
+    assert (float(difference["mean"]), difference["n"]) == (pytest.approx(2.0), "2")
+    table = depth_and_steps.read_rows(RESULTS / "intra-steps.csv", depth_and_steps.COLUMNS)
+    summary = depth_and_steps.read_rows(RESULTS / "intra-steps-summary.csv", depth_and_steps.SUMMARY)
+    assert depth_and_steps.compared(depth_and_steps.best_epochs(table)) == summary
