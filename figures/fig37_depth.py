@@ -10,7 +10,7 @@ from figures import measured, style
 from studies import depth_and_steps as study
 from studies.trained_runs import read_rows
 
-TITLE = "Up to six hidden layers of 200 train, the deeper the worse;\nwith eight or more none of the three rules learns"
+TITLE = "Up to seven hidden layers of 200 train, the deeper the worse;\nwith eight or more none of the three rules learns"
 TABLE = "depth.csv"
 RULES = {
     "released": ("released", style.BLUE, "o"),
@@ -18,7 +18,7 @@ RULES = {
     "surrogate": ("surrogate alone", style.ORANGE, "^"),
 }
 PERCENT = 100.0
-SHOWN = {6: "--", 10: "-"}  # depths whose layers are drawn one by one: the deepest that trains, and the deepest
+SHOWN = {7: "--", 10: "-"}  # depths whose layers are drawn one by one: the deepest that trains, and the deepest
 
 Values = dict[tuple[str, int], list[list[float]]]
 
@@ -67,6 +67,6 @@ def plot(out_dir: Path) -> Path:
         right.set(xlabel="layer (the last one is the output)", xticks=range(1, max(SHOWN) + 2), yscale="log")
         right.set_ylabel(r"mean $|\delta|$")
         style.panel_label(left, "a line: mean; points: seeds")
-        style.panel_label(right, "before training; 10 hidden layers, dashed 6")
+        style.panel_label(right, "before training; 10 hidden layers, dashed 7")
         page.figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return page.path
