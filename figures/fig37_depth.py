@@ -10,7 +10,9 @@ from figures import measured, style
 from studies import depth_and_steps as study
 from studies.trained_runs import read_rows
 
-TITLE = "Up to seven hidden layers of 200 train, the deeper the worse;\nwith eight or more none of the three rules learns"
+TITLE = (
+    "Up to seven hidden layers of 200 train, the deeper the worse;\nwith eight or more none of the three rules learns"
+)
 TABLE = "depth.csv"
 RULES = {
     "released": ("released", style.BLUE, "o"),

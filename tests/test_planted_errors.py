@@ -180,7 +180,11 @@ PLANTS = (
     Plant("input x 1.001", sweeps, "lif_forward_in_place", input_scaled, ("sweep-forward", "tangent-*-conv-spikes")),
     # Constants and single numbers; `test_wrong_packages` has more, planted in the source.
     Plant(
-        "tau_s 6", NeuronParameters.__init__, "__defaults__", with_default(1, 6.0), ("number-neuron", "number-*-train")
+        "tau_s 6",
+        NeuronParameters.__init__,
+        "__defaults__",
+        with_default(1, 6.0),
+        ("number-neuron", "number-spike-train"),
     ),
     Plant("clip 10", GradientRule.__init__, "__defaults__", with_default(3, 10.0), ("number-rule", "number-clip")),
     Plant("gate 1/2", GradientRule.__init__, "__defaults__", with_default(6, 0.5), ("number-gate", "number-delta-*")),

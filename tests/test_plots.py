@@ -113,7 +113,10 @@ def test_filters_stand_side_by_side() -> None:
 
 WRONG = {
     "raster of a membrane": (lambda t: tr.plots.raster(t.u), "spikes must hold zeros and ones, got"),
-    "raster of one train": (lambda t: tr.plots.raster([0.0, 1.0]), r"spikes must be \(T, N\) or \(T, B, N\), got"),
+    "raster of one train": (
+        lambda t: tr.plots.raster([0.0, 1.0]),
+        r"spikes must be \(T, N\) or \(T, B, N\): steps, batch, neurons; got",
+    ),
     "another desired raster": (lambda t: tr.plots.raster(t, desired=np.zeros((3, 3))), "desired must have shape"),
     "sample": (lambda t: tr.plots.raster(t, sample=2), "sample must be below 2, got 2"),
     "neuron": (lambda t: tr.plots.membrane(t, index=6), "index must be below 6, got 6"),

@@ -173,7 +173,9 @@ def test_the_committed_depths_are_whole_and_as_the_text_says() -> None:
         depth = row["spec"].count("-") + 1
         if row["epoch"] == "5":
             accuracy = 100 * float(row["test_accuracy"])
-            assert 82.0 < accuracy < 87.5 if depth <= 6 else accuracy == 10.0
+            deepest = {"released": 67, "september-2020": 60, "surrogate": 82}[row["rule"]]  # of seven layers, the mean
+            low, high = (82.0, 87.5) if depth <= 6 else (deepest - 6, deepest + 6) if depth == 7 else (10.0, 10.0)
+            assert low <= accuracy <= high
         if row["epoch"] == "0" and depth > 4:
             assert {row[f"silent_{k}"] for k in range(4, depth + 2)} == {"1"}
             delta = np.array([float(row[f"delta_{k}"]) for k in range(4, depth + 1)])
