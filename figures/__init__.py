@@ -57,6 +57,7 @@ FIGURES = (
     "fig39_learned_constants",
     "fig40_races",
     "fig41_time_steps",
+    "fig42_intra_by_steps",
 )
 
 
