@@ -119,8 +119,10 @@ def test_the_readme_shows_the_gains_that_were_measured():
     assert [line for line in ablation.as_markdown(gains) if line not in lines] == []
 
 
-def test_docstrings_say_what_was_measured():
-    for gain in json.loads((ROOT / "results" / "engine-ablation.json").read_text())["gains"]:
-        sources = (Path(str(module.__file__)).read_text() for module in TRICKS[gain["trick"]].lines)
+def test_docstrings_say_where_a_trick_brings_most():
+    gains = json.loads((ROOT / "results" / "engine-ablation.json").read_text())["gains"]
+    for name in dict.fromkeys(gain["trick"] for gain in gains):
+        gain = max((gain for gain in gains if gain["trick"] == name), key=lambda gain: gain["gain"])
+        sources = (Path(str(module.__file__)).read_text() for module in TRICKS[name].lines)
         text = " ".join(" ".join(sources).split())
-        assert f"a step of {gain['workload']} takes {gain['gain']:.1f} % longer" in text, gain["trick"]
+        assert f"a step of {gain['workload']} takes {gain['gain']:.1f} % longer" in text, name
