@@ -7,7 +7,7 @@ from pathlib import Path
 
 from figures import measured, style
 
-TITLE = "One training step: far ahead where spikes are sparse (W3),\nahead on W1 and W2, behind on the large network W4"
+TITLE = "One training step: far ahead where spikes are sparse (W3),\nahead on all other workloads"
 TABLES = tuple(measured.RESULTS / f"benchmark{part}.json" for part in ("", "-events", "-cifar"))
 OURS, PRODUCTS = "tsslbp_ref", "matrix products"
 LOOKS = {
