@@ -99,7 +99,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, capsys):
     assert against.main([str(tmp_path / "nowhere")]) == 2
 
 
-@pytest.mark.parametrize("name", ["against.json", "against-cifar.json"])
+@pytest.mark.parametrize("name", ["against.json", "against-cifar.json", "against-winograd.json"])
 def test_the_readme_states_the_ratios_that_were_measured(name):
     text = (ROOT / "benchmarks" / "README.md").read_text()
     for row in json.loads((ROOT / "results" / name).read_text())["ratios"]:
