@@ -43,6 +43,7 @@ HEADER = (*KEY, "epoch", *ACCURACIES)
 SUMMARY = ("experiment", "quantity", "measure", "epochs", "n", "mean", "std", "low", "high")
 AT = "-at-"  # between rule and settings in a run's variant; released settings have no name there
 CURVES = Path("results/learning-curves-fashion-mnist-400-400.csv")
+HELD_OUT = ", pictures held out"
 PAPER_SEEDS = 5
 PAPER = "the paper"
 SEPTEMBER = "september-2020"
@@ -72,7 +73,7 @@ class Run:
     @property
     def group(self) -> str:
         """The rule, the state whose settings it has, and whether it trained on fewer pictures."""
-        return group_of(self.rule, self.settings) + (", pictures held out" if self.validation else "")
+        return group_of(self.rule, self.settings) + (HELD_OUT if self.validation else "")
 
     def measure(self, name: str) -> float:
         """Test accuracy of the best, the last or the chosen epoch; NaN where none could be chosen."""
@@ -195,13 +196,14 @@ def _quantities(values: dict[str, dict[str, float]], of_paper: str | None) -> It
 def contrasts() -> dict[str, dict[str, float]]:
     """Differences of groups: each a weighted sum, taken seed by seed.
 
-    Two states, each at its own settings; and what September's rule has above the released one, and September's settings
-    above the released ones, at both values of the other. `interaction` is what one gains by the other.
+    Two states, each at its own settings, also where pictures were held out; and what September's rule has above the
+    released one, and September's settings above the released ones, at both values of the other. `interaction` is what
+    one gains by the other.
     """
-    own = {state: group_of(state, state) for state in STATES}
     found = {
-        f"{own[later]} minus {own[earlier]}": {own[later]: 1.0, own[earlier]: -1.0}
-        for earlier, later in itertools.combinations(STATES, 2)
+        f"{later} minus {earlier}": {later: 1.0, earlier: -1.0}
+        for held_out in ("", HELD_OUT)
+        for earlier, later in itertools.combinations((group_of(state, state) + held_out for state in STATES), 2)
     }
     cells = [group_of(*pair) for pair in itertools.product((SEPTEMBER, RELEASED), repeat=2)]
     for name, weights in FACTORS.items():

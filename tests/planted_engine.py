@@ -211,9 +211,13 @@ ENGINE_PLANTS = (
     Plant("kernel turned", convolution, "conv_adjoint", argument(1, turned), ("engine-conv-adjoint", CONV[1])),
     Plant("x x 1.001", convolution, "conv_weight_gradient", argument(1, scaled), ("engine-conv-weights", *CONV)),
     Plant(
-        "B^T x 1.001", winograd, "_convolve", argument(2, scaled), ("engine-conv-forward-3", "engine-conv-adjoint-3")
+        "B^T x 1.001",
+        winograd,
+        "_convolve",
+        argument(2, scaled),
+        ("engine-conv-forward-winograd", "engine-conv-adjoint-winograd"),
     ),
-    Plant("B^T x 1.001", winograd, "_add_products", argument(2, scaled), ("engine-conv-weights-3",)),
+    Plant("B^T x 1.001", winograd, "_add_products", argument(2, scaled), ("engine-conv-weights-winograd",)),
     Plant(
         "written twice", convolution, "pool_forward", written_twice(3), ("engine-pool", "engine-network-conv-spikes")
     ),

@@ -1,4 +1,4 @@
-"""Winograd's convolution: which layers it serves, how it rounds. That it is right say the rows engine-conv-*-3."""
+"""Winograd's convolution: which layers it serves, how it rounds. Rows engine-conv-*-winograd: that it is right."""
 
 import numpy as np
 import pytest
@@ -33,6 +33,21 @@ def test_float32_rounds_at_most_ten_times_as_im2col():
     for name, value in exact.items():
         error, error_of_plain = (np.sqrt(np.mean((found[name] - value) ** 2)) for found in (ours, plain))
         assert 0.0 < error < 10.0 * error_of_plain, name
+
+
+@pytest.mark.parametrize("points", [(0.0, 1.0, -1.0, 2.0, -2.0), (0.0, 1.0, -1.0, 0.5, -0.5)])
+def test_its_points_round_less_than_whole_numbers_and_halves(points, monkeypatch):
+    layer, rng = Conv2d((64, 8, 8), 64, 3, padding=1), np.random.default_rng(3)
+    x, W, delta = (
+        rng.normal(size=shape) for shape in ((4, *layer.input_shape), layer.weight_shape, (4, *layer.output_shape))
+    )
+    exact, single = results(convolution, layer, x, W, delta), [array.astype(np.float32) for array in (x, W, delta)]
+    ours = results(winograd, layer, *single)
+    monkeypatch.setattr(winograd, "POINTS", points)
+    theirs = results(winograd, layer, *single)
+    for name, value in exact.items():
+        error, of_points = (np.sqrt(np.mean((found[name] - value) ** 2)) for found in (ours, theirs))
+        assert 1.3 * error < of_points, name
 
 
 def results(way, layer, x, W, delta):

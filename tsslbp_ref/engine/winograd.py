@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsslbp_ref.engine.convolution import active_images
+from tsslbp_ref.engine.convolution import _images, active_images
 from tsslbp_ref.jit import compiled, gemm
 from tsslbp_ref.model.layers import Conv2d
 
@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 
 KERNEL, OUTPUTS, TILE = 3, 4, 6  # pixels of a filter, of a tile's outputs and of a tile, in each direction
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2.0**0.5, -(2.0**0.5))  # and infinity; 1 and 2 round worse
-FEWEST_CHANNELS = 32  # with fewer, on either side, the tiles take longer than the products
+FEWEST_CHANNELS = 32  # with fewer, on either side, im2col is as fast
 COLUMNS = 128  # tiles in a product
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -90,11 +90,6 @@ def _matrices(dtype: npt.DTypeLike) -> tuple[Array, Array, Array]:
 def _filters(W: Array, G: Array) -> Array:
     """G g G^T of all filters, (6, 6, F, C)."""
     return (np.kron(G, G) @ W.reshape(-1, KERNEL**2).T).reshape(TILE, TILE, *W.shape[:2])
-
-
-def _images(x: Array) -> Array:
-    """(..., C, H, W), contiguous, as (M, C, H, W)."""
-    return x.reshape(-1, *x.shape[-3:])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

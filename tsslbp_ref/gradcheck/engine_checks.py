@@ -61,7 +61,12 @@ def _by_two_ways(
     """Rows of a convolution's loop against nested loops: by im2col and by Winograd's tiles."""
     return [
         (name, f"{equation}: im2col", f"convolution.{where}", _over(CONVOLUTIONS, partial(measure, convolution))),
-        (f"{name}-3", f"{equation}: Winograd", f"winograd.{where}", _over(WITH_3_X_3, partial(measure, winograd))),
+        (
+            f"{name}-winograd",
+            f"{equation}: Winograd's tiles",
+            f"winograd.{where}",
+            _over(WITH_3_X_3, partial(measure, winograd)),
+        ),
     ]
 
 
