@@ -7,6 +7,7 @@ goes anyway where a trick does not apply.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from tsslbp_ref import engine, jit
 from tsslbp_ref.engine import batch, convolution, dense, events, inputs, pooled, spike_patterns, threads, winograd
+from tsslbp_ref.model import sweeps
 
 Array = npt.NDArray[Any]
 Off = Callable[[], AbstractContextManager[Any]]
@@ -141,6 +143,48 @@ def every_image(images: Array) -> npt.NDArray[np.int64]:
     return np.arange(len(images))
 
 
+@numba.njit(nogil=True, fastmath={"contract"})
+def add_rows_one_by_one(
+    table: Array, which: npt.NDArray[np.int32], values: Array, start: int, stop: int, total: Array
+) -> None:
+    """`add_rows` that passes over the total for every row."""
+    for e in range(start, stop):
+        i, p = which[e], values[e]
+        for o in range(len(total)):
+            total[o] += p * table[i, o]
+
+
+@numba.njit(nogil=True)
+def pool_pairs_as_any(x: Array, gain: float, y: Array) -> None:
+    """`_pool_pairs` by the loops that `pool_forward` has for blocks of any size."""
+    M, height, width = y.shape
+    for m in range(M):
+        for r in range(height):
+            out = y[m, r]
+            for c in range(width):
+                out[c] = 0
+            for i in range(2):
+                row = x[m, 2 * r + i]
+                for j in range(2):
+                    for c in range(width):
+                        out[c] += row[2 * c + j]
+            for c in range(width):
+                out[c] *= gain
+
+
+@numba.njit(nogil=True)
+def spread_pairs_as_any(y: Array, gain: float, x: Array) -> None:
+    """`_pool_pairs_adjoint` by the loops that `pool_adjoint` has for blocks of any size."""
+    M, height, width = y.shape
+    for m in range(M):
+        for r in range(height):
+            for i in range(2):
+                row = x[m, 2 * r + i]
+                for j in range(2):
+                    for c in range(width):
+                        row[2 * c + j] = gain * y[m, r, c]
+
+
 CONVOLUTIONS = {
     convolution: ("conv_forward", "conv_weight_gradient"),
     winograd: ("_convolve", "_add_products"),
@@ -149,6 +193,20 @@ CALL_GEMM = {
     convolution: ("conv_adjoint", "conv_weight_gradient"),
     winograd: ("_convolve", "_add_products"),
     dense: ("_weighted_input", "chain_forward", "chain_backward", "chain_step"),
+}
+ADD_ROWS = {
+    events: ("_weighted_input_sweep", "_weight_gradient_sweep"),
+    spike_patterns: ("weighted_input_sweep", "weight_gradient_sweep"),
+    dense: ("chain_forward", "chain_backward", "chain_step"),
+}
+POOL = {
+    convolution: ("pool_forward", "pool_adjoint"),
+    pooled: ("neurons_and_pool", "pool_and_chain_rule"),
+}
+CALL_EXP = {
+    sweeps: ("_warmup_step", "_surrogate_step", "backward_block", "backward_sweep"),
+    pooled: ("pool_and_chain_rule",),
+    dense: ("chain_backward", "chain_step"),
 }
 
 TRICKS = {
@@ -224,6 +282,30 @@ TRICKS = {
             ("W2",),
             replaced(convolution, "_tile", convolution._tile_in_cache),
             {convolution: ("_tile",)},
+        ),
+        Trick(
+            "rows-by-four",
+            ("W1", "W3-T300"),
+            partial(recompiled, ADD_ROWS, add_rows=add_rows_one_by_one),
+            {events: ("add_rows",)},
+        ),
+        Trick(
+            "pooled-pairs",
+            ("W2",),
+            partial(recompiled, POOL, _pool_pairs=pool_pairs_as_any, _pool_pairs_adjoint=spread_pairs_as_any),
+            {convolution: ("_pool_pairs", "_pool_pairs_adjoint")},
+        ),
+        Trick(
+            "exp-by-series",
+            ("W1", "W2"),
+            partial(recompiled, CALL_EXP, exponential=math.exp),
+            {jit: ("exponential", "exponential_single", "_short_series")},
+        ),
+        Trick(
+            "cache-lines",
+            ("W1", "W2"),
+            replaced(threads, "aligned", np.empty),
+            {threads: ("aligned",)},
         ),
     )
 }

@@ -13,7 +13,9 @@ from benchmarks.race import ROOT
 from benchmarks.tricks import TRICKS
 from benchmarks.workloads import WORKLOADS, Workload, events
 from tsslbp_ref import Network, NeuronParameters, engine
-from tsslbp_ref.engine import batch, convolution, dense, inputs, threads, winograd
+from tsslbp_ref.engine import batch, convolution, dense, inputs, spike_patterns, threads, winograd
+from tsslbp_ref.engine import events as engine_events
+from tsslbp_ref.model import sweeps
 from tsslbp_ref.model.layers import Conv2d
 
 CONVOLUTIONAL = WORKLOADS["smoke"]
@@ -39,6 +41,7 @@ def memory_is_kept():
 
 
 SILENT = np.zeros((3, 1, 2, 2), np.float32)
+ADD_ROWS, POOL_PAIRS = engine_events.add_rows, convolution._pool_pairs
 SECOND_OF_W2 = Conv2d((15, 12, 12), 40, 5, 0)
 # By trick: a workload that it works on, and what tells that it is on.
 PROBES = {
@@ -55,6 +58,10 @@ PROBES = {
         CONVOLUTIONAL,
         lambda net, x: convolution._tile(SECOND_OF_W2) < convolution._tile_in_cache(SECOND_OF_W2),
     ),
+    "rows-by-four": (CHAIN, lambda net, x: spike_patterns.add_rows is engine_events.add_rows is ADD_ROWS),
+    "pooled-pairs": (CONVOLUTIONAL, lambda net, x: convolution._pool_pairs is POOL_PAIRS),
+    "exp-by-series": (CHAIN, lambda net, x: sweeps.exponential is tricks.jit.exponential),
+    "cache-lines": (CONVOLUTIONAL, lambda net, x: threads.aligned is not np.empty),
     "winograd": (WITH_3_X_3, lambda net, x: winograd.serves(net.layers[1])),
 }
 
