@@ -58,9 +58,9 @@ PROBES = {
         CONVOLUTIONAL,
         lambda net, x: convolution._tile(SECOND_OF_W2) < convolution._tile_in_cache(SECOND_OF_W2),
     ),
-    "rows-by-four": (CHAIN, lambda net, x: spike_patterns.add_rows is engine_events.add_rows is ADD_ROWS),
+    "rows-by-four": (SPARSE, lambda net, x: spike_patterns.add_rows is engine_events.add_rows is ADD_ROWS),
     "pooled-pairs": (CONVOLUTIONAL, lambda net, x: convolution._pool_pairs is POOL_PAIRS),
-    "exp-by-series": (CHAIN, lambda net, x: sweeps.exponential is tricks.jit.exponential),
+    "exp-by-series": (SPARSE, lambda net, x: sweeps.exponential is tricks.jit.exponential),
     "cache-lines": (CONVOLUTIONAL, lambda net, x: threads.aligned is not np.empty),
     "winograd": (WITH_3_X_3, lambda net, x: winograd.serves(net.layers[1])),
 }
