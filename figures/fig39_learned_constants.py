@@ -1,4 +1,4 @@
-"""Learned time constants: where tau_m and tau_s of the hidden layers go, and accuracy beside that of fixed ones."""
+"""Learned time constants: where tau_m and tau_s of the hidden layers go, and accuracy and spikes beside fixed ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from figures import measured, style
 
-TITLE = "Learned time constants move, one to nearly three times its start;\naccuracy is no better for it"
+TITLE = "Learned time constants move, one to nearly three times its start:\nno more accuracy, fewer spikes"
 TABLE = "learned-constants.csv"
 KINDS = {"fixed": style.GREY, "learned": style.BLUE}
 # Column, label, colour, dashes by layer.
@@ -20,21 +20,26 @@ TAUS = (
     ("tau_s_1", "tau_s, layer 1", style.PSC, "-"),
     ("tau_s_2", "tau_s, layer 2", style.PSC, "--"),
 )
+SPIKES = ("spikes_1", "spikes_2")  # of the hidden layers, in the last epoch
 PERCENT = 100.0
 
 Curves = dict[str, np.ndarray]
 
 
 def measure() -> dict[str, Curves]:
-    """By kind of constants, each column as (runs, epochs)."""
+    """By kind of constants, each column as (runs, epochs); hidden spikes a picture in the last epoch as (runs, 1)."""
     with (measured.RESULTS / TABLE).open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = ("test_accuracy", *(name for name, *_ in TAUS))
+    names = ("test_accuracy", "hidden_spikes", *(name for name, *_ in TAUS))
     found: dict[str, dict[str, dict[str, list[float]]]]
     found = {kind: {name: defaultdict(list) for name in names} for kind in KINDS}
     for row in rows:
+        of_kind = found["fixed" if row["rule"] == measured.RULE else "learned"]
         for name in names:
-            found["fixed" if row["rule"] == measured.RULE else "learned"][name][row["run"]].append(float(row[name]))
+            if name in row:
+                of_kind[name][row["run"]].append(float(row[name]))
+        if all(row[name] for name in SPIKES):
+            of_kind["hidden_spikes"][row["run"]].append(sum(float(row[name]) for name in SPIKES))
     return {kind: {name: np.array(list(runs.values())) for name, runs in of.items()} for kind, of in found.items()}
 
 
@@ -48,12 +53,12 @@ def plot(out_dir: Path) -> Path:
                 (kind, name, run, epoch, value)
                 for kind, of in curves.items()
                 for name, values in of.items()
-                if kind == "learned" or name == "test_accuracy"
+                if kind == "learned" or name in ("test_accuracy", "hidden_spikes")
                 for run, row in enumerate(values)
-                for epoch, value in enumerate(row, start=1)
+                for epoch, value in enumerate(row, start=1 + of["test_accuracy"].shape[1] - len(row))
             ),
         )
-        left, right = page.figure.subplots(1, 2)
+        left, middle, right = page.figure.subplots(1, 3, width_ratios=(1.25, 1.25, 0.8))
         for name, label, colour, dashes in TAUS:
             _lines(left, curves["learned"][name], colour, label, dashes)
         left.axhline(curves["fixed"]["tau_m_1"][0, 0], color=style.GREY, linewidth=0.8, linestyle=":")
@@ -61,15 +66,28 @@ def plot(out_dir: Path) -> Path:
         left.set_ylabel("time constant (steps)")
         left.set_ylim(bottom=1.0)
         left.legend(loc="best")
-        style.panel_label(left, "A  where they go (dotted: where they start)")
+        style.panel_label(left, "A  where they go")
         for kind, colour in KINDS.items():
-            _lines(right, PERCENT * curves[kind]["test_accuracy"], colour, f"{kind} constants", "-")
-        right.set_ylabel("test accuracy (%)")
-        right.legend(loc="lower right")
-        style.panel_label(right, "B  accuracy")
-        for axes in (left, right):
+            _lines(middle, PERCENT * curves[kind]["test_accuracy"], colour, f"{kind} constants", "-")
+        middle.set_ylabel("test accuracy (%)")
+        middle.legend(loc="lower right")
+        style.panel_label(middle, "B  accuracy")
+        for axes in (left, middle):
             axes.set_xlabel("epoch")
+        _pairs(right, [curves[kind]["hidden_spikes"][:, 0] for kind in KINDS])
     return page.path
+
+
+def _pairs(axes: style.Axes, spikes: list[np.ndarray]) -> None:
+    """Hidden spikes a picture by kind of constants, a line a seed."""
+    axes.plot(range(len(KINDS)), spikes, color=style.GREY, linewidth=0.8, zorder=1)
+    for x, (values, colour) in enumerate(zip(spikes, KINDS.values(), strict=True)):
+        axes.scatter([x] * len(values), values, color=colour, zorder=2)
+    axes.set_xticks(range(len(KINDS)), KINDS)
+    axes.set_xlim(-0.4, len(KINDS) - 0.6)
+    axes.set_ylim(0.0, 1.1 * max(map(max, spikes)))
+    axes.set_ylabel("hidden spikes a test picture")
+    style.panel_label(axes, "C  spikes")
 
 
 def _lines(axes: style.Axes, runs: np.ndarray, colour: str, label: str, dashes: str) -> None:

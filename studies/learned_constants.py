@@ -2,8 +2,7 @@
 
 ``python -m studies.learned_constants RUNS --data DIR --out results/learned-constants.csv`` reads the runs of
 fashion-mnist-400-400 below RUNS, by the released rule, with and without ``--learn-constants``, and writes a row a run
-and epoch; in a run's last epoch, with the spikes a test picture of each layer, from its last checkpoint. Where RUNS
-holds none with fixed constants, the first epochs of the runs in ``--fixed`` stand for them, without spikes. Beside OUT
+and epoch; in a run's last epoch, with the spikes a test picture of each layer, from its last checkpoint. Beside OUT
 comes a table with "-summary": means with Student's 95 % intervals over the seeds, and the paired differences: a seed
 gives the same initial weights and order of the data.
 """
@@ -18,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from studies.ablation import mean_over_seeds, paired_difference, text_of
 from studies.gradient_alignment import beside
-from studies.trained_runs import BATCH_SIZE, KEY, Row, read_rows, write_rows
+from studies.trained_runs import BATCH_SIZE, KEY, Row, write_rows
 from tsslbp_ref.model import backpropagation
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.training.experiments import EXPERIMENTS
 from tsslbp_ref.training.results import variant_of
-from tsslbp_ref.training.run_files import LAST, METRIC_NAMES, read_config, read_metrics
+from tsslbp_ref.training.run_files import LAST, read_config, read_metrics
 from tsslbp_ref.training.tasks import task_of
 
 EXPERIMENT = "fashion-mnist-400-400"
@@ -64,7 +64,8 @@ def spikes_a_picture(net: Network, data: Path | None) -> list[float]:
     for x, y in task_of(EXPERIMENTS[EXPERIMENT], data, download=False).test_batches():
         for start in range(0, len(y), BATCH_SIZE):
             part = slice(start, start + BATCH_SIZE)
-            records, _ = backpropagation.forward(net, x[part].astype(net.dtype), [None] * len(net.layers))
+            with threadpool_limits(1, user_api="blas"):  # waiting threads of BLAS take the cores from other runs
+                records, _ = backpropagation.forward(net, x[part].astype(net.dtype), [None] * len(net.layers))
             traces = (record.trace for record in records if isinstance(record, backpropagation.NeuronRecord))
             counts += [np.count_nonzero(trace.u > trace.threshold) for trace in traces]
             n += len(y[part])
@@ -79,34 +80,22 @@ def runs_below(folder: Path) -> Iterator[tuple[str, Path]]:
             yield variant, place
 
 
-def recorded_rows(path: Path, n_epochs: int) -> list[dict[str, Any]]:
-    """The first epochs of the runs in a table of `tsslbp-ref results`, whose constants are fixed."""
-    wanted = [row for row in read_rows(path, (*KEY, *METRIC_NAMES)) if row["rule"] == RULE]
-    neuron = EXPERIMENTS[EXPERIMENT].neuron
-    taus = dict(zip(TAUS, [neuron.tau_m] * N_HIDDEN + [neuron.tau_s] * N_HIDDEN, strict=True))
-    return [
-        {name: row[name] for name in (*KEY, "epoch", "train_loss", "test_accuracy")} | taus
-        for row in wanted
-        if int(row["epoch"]) <= n_epochs
-    ]
-
-
-def measure(runs: Path, fixed: Path, data: Path | None) -> list[Row]:
+def measure(runs: Path, data: Path | None) -> list[Row]:
     """All rows, the learned runs first; runs that have fewer epochs than the longest are still under way, and left out.
 
     Raises
     ------
     ValueError
-        If there is no run with learned constants.
+        If there is no run with learned constants or none with fixed ones.
     """
     lengths = {place: len(read_metrics(place[1])) for place in runs_below(runs)}
     n_epochs = max((n for (rule, _), n in lengths.items() if rule != RULE), default=0)
-    if not n_epochs:
-        raise ValueError(f"{runs} must hold runs with learned constants, and holds none that has an epoch")
-    finished = [place for place, n in lengths.items() if n == n_epochs]
+    finished = [place for place, n in lengths.items() if n == n_epochs > 0]
+    kinds = {FIXED if rule == RULE else LEARNED for rule, _ in finished}
+    for kind in (LEARNED, FIXED):
+        if kind not in kinds:
+            raise ValueError(f"{runs} must hold runs with {kind} constants as long as the longest, and holds none")
     rows = [row for rule, folder in finished for row in run_rows(folder, rule, data)]
-    if all(rule != RULE for rule, _ in finished):
-        rows += recorded_rows(fixed, n_epochs)
     rows.sort(key=lambda row: (row["rule"] == RULE, row["run"], int(row["epoch"])))
     return [{name: text_of(row.get(name, "")) for name in HEADER} for row in rows]
 
@@ -124,12 +113,11 @@ def summary(rows: Sequence[Row]) -> Iterator[Row]:
     common = [name for name in by_run[LEARNED] if name in by_run[FIXED]]
     learned, fixed = ([by_run[kind][name] for name in common] for kind in (LEARNED, FIXED))
     for name in ("last accuracy (%)", "best accuracy (%)", "last training loss", "hidden spikes a picture", *TAUS):
-        values = [[_value(name, epochs) for epochs in kind] for kind in (learned, fixed)]
-        yield _summary_row(name, *([v for v in of if v is not None] for of in values))
+        yield _summary_row(name, *([_value(name, epochs) for epochs in kind] for kind in (learned, fixed)))
 
 
-def _value(name: str, epochs: list[Row]) -> float | None:
-    """One number of a run, None where it is not known."""
+def _value(name: str, epochs: list[Row]) -> float:
+    """One number of a run."""
     if name == "last accuracy (%)":
         return PERCENT * float(epochs[-1]["test_accuracy"])
     if name == "best accuracy (%)":
@@ -138,16 +126,15 @@ def _value(name: str, epochs: list[Row]) -> float | None:
         return float(epochs[-1]["train_loss"])
     if name in TAUS:
         return float(epochs[-1][name])
-    counts = [epochs[-1][one] for one in SPIKES[:N_HIDDEN]]
-    return sum(map(float, counts)) if all(counts) else None
+    return sum(float(epochs[-1][one]) for one in SPIKES[:N_HIDDEN])
 
 
 def _summary_row(name: str, learned: list[float], fixed: list[float]) -> Row:
     cells: list[Any] = [name, len(learned)]
     for values in (learned, fixed):
-        mean = mean_over_seeds(values) if values else None
-        cells += ["", "", ""] if mean is None else [mean.mean, mean.low, mean.high]
-    if fixed and name not in TAUS:  # a constant that is fixed is no measurement
+        mean = mean_over_seeds(values)
+        cells += [mean.mean, mean.low, mean.high]
+    if name not in TAUS:  # a constant that is fixed is no measurement
         pair = paired_difference(learned, fixed)
         cells += [pair.mean, pair.low, pair.high, pair.p_value]
     return {key: text_of(cell) for key, cell in itertools.zip_longest(SUMMARY, cells, fillvalue="")}
@@ -179,11 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("runs", type=Path, help="folder of run folders")
     parser.add_argument("--data", type=Path, help="folder of the data sets")
-    parser.add_argument("--fixed", type=Path, default=Path(f"results/learning-curves-{EXPERIMENT}.csv"), metavar="CSV")
     parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table to write")
     options = parser.parse_args(arguments)
     try:
-        rows = measure(options.runs, options.fixed, options.data)
+        rows = measure(options.runs, options.data)
         found = list(summary(rows))
         write_rows(options.out, HEADER, rows)
         write_rows(beside(options.out, "summary"), SUMMARY, found)

@@ -114,15 +114,11 @@ def test_runs_become_tables(runs, tmp_path):
     assert summary["hidden spikes a picture"]["fixed"] != ""
 
 
-def test_a_recorded_table_stands_for_fixed_constants(runs, tmp_path):
+@pytest.mark.parametrize(("rule", "lacking"), [(LEARNED, "fixed"), ("released", "learned")])
+def test_both_kinds_of_runs_are_needed(rule, lacking, runs, tmp_path):
     data, folder = runs
-    only = tmp_path / "only" / learned_constants.EXPERIMENT
-    only.mkdir(parents=True)
-    (only / LEARNED).symlink_to(folder / learned_constants.EXPERIMENT / LEARNED)
-    fixed = tmp_path / "fixed.csv"
-    assert cli.main(["results", str(folder), "--csv", str(fixed)]) == 0
-    rows = learned_constants.measure(only.parent, fixed, data)
-    assert sum(row["rule"] == "released" for row in rows) == 4
-    summary = {row["measure"]: row for row in learned_constants.summary(rows)}
-    assert summary["hidden spikes a picture"]["fixed"] == ""
-    assert summary["last accuracy (%)"]["difference"] != ""
+    only = tmp_path / learned_constants.EXPERIMENT
+    only.mkdir()
+    (only / rule).symlink_to(folder / learned_constants.EXPERIMENT / rule)
+    with pytest.raises(ValueError, match=f"must hold runs with {lacking} constants"):
+        learned_constants.measure(tmp_path, data)
