@@ -154,7 +154,7 @@ WHOLE = (
     *(f"tangent-*-{end}" for end in ("spikes", "static", "patterns", "paper-loss", "dropout*", "quiet")),
 )
 SOME = ("network-dense-spikes", "network-conv-static")
-VAN_ROSSUM = ("sweep-loss-kernel*", "sweep-loss-spike-train")
+VAN_ROSSUM = ("sweep-loss-kernel*", "sweep-loss-spike-train", "sweep-loss-parts")
 BY_LAYER = ("network-*-by-layer-*",)
 DENSE_ROWS = ("tangent-released-dense-3-spikes", "engine-network-dense-deep-static", "engine-network-conv-spikes")
 STEP = (  # one call a shard: a chain of fully connected layers under static images, a van Rossum loss
