@@ -267,9 +267,10 @@ def test_the_page_has_all_mutants(measured: dict[str, Any], page: str) -> None:
         mine = [row for row in rows if row["file"] == file]
         seen = [sum(row[by] != "" for row in mine) for by in ("rejected_by_row", "failed_test")]
         assert f"| `{file}` | {len(mine)} | {seen[0]} | {seen[1]} | {len(mutations.survivors(mine))} |\n" in page
-    same = group["survivors_that_compute_the_same"]
-    assert f"Of the {group['survivors']} that neither saw, {same} compute the same" in page
-    assert f"rejects {group['percent_of_the_others_rejected_by_check']:.1f} % of those" in page
+    same, prose = group["survivors_that_compute_the_same"], " ".join(page.split())
+    assert f"measured whole, all {group['mutants']:,} mutants" in prose
+    assert f"Of the {group['survivors']} that neither saw, {same} compute the same" in prose
+    assert f"rejects {group['percent_of_the_others_rejected_by_check']:.1f} % of those" in prose
 
 
 def test_every_listed_survivor_is_a_mutant_of_the_code_that_is_there() -> None:
