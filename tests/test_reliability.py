@@ -127,6 +127,14 @@ def test_what_is_a_finding(attempt: object, end: str, monkeypatch: pytest.Monkey
     assert inputs.ended(attempt)[0] == end  # type: ignore[arg-type]
 
 
+def test_more_than_1_gib_is_a_finding() -> None:
+    def work() -> str:
+        inputs.limit_memory()
+        return inputs.ended(lambda: np.empty(2**28))[0]
+
+    assert inputs.apart(work)[0] == "finding"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Mutations
 # ---------------------------------------------------------------------------------------------------------------------
