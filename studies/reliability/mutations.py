@@ -49,7 +49,7 @@ LAYERS = {
     "model/optim.py": ("test_optim",),
     **{f"exact/{name}.py": ("test_exact", "test_exact_arguments", "test_exact_batch") for name in EXACT_FILES},
 }
-ENGINE_FILES = ("batch", "convolution", "dense", "events", "inputs", "maps", "pooled", "spike_patterns")
+ENGINE_FILES = ("batch", "convolution", "dense", "events", "inputs", "maps", "pooled", "spike_patterns", "winograd")
 ENGINE_TESTS = ("test_twins", "test_events", "test_convolution_last", "test_spike_patterns")
 ENGINE = {f"engine/{name}.py": ENGINE_TESTS for name in ENGINE_FILES}
 GROUPS: dict[str, tuple[dict[str, tuple[str, ...]], int | None]] = {  # files with tests; how many are drawn, None: all
