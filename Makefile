@@ -7,6 +7,7 @@ TORCH := .venv-torch
 TORCH_STAMP := $(TORCH)/installed
 DOCS_STAMP := $(VENV)/installed-docs
 EPOCHS ?= 8
+PYTHONS ?=  # of make versions, such as "python3.12 python3.13"; this one if not given
 
 .PHONY: reproduce test test-torch lint figures bench docs docs-check notebooks dist versions install clean
 
@@ -52,7 +53,7 @@ dist: $(STAMP)  ## sdist and wheel in dist/, and the wheel's own commands in an 
 	$(BIN)/python -m tools.try_wheel dist
 
 versions: $(STAMP)  ## the tests with the oldest packages that setup.cfg allows and with the newest, each in an environment of its own
-	$(BIN)/python -m studies.reliability versions
+	$(BIN)/python -m studies.reliability versions $(addprefix --python ,$(PYTHONS))
 
 install: $(STAMP)
 

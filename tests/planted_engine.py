@@ -154,6 +154,7 @@ WHOLE = (
     *(f"tangent-*-{end}" for end in ("spikes", "static", "patterns", "paper-loss", "dropout*", "quiet")),
 )
 SOME = ("network-dense-spikes", "network-conv-static")
+VAN_ROSSUM = ("sweep-loss-kernel*", "sweep-loss-spike-train", "sweep-loss-parts")
 BY_LAYER = ("network-*-by-layer-*",)
 DENSE_ROWS = ("tangent-released-dense-3-spikes", "engine-network-dense-deep-static", "engine-network-conv-spikes")
 STEP = (  # one call a shard: a chain of fully connected layers under static images, a van Rossum loss
@@ -175,7 +176,11 @@ ENGINE_PLANTS = (
     # The literal network.
     Plant("factor 1.001", reference_network, "_weight_gradient", times(FACTOR), SOME),
     Plant("factor 1.001", reference_network, "_adjoint", times(FACTOR), SOME),
-    Plant("dL/da x 1.001", reference_losses, "van_rossum", gradient_scaled, SOME),
+    Plant("dL/da x 1.001", reference_losses, "van_rossum", gradient_scaled, (*SOME, *VAN_ROSSUM)),
+    Plant("dL/da x 1.001", reference_losses, "count", gradient_scaled, ("sweep-loss-count", "network-*-loss-count")),
+    Plant(
+        "dL/da x 1.001", reference_losses, "softmax", gradient_scaled, ("sweep-loss-softmax", "network-*-loss-softmax")
+    ),
     Plant("input x 1.001", reference, "lif_forward", argument(0, scaled), ("sweep-forward", *SOME)),
     Plant(
         "filters turned",

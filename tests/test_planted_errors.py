@@ -120,7 +120,13 @@ PLANTS = (
     Plant("factor 1.001", terms, "leak", times(FACTOR), ("term-membrane-by-leak", "term-euler-reset", *rules(CHAINED))),
     Plant("lag + 1", terms, "leak", later_lag, ("term-membrane-by-leak", "term-reset-in-steps", *rules(CHAINED))),
     Plant("lag + 1", terms, "psc_kernel", later_lag, ("term-psc-kernel", "sweep-psc-filter", *rules((*FIRED, *WARM)))),
-    Plant("lag + 1", terms, "reset_kernel", later_lag, ("term-reset-in-steps", "term-membrane-by-reset", *KERNELS)),
+    Plant(
+        "lag + 1",
+        terms,
+        "reset_kernel",
+        later_lag,
+        ("term-reset-in-steps", "term-membrane-by-reset", "number-reset", *KERNELS),
+    ),
     Plant("factor 1.001", terms, "surrogate_spike_by_membrane", times(FACTOR), ("term-warmup*", *rules(WARM))),
     Plant("flipped sign", terms, "surrogate_spike_by_membrane", times(-1.0), ("term-warmup*", *rules(WARM))),
     Plant("wrong width", terms, "surrogate_spike_by_membrane", wider, ("term-warmup*", *rules(WARM))),
@@ -195,6 +201,7 @@ PLANTS = (
     Plant("8 spikes", losses.LossSettings.__init__, "__defaults__", with_default(0, 8.0), ("number-counts",)),
     Plant("long from 9 steps", losses, "LONG_TRAIN", lambda right: right - 1, ("number-long-train",)),
     Plant("flipped sign", losses.Loss, "target", times(-1.0), ("number-spike-train",)),
+    Plant("no error", losses.Loss, "finite", lambda right: lambda loss, value, *args: value, ("number-loss-overflow",)),
     Plant("fires at V", terms, "spike", fires_at_threshold, ("number-threshold",)),
     Plant(
         "factor 1.001",

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from studies.reliability import disk, inputs, kills, mutants, record, small_runs, threads, versions
+from studies.reliability import disk, inputs, kills, mutants, mutations, record, small_runs, threads, versions
 from studies.reliability.hostile_calls import load_loops
+from studies.trained_runs import read_rows
 from tsslbp_ref import checkpoints
 from tsslbp_ref.training.run_files import LAST
 
@@ -85,11 +86,10 @@ def loops_loaded() -> None:
 
 @pytest.mark.usefixtures("loops_loaded")
 @pytest.mark.parametrize("kind", inputs.MAKERS)
-def test_hostile_inputs_end_well_or_in_one_line(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TSSLBP_DATA", "TSSLBP_CACHE"):
-        monkeypatch.setenv(name, "/nonexistent")
-    ends = [inputs.tried(7, kind, number)[:2] for number in range(N_INPUTS)]
-    assert {end for end, _ in ends} <= {inputs.TAKEN, inputs.REFUSED}, ends
+def test_hostile_inputs_end_well_or_in_one_line(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """In a process that may have no more than 1 GiB beside what it has."""
+    row = inputs.block(7, kind, 0, N_INPUTS)
+    assert row["taken"] + row["refused"] == N_INPUTS, capfd.readouterr().err
 
 
 def _warns() -> None:
@@ -125,6 +125,14 @@ def _raises(error: BaseException) -> object:
 def test_what_is_a_finding(attempt: object, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "LONGEST_S", 0.05)
     assert inputs.ended(attempt)[0] == end  # type: ignore[arg-type]
+
+
+def test_more_than_1_gib_is_a_finding() -> None:
+    def work() -> str:
+        inputs.limit_memory()
+        return inputs.ended(lambda: np.empty(2**28))[0]
+
+    assert inputs.apart(work)[0] == "finding"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -191,6 +199,10 @@ def test_one_network_in_eight_threads(name: str) -> None:
     assert threads.in_threads(name, 2, 100, 0) == (100, 0)
 
 
+def test_training_in_processes_of_every_kind() -> None:
+    assert threads.in_processes(["dense"], [2]) == (len(threads.STARTS), 0)
+
+
 def test_the_requirements_of_the_lowest_and_the_newest_versions() -> None:
     lowest, newest = versions.requirements("lowest"), versions.requirements("newest")
     assert [line.partition("==")[0] for line in lowest] == [line.partition(">=")[0] for line in newest]
@@ -208,20 +220,68 @@ def test_a_part_is_noted_beside_the_others(tmp_path: Path) -> None:
     assert set(found["kills"]["machine"]) >= {"system", "python", "numba"}
 
 
-def test_the_page_has_the_figures_that_were_measured() -> None:
-    found = json.loads((ROOT / "results" / "reliability.json").read_text())
-    page = (ROOT / "docs" / "reliability.md").read_text()
-    ended, tried = found["kills"], found["inputs"]
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    return json.loads((ROOT / "results" / "reliability.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (ROOT / "docs" / "reliability.md").read_text()
+
+
+def test_the_page_has_all_kills(measured: dict[str, Any], page: str) -> None:
+    ended = measured["kills"]
+    rows = [(kind, ended["by_disturbance"][kind]) for kind in kills.DISTURBANCES]
+    for kind, row in [*rows, ("**all**", ended)]:
+        otherwise = row.get("stopped", 0) + row.get("refused", 0)
+        killed = row.get("killed", 0)
+        assert f"| {kind} | {row['runs']} | {row['lives']} | {killed} | {otherwise} | {row['different']} |\n" in page
     assert ended["killed"] >= 1000
-    assert f"| **all** | {ended['runs']} | {ended['lives']} | {ended['killed']} | " in page
-    assert (
-        f"| **all** | {tried['inputs']:,} | {tried['taken']:,} | {tried['refused']:,} | {tried['findings']} | " in page
-    )
-    assert ended["different"] == tried["findings"] == 0
-    (group,) = found["mutations"]["groups"].values()
-    by_file = re.findall(r"^\| `model/\w+.py` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
-    totals = [sum(map(int, column)) for column in zip(*by_file, strict=True)]
-    assert totals == [group[n] for n in ("mutants", "rejected_by_check", "failed_by_tests", "survivors")]
-    for run in found["versions"]["runs"].values():
+    assert ended["different"] == 0
+    assert f"{ended['in_a_save']} of these lives ended within a save" in page
+    assert f"the power losses have changed {ended['cut']} files" in page
+    assert f"{ended['killed']:,} kills, no difference" in (ROOT / "README.md").read_text()
+
+
+def test_the_page_has_all_inputs(measured: dict[str, Any], page: str) -> None:
+    tried = measured["inputs"]
+    assert set(tried["by_kind"]) == set(inputs.MAKERS)
+    for kind, row in [*tried["by_kind"].items(), ("**all**", tried)]:
+        counts = " | ".join(f"{row[name]:,}" for name in ("inputs", "taken", "refused", "findings"))
+        assert f"| {kind} | {counts} | {row['longest_cpu_s']:.2f} |\n" in page
+    assert tried["inputs"] >= 50_000
+    assert tried["findings"] == 0
+
+
+def test_the_page_has_all_threads_and_versions(measured: dict[str, Any], page: str) -> None:
+    found = measured["threads"]
+    for n, different in (
+        ("results_in_threads", "different_in_threads"), ("processes", "different_in_processes"),
+        ("cold_caches", "different_by_cache"),
+    ):  # fmt: skip
+        assert f"| {found[n]:,} | {found[different]} |\n" in page
+    assert f"with one and with two threads | {found['interrupts']:,} | 0 |\n" in page
+    for run in measured["versions"]["runs"].values():
         versions = " | ".join(run["versions"][name] for name in ("python", "numpy", "scipy", "numba"))
         assert f"| {versions} | {run['passed']} | {len(run['failed_tests'])} |" in page
+
+
+def test_the_page_has_all_mutants(measured: dict[str, Any], page: str) -> None:
+    rows = read_rows(ROOT / mutations.DEFAULT_OUT, mutations.HEADER)
+    assert measured["mutations"]["groups"] == mutations.summary(rows)
+    (group,) = mutations.summary(rows).values()
+    for file in dict.fromkeys(row["file"] for row in rows):
+        mine = [row for row in rows if row["file"] == file]
+        seen = [sum(row[by] != "" for row in mine) for by in ("rejected_by_row", "failed_test")]
+        assert f"| `{file}` | {len(mine)} | {seen[0]} | {seen[1]} | {len(mutations.survivors(mine))} |\n" in page
+    same, prose = group["survivors_that_compute_the_same"], " ".join(page.split())
+    assert f"measured whole, all {group['mutants']:,} mutants" in prose
+    assert f"Of the {group['survivors']} that neither saw, {same} compute the same" in prose
+    assert f"rejects {group['percent_of_the_others_rejected_by_check']:.1f} % of those" in prose
+
+
+def test_every_listed_survivor_is_a_mutant_of_the_code_that_is_there() -> None:
+    """So that no reason outlives the line that it is about."""
+    there = {tuple(getattr(mutant, name) for name in mutations.SAME) for _, mutant in mutations.drawn(0)}
+    assert set(mutations.listed_survivors()) <= there

@@ -36,7 +36,7 @@ MODEL = {  # files of the package, and their own tests
     "model/terms.py": (*LITERAL, "test_srm", "test_optim", "test_constants", "test_extremes"),
     "model/reference.py": (*LITERAL, "test_constants", "test_timing_plus_surrogate"),
     "model/reference_layers.py": (*LITERAL, "test_bad_layers"),
-    "model/reference_losses.py": LITERAL,
+    "model/reference_losses.py": ("test_reference_losses",),
     "model/reference_network.py": (*LITERAL, "test_bad_layers"),
     "model/losses.py": (*LITERAL, "test_bad_input", "test_extremes"),
 }
@@ -49,7 +49,7 @@ LAYERS = {
     "model/optim.py": ("test_optim",),
     **{f"exact/{name}.py": ("test_exact", "test_exact_arguments", "test_exact_batch") for name in EXACT_FILES},
 }
-ENGINE_FILES = ("batch", "convolution", "dense", "events", "inputs", "maps", "pooled", "spike_patterns")
+ENGINE_FILES = ("batch", "convolution", "dense", "events", "inputs", "maps", "pooled", "spike_patterns", "winograd")
 ENGINE_TESTS = ("test_twins", "test_events", "test_convolution_last", "test_spike_patterns")
 ENGINE = {f"engine/{name}.py": ENGINE_TESTS for name in ENGINE_FILES}
 GROUPS: dict[str, tuple[dict[str, tuple[str, ...]], int | None]] = {  # files with tests; how many are drawn, None: all
@@ -98,13 +98,12 @@ def measure(
     if os.environ.get("NUMBA_DISABLE_JIT") != "1":
         raise ValueError("mutants are not compiled: set NUMBA_DISABLE_JIT=1")
     preload()
+    chosen = {(group, *map(str, astuple(mutant))): mutant for group, mutant in drawn(seed, groups, files)}
     table = {_key(row): row for row in read_rows(out, HEADER)} if resume and out.exists() else {}
+    if not survivors_only:
+        table = {key: row for key, row in table.items() if key in chosen or not _is_of(row, groups, files)}
     again = {_key(row) for row in survivors(table.values())}
-    left = []
-    for group, mutant in drawn(seed, groups, files):
-        key = (group, *map(str, astuple(mutant)))
-        if key in again if survivors_only else key not in table:
-            left.append((key, mutant))
+    left = [(key, one) for key, one in chosen.items() if (key in again if survivors_only else key not in table)]
     own = {mutant.file: GROUPS[key[0]][0][mutant.file] for key, mutant in left}
     around = Surroundings(own, engine="engine" in groups, rows=patterns, budget_s=budget_s) if left else None
     for key, mutant in left:
@@ -114,6 +113,11 @@ def measure(
         table[key] = dict(zip(HEADER, values, strict=True))
         write_rows(out, HEADER, list(table.values()))
     return list(table.values())
+
+
+def _is_of(row: dict[str, str], groups: Sequence[str], files: Sequence[str] | None) -> bool:
+    """Whether a row is asked for: then it stays in the table only while its mutant is one of the code that is there."""
+    return row["group"] in groups and (files is None or row["file"] in files)
 
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:

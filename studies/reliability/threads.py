@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,11 @@ def _answer(name: str, n_threads: int, queue: Any) -> None:
     queue.put(trained(name, n_threads))
 
 
-def in_processes() -> tuple[int, int]:
+def in_processes(names: Iterable[str] = tuple(NETWORKS), thread_counts: Sequence[int] = (1, 2)) -> tuple[int, int]:
     """Train in a process of every kind, also after this one has used threads; how many there were, how many differ."""
     n, wrong = 0, 0
-    for name in NETWORKS:
-        for n_threads in (1, 2):
+    for name in names:
+        for n_threads in thread_counts:
             here = trained(name, n_threads)
             for start in STARTS:
                 context = multiprocessing.get_context(start)

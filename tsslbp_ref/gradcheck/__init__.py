@@ -6,7 +6,7 @@ Rows are grouped by what they compare (`report.KINDS`), and named by what is che
 - ``number-``: the same with constants written out as numbers, spikes at the threshold, each case of phi alone.
 - ``srm-``: the neuron as a sum of kernels against the recursions.
 - ``phi-``, ``tangent-``: the rule and the whole backward pass against the frozen-event tangent network, see `tangent`.
-- ``sweep-``: the sweeps in O(T), and the layers, against the literal loops.
+- ``sweep-``: the sweeps in O(T), the layers and the losses, against the literal loops.
 - ``adjoint-``: the dot-product test of each linear map.
 - ``network-``: a whole step of a network, by literal loops and by the two plain loops.
 - ``golden-``: layers, losses and networks against numbers of the authors' own code.

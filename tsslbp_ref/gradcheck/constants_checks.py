@@ -233,7 +233,7 @@ def literal_error(network: str, rule: str) -> float:
     errors = []
     for flow, neuron, found in zip(run.flows, run.net.neurons, run.found.layers, strict=True):
         expected: ConstantGradients = reference.constant_gradients(flow.g, flow.delta, flow.trace, neuron)
-        errors += list(map(relative_error, found, expected))
+        errors += [relative_error(one, other) for one, other in zip(found, expected, strict=True)]
     return largest(errors)
 
 

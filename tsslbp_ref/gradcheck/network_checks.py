@@ -81,7 +81,7 @@ def _error(thread_counts: tuple[int, ...], engine: Engine | None, *, fed: str, l
         net, x = network(fed, engine=engine, n_threads=n_threads, **settings)
         value, gradients, a = net.training_step(x, y, loss, rng=np.random.default_rng(SEED))
         errors += [relative_error(value, expected[0]), relative_error(a, expected[2])]
-        errors += map(relative_error, gradients, expected[1])
+        errors += [relative_error(one, other) for one, other in zip(gradients, expected[1], strict=True)]
     return largest(errors)
 
 
@@ -110,7 +110,9 @@ def _target(loss: str) -> Any:
     return np.arange(BATCH) % N_CLASSES
 
 
-def _masks(net: Network) -> list[Array | None]:
-    """The dropout masks that a network draws from the same seed in the same order."""
+def _masks(net: Network) -> list[Array | None] | None:
+    """The dropout masks that a network draws from the same seed in the same order; None if it drops nothing."""
+    if not any(isinstance(layer, Dropout) for layer in net.layers):
+        return None
     rng = np.random.default_rng(SEED)
     return [layer.draw_mask(BATCH, rng, np.float64) if isinstance(layer, Dropout) else None for layer in net.layers]

@@ -34,10 +34,11 @@ def all_checks() -> list[Check]:
     rows: list[tuple[str, str, str, Callable[[], float]]] = [
         ("neuron", "tau_m, tau_s, V = 5, 3, 1 if not given", "parameters.NeuronParameters", _neuron),
         ("rule", "clip 8, width 0.2, gate 1/4; 2020: clip 10, rate 0.1", "parameters.named_rules", _rule),
-        ("counts", "desired counts 4 and 1, pooling's gain 1.1", "losses.LossSettings", _counts),
+        ("counts", "desired counts 4 and 1, or 0; pooling's gain 1.1", "losses.LossSettings", _counts),
         ("long-train", "0,1,1,1,... in 9 steps, 0,1,0,1,... in 10", "losses.desired_train_released", _long_train),
         ("threshold", "s = (u > V): not at V, nor an ulp below, but an ulp above", "terms.spike", _threshold),
-        ("clip", "a rise of 1/12 gives dt_m/du = -8", "reference.tsslbp_backward", _clip),
+        ("reset", "nu of a spike of 1.5: 0 before it, then -1.5, -1.2", "terms.reset_kernel", _reset),
+        ("clip", "a rise of 1/12, and of 0, gives dt_m/du = -8", "reference.tsslbp_backward", _clip),
         ("gate", "a of 0.3 or 1/4 theta_s keeps delta, 0.2 has it replaced", "reference.tsslbp_backward", _gate),
         (
             "2020",
@@ -73,6 +74,7 @@ def all_checks() -> list[Check]:
         ("softmax-shares", "L3 of 2 samples of 5 classes, alike: log 5, (1/5 - onehot)/2", "losses.softmax", _softmax),
         ("van-rossum", "L1 of one entry 1/2 off: 1/8 and 1/2", "losses.van_rossum", _van_rossum),
         ("spike-train", "L1 against a train, filtered once by 1/3 (2/3)^n", "losses.spike_train", _spike_train),
+        ("loss-overflow", "L of a = 1e200 is an error, not infinite", "losses.value_and_gradient", _overflow),
         ("adamw", "AdamW's first two steps", "optim.AdamW.step", _adamw),
     ]
     return [Check(f"number-{name}", equation, where, TOLERANCE, measure) for name, equation, where, measure in rows]
@@ -116,7 +118,8 @@ def _rule() -> float:
 def _counts() -> float:
     settings = losses.LossSettings()
     found = [settings.desired_count, settings.undesired_count, SumPool2d((1, 2, 2), 2).gain]
-    return entry_error(found, [4.0, 1.0, 1.1])
+    none = losses.LossSettings(0.0, 0.0)
+    return entry_error([*found, none.desired_count, none.undesired_count], [4.0, 1.0, 1.1, 0.0, 0.0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -160,9 +163,14 @@ def _logistic_slope(x: float) -> float:
     return 1.0 / (2.0 * math.cosh(x / 2.0)) ** 2
 
 
+def _reset() -> float:
+    neuron = NeuronParameters()
+    return entry_error([terms.reset_kernel(lag, 1.5, neuron.theta_m) for lag in (-1, 0, 1)], [0.0, -1.5, -1.2])
+
+
 def _clip() -> float:
     """Membrane 0.95, then 0.95 + rise: dL/da of 1 in the spike's step meets eps[0] = 1/3."""
-    errors = []
+    errors = [entry_error([terms.firing_time_by_membrane(rise, 8.0) for rise in (0.0, 1.0)], [-8.0, -1.0])]
     for rise, inverse in ((1.0 / 12.0, 8.0), (0.1, 8.0), (0.2, 5.0), (0.125, 8.0)):
         trace = _one_neuron([0.95, 0.95 + rise], [1.0, 1.0])
         g = np.array([0.0, 1.0]).reshape(2, 1, 1)
@@ -200,8 +208,12 @@ def _in_2020() -> float:
 
 
 def _tails() -> float:
-    """A single step that is silent or fires, with a PSC of 0, at distances of 0.2 to 10 widths of 0.2 from V."""
-    errors = []
+    """A single step that is silent or fires, with a PSC of 0, at distances of 0.2 to 10 widths of 0.2 from V.
+
+    And 5,000 widths off without a clip to speak of, where exp of the distance is beyond double precision.
+    """
+    far = [terms.surrogate_spike_by_membrane(u, 0.0, 0.2, 1e4) for u in (-1000.0, 1000.0)]
+    errors = [entry_error(far, [0.0, 0.0])]
     for x in (-10.0, -8.0, -7.0, -4.0, -1.0, -0.2, 0.2, 1.0, 4.0, 7.0, 8.0, 10.0):
         trace = _one_neuron([1.0 + 0.2 * x], [0.0])
         expected = [_logistic_slope(min(max(x, -8.0), 8.0)) / 0.2 / 3.0]
@@ -309,6 +321,14 @@ def _spike_train() -> float:
     errors = [entry_error(found[:, 0, 0], target) for found in (-g, of_a_network)]
     errors += [entry_error(found[:, 0, 1], np.zeros(4)) for found in (-g, of_a_network)]
     return largest([*errors, entry_error(value, 0.5 * float(target @ target))])
+
+
+def _overflow() -> float:
+    try:
+        losses.value_and_gradient("kernel-paper", np.full((1, 1, 2), 1e200), [0], NeuronParameters())
+    except ValueError:
+        return 0.0
+    return math.inf
 
 
 def _adamw() -> float:

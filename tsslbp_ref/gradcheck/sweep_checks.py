@@ -1,4 +1,4 @@
-"""Rows that hold sweeps and layers equal to the literal loops: O(T) against O(T^2), products against nested loops."""
+"""Rows that hold sweeps, layers and losses equal to the literal loops: O(T) against O(T^2), arrays against loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from tsslbp_ref.gradcheck.finite_differences import Array, largest, relative_error
 from tsslbp_ref.gradcheck.report import Check
-from tsslbp_ref.model import layers, reference, reference_layers, sweeps
+from tsslbp_ref.model import layers, losses, reference, reference_layers, reference_losses, sweeps
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, named_rules
 from tsslbp_ref.model.trace import Trace
 
@@ -26,11 +26,18 @@ POOLS = (
     layers.SumPool2d((2, 7, 5), 2),
     layers.SumPool2d((2, 6, 7), 3, 1.0),
 )
+LOSS_STEPS = (
+    1,
+    5,
+    losses.LONG_TRAIN - 1,
+    losses.LONG_TRAIN,
+)  # the desired train as released is another one from there on
+LABELS = np.array([2, 0, 1])  # of 3 classes
 
 
 def all_checks() -> list[Check]:
-    """Filter, forward, backward by rule and precision, and the maps between layers."""
-    return [*_time_rows(), *_convolution_rows(), *_unweighted_rows()]
+    """Filter, forward, backward by rule and precision, the maps between layers, and the losses."""
+    return [*_time_rows(), *_convolution_rows(), *_unweighted_rows(), *_loss_rows()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -203,3 +210,60 @@ def _flatten() -> float:
     layer = layers.Dense((2, 3, 4), 5)
     x, W = draw((2, *layer.input_shape), 41), draw(layer.weight_shape, 42)
     return relative_error(layer.forward(x, W), reference_layers.flatten(x) @ W.T)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _loss_rows() -> list[Check]:
+    rows = [
+        Check(
+            f"sweep-loss-{name}",
+            "L, dL/da (L1 - L3): arrays against nested loops",
+            "reference_losses.value_and_gradient",
+            TOLERANCES["float64"],
+            partial(_loss, name),
+        )
+        for name in losses.LOSSES
+    ]
+    rows.append(
+        Check(
+            "sweep-loss-parts",
+            "L, dL/da (L1 - L3): those of a batch's parts against the whole by nested loops",
+            "losses.Loss",
+            TOLERANCES["float64"],
+            lambda: largest(_loss_in_parts(name) for name in losses.LOSSES),
+        )
+    )
+    return rows
+
+
+def _output_and_target(name: str, n_steps: int) -> tuple[Array, Array]:
+    """Sums of a lie on either side of the desired counts, of the true class and of the others."""
+    rng = np.random.default_rng(43)
+    sums = np.array([[0.5, 3.0, 2.5], [6.0, 0.25, 2.0], [1.0, 2.0, 0.75]])
+    a = np.moveaxis(rng.dirichlet(np.ones(n_steps), size=sums.shape) * sums[..., None], -1, 0).copy()
+    return a, np.round(rng.random(a.shape)) if name == "spike-train" else LABELS
+
+
+def _loss(name: str) -> float:
+    neuron, errors = NEURONS[0], []
+    for n_steps in LOSS_STEPS:
+        a, y = _output_and_target(name, n_steps)
+        value, g = losses.value_and_gradient(name, a, y, neuron)
+        expected = reference_losses.value_and_gradient(name, a, y, neuron, losses.RELEASED_SETTINGS)
+        errors += [relative_error(value, expected[0]), relative_error(g, expected[1])]
+    return largest(errors)
+
+
+def _loss_in_parts(name: str) -> float:
+    """Two parts of unlike size, as threads have them."""
+    a, y = _output_and_target(name, LOSS_STEPS[1])
+    loss = losses.Loss(name, NEURONS[0])
+    target = loss.target(y, a.shape, a.dtype)
+    parts = [loss.value_and_gradient(a[:, part], target, part) for part in (slice(0, 1), slice(1, None))]
+    value, g = reference_losses.value_and_gradient(name, a, y, NEURONS[0], losses.RELEASED_SETTINGS)
+    found = np.concatenate([part for _, part in parts], axis=1)
+    return largest([relative_error(sum(part for part, _ in parts), value), relative_error(found, g)])
