@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.against import commit
+from benchmarks.race import ROOT
 from tsslbp_ref.engine.threads import available_cores
 from tsslbp_ref.files import parse_json, write_atomically
 
@@ -19,7 +21,7 @@ PACKAGES = ("numpy", "scipy", "numba")
 
 
 def note(part: str, numbers: Mapping[str, Any], path: Path = RESULTS) -> None:
-    """Write the numbers of a part, with the command that was given and the machine; the other parts stay.
+    """Write the numbers of a part, with the command that was given, machine and commit; the other parts stay.
 
     Raises
     ------
@@ -29,7 +31,7 @@ def note(part: str, numbers: Mapping[str, Any], path: Path = RESULTS) -> None:
     found = parse_json(path.read_bytes()) if path.exists() else {}
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(found).__name__}")
-    found[part] = {"command": _command(), "machine": _machine(), **numbers}
+    found[part] = {"command": _command(), "machine": _machine(), "commit": commit(ROOT), **numbers}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(found, indent=1, sort_keys=True) + "\n").encode())
 
