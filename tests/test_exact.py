@@ -217,6 +217,33 @@ def test_a_membrane_at_the_threshold_fires_if_it_goes_on_to_rise():
     assert wait(0.0, 1.0, 1.5) == closed_forms.NO_CROSSING
 
 
+def test_a_peak_that_touches_the_threshold_is_no_spike():
+    end, u, I, tau_m, tau_s = 30.0, 0.0, 4.0, 10.0, 3.0
+    top, _ = closed_forms.membrane_and_slope(closed_forms.peak_time(u, I, tau_m, tau_s), u, I, tau_m, tau_s)
+    at_end = closed_forms.membrane(end, u, I, tau_m, tau_s), I * math.exp(-end / tau_s)
+
+    def wait(threshold):
+        return closed_forms.first_crossing(end, u, I, *at_end, tau_m, tau_s, threshold, 0.0)[0]
+
+    assert wait(top) == closed_forms.NO_CROSSING
+    assert wait(np.nextafter(top, 0.0)) > 0.0
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e6, 1e12])
+def test_a_crossing_is_as_precise_in_any_unit_of_time(unit):
+    wanted = closed_forms.root_on_rise(4.0, 0.1, 4.0, 10.0, 3.0, 0.9)
+    found = closed_forms.root_on_rise(4.0 * unit, 0.1, 4.0, 10.0 * unit, 3.0 * unit, 0.9)
+    assert found == pytest.approx(wanted * unit, rel=1e-14)
+
+
+@pytest.mark.parametrize("difference", [-0.9e-8, 0.9e-8])
+def test_the_peak_at_nearly_equal_constants_keeps_all_digits(difference):
+    tau_m = 3.0 * (1.0 + difference)
+    x = -(tau_m - 3.0) / tau_m
+    assert abs(x) < closed_forms.LINEAR_BELOW
+    assert closed_forms.peak_time(0.0, 1.0, tau_m, 3.0) == pytest.approx(3.0 * math.log1p(x) / x, rel=1e-14)
+
+
 @pytest.mark.parametrize("tau_s", [10.0, 10.0 * (1 + 1e-15), 10.0 * (1 - 1e-12), 10.0 * (1 + 1e-7), 9.0, 1e-3, 1e4])
 def test_overlap_of_exponentials_equals_quadrature(tau_s):
     tau_m, t = 10.0, 7.0

@@ -37,7 +37,9 @@ def test_a_spike_at_the_very_beginning_and_at_the_very_end_is_taken():
     assert np.array_equal(single(input_spikes=[[1.0, 4.0, 30.0]]).spike_times[0][0], late)
 
 
-@pytest.mark.parametrize(("duration", "dt", "n_steps"), [(100.1, 1e-3, 100_100), (100.1, 0.1, 1001), (0.3, 0.1, 3)])
+@pytest.mark.parametrize(
+    ("duration", "dt", "n_steps"), [(100.1, 1e-3, 100_100), (100.1, 0.1, 1001), (0.3, 0.1, 3), (0.5, 0.5, 1)]
+)
 def test_a_long_run_in_small_steps_is_a_whole_number_of_them(duration, dt, n_steps):
     """Although their quotient need not be one: 100.1 / .001 is 100099.99999999999, .3 / .1 is 2.9999999999999996."""
     arguments = [[[11.0]]], [[0.05]], [[0.1]], 10.0, 3.0, 1.0, duration, dt

@@ -70,6 +70,15 @@ def test_arrays_that_cannot_be_updated_in_place_are_named(W, message):
         AdamW([W])
 
 
+def test_a_weight_that_was_replaced_by_another_kind_is_named():
+    optimiser, W = AdamW([np.ones((2, 3))]), np.ones((2, 3))
+    W.flags.writeable = False
+    optimiser.weights[0] = W
+    with pytest.raises(ValueError, match=r"weights\[0\] must be writeable, got a read-only array"):
+        optimiser.step([np.ones((2, 3))])
+    assert optimiser.n_steps == 0
+
+
 def test_weights_on_disk(tmp_path):
     np.save(tmp_path / "W.npy", np.ones((2, 3)))
     for mode, kind in (("r", "memmap"), ("r+", "memmap")):
