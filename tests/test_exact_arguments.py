@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tsslbp_ref import exact
+from tsslbp_ref.exact import arguments, sweeps
 
 VALID = {
     "weights": [[[11.0]]],
@@ -42,8 +43,8 @@ def test_a_spike_at_the_very_beginning_and_at_the_very_end_is_taken():
 )
 def test_a_long_run_in_small_steps_is_a_whole_number_of_them(duration, dt, n_steps):
     """Although their quotient need not be one: 100.1 / .001 is 100099.99999999999, .3 / .1 is 2.9999999999999996."""
-    arguments = [[[11.0]]], [[0.05]], [[0.1]], 10.0, 3.0, 1.0, duration, dt
-    assert len(exact.discrete_equivalent(*arguments).input_raster) == n_steps
+    given = [[[11.0]]], [[0.05]], [[0.1]], 10.0, 3.0, 1.0, duration, dt
+    assert len(exact.discrete_equivalent(*given).input_raster) == n_steps
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,13 @@ def test_the_number_of_spikes_is_bounded():
 def test_a_threshold_near_zero_is_named_where_the_spikes_have_no_bound():
     with pytest.raises(ValueError, match=r"least threshold 1e-09\).* without bound as V goes to 0"):
         single(threshold=1e-9)
+    with pytest.raises(ValueError, match=r"least threshold 1e-09\)"):
+        single(weights=[[[11.0], [11.0]]], threshold=[[1.0, 1e-9]], desired_spikes=[[5.0], [5.0]])
+
+
+def test_the_least_slope_that_is_no_rounding_error_grows_with_the_threshold_and_falls_with_tau_m():
+    model = arguments.checked_model([[[1.0], [1.0]]], [[4.0, 8.0]], 3.0, [[2.0, 1.0]], 30.0, None)
+    np.testing.assert_allclose(sweeps.smallest_slope(model, 0), np.sqrt(2.0**-52) * np.array([0.5, 0.125]), rtol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ MODEL = {  # files of the package, and their own tests
     "model/reference_layers.py": (*LITERAL, "test_bad_layers"),
     "model/reference_losses.py": ("test_reference_losses",),
     "model/reference_network.py": (*LITERAL, "test_bad_layers"),
-    "model/losses.py": (*LITERAL, "test_bad_input", "test_extremes"),
+    "model/losses.py": (*LITERAL, "test_bad_input", "test_bad_network", "test_extremes"),
 }
 EXACT_FILES = (
     "arguments", "batch", "closed_forms", "discrete", "kernels", "loss_kernels", "losses", "simulation", "sweeps",
@@ -50,7 +50,7 @@ LAYERS = {
     **{f"exact/{name}.py": ("test_exact", "test_exact_arguments", "test_exact_batch") for name in EXACT_FILES},
 }
 ENGINE_FILES = ("batch", "convolution", "dense", "events", "inputs", "maps", "pooled", "spike_patterns", "winograd")
-ENGINE_TESTS = ("test_twins", "test_events", "test_convolution_last", "test_spike_patterns")
+ENGINE_TESTS = ("test_twins", "test_engine", "test_events", "test_convolution_last", "test_spike_patterns")
 ENGINE = {f"engine/{name}.py": ENGINE_TESTS for name in ENGINE_FILES}
 GROUPS: dict[str, tuple[dict[str, tuple[str, ...]], int | None]] = {  # files with tests; how many are drawn, None: all
     "terms, reference, losses": (MODEL, None),
