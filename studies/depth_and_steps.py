@@ -127,7 +127,7 @@ def finished(rows: Sequence[Row], epochs: int) -> set[Cell]:
 def compared(values: dict[tuple[int, str], list[float]]) -> list[Row]:
     """Rows of a summary: by (steps, rule) the mean over the seeds, and what it has above that without the term."""
     table = []
-    for (n_steps, rule), of_seed in values.items():
+    for (n_steps, rule), of_seed in sorted(values.items()):
         mean = mean_over_seeds(of_seed)
         quantities = [(rule, mean)]
         if rule != WITHOUT:
