@@ -127,7 +127,7 @@ def finished(rows: Sequence[Row], epochs: int) -> set[Cell]:
 def compared(values: dict[tuple[int, str], list[float]]) -> list[Row]:
     """Rows of a summary: by (steps, rule) the mean over the seeds, and what it has above that without the term."""
     table = []
-    for (n_steps, rule), of_seed in sorted(values.items()):
+    for (n_steps, rule), of_seed in values.items():
         mean = mean_over_seeds(of_seed)
         quantities = [(rule, mean)]
         if rule != WITHOUT:
@@ -145,7 +145,7 @@ def best_epochs(rows: Sequence[Row]) -> dict[tuple[int, str], list[float]]:
         of_seed = best.setdefault((int(row["steps"]), row["rule"]), {})
         seed, accuracy = int(row["seed"]), PERCENT * float(row["test_accuracy"])
         of_seed[seed] = max(accuracy, of_seed.get(seed, 0.0))
-    return {key: [of_seed[seed] for seed in sorted(of_seed)] for key, of_seed in best.items()}
+    return {key: [of_seed[seed] for seed in sorted(of_seed)] for key, of_seed in sorted(best.items())}
 
 
 def run(options: argparse.Namespace) -> Iterator[Row]:

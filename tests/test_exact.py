@@ -229,6 +229,21 @@ def test_a_peak_that_touches_the_threshold_is_no_spike():
     assert wait(np.nextafter(top, 0.0)) > 0.0
 
 
+def test_an_arrival_that_stops_the_rise_to_the_last_bit_is_the_peak():
+    """There I falls from above u to u itself."""
+    tau_m, tau_s, w = 2.0, 1.0, 1.5
+    decay_m, decay_s, mean = closed_forms.decays(1.0, tau_m, tau_s)
+    u, I = w / tau_m * max(decay_m, decay_s) * mean, w * decay_s
+    assert u < I < 2.0 * u  # so that I - u and I - (I - u) are exact
+    results = [
+        exact.simulate([[[w, u - I - more], [0.5, 0.0]]], [[1.0], [2.0]], tau_m, tau_s, [None], 9.0, loss=exact.Peak(0))
+        for more in (0.0, 1e-9)
+    ]
+    found, wanted = ([*r.gradients_by["input_times"], r.gradients_by["tau_m"]] for r in results)
+    np.testing.assert_allclose(np.hstack(found), np.hstack(wanted), rtol=1e-6)
+    assert results[0].loss == pytest.approx(results[1].loss, rel=1e-12)
+
+
 @pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e6, 1e12])
 def test_a_crossing_is_as_precise_in_any_unit_of_time(unit):
     wanted = closed_forms.root_on_rise(4.0, 0.1, 4.0, 10.0, 3.0, 0.9)

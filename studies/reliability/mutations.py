@@ -46,7 +46,7 @@ EXACT_FILES = (
 LAYERS = {
     "model/layers.py": (*LITERAL, "test_bad_layers", "test_spec", "test_network"),
     "model/layer_arguments.py": ("test_bad_layers",),
-    "model/optim.py": ("test_optim",),
+    "model/optim.py": ("test_optim", "test_bad_input"),
     **{f"exact/{name}.py": ("test_exact", "test_exact_arguments", "test_exact_batch") for name in EXACT_FILES},
 }
 ENGINE_FILES = ("batch", "convolution", "dense", "events", "inputs", "maps", "pooled", "spike_patterns", "winograd")

@@ -110,15 +110,21 @@ class _Noted:
         return True
 
 
+def _unescaped(name: str) -> str:
+    """A test's name without backslashes, which pytest doubles when a module is collected again."""
+    return name.replace("\\", "")
+
+
 class _Chosen:
     """A plugin of pytest: what to run, in this order, and what failed."""
 
     def __init__(self, tests: Sequence[str]) -> None:
-        self.rank = {name: number for number, name in enumerate(tests)}
+        self.rank = {_unescaped(name): number for number, name in enumerate(tests)}
         self.failed: list[str] = []
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda item: self.rank[item.nodeid])
+        rank = {id(item): self.rank.get(_unescaped(item.nodeid)) for item in items}
+        items[:] = sorted((i for i in items if rank[id(i)] is not None), key=lambda item: rank[id(item)])
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
