@@ -12,8 +12,7 @@ from threadpoolctl import threadpool_limits
 
 import tsslbp_ref as tr
 from tsslbp_ref import engine
-from tsslbp_ref.engine import batch, dense, inputs
-from tsslbp_ref.engine.convolution import active_images
+from tsslbp_ref.engine import batch, convolution, dense, inputs
 from tsslbp_ref.model import reference_layers
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 from tsslbp_ref.model.network import Network, PlainEngine
@@ -189,7 +188,7 @@ def test_silence_changes_nothing(layer, silent, first):
 def test_active_images_are_those_with_a_number_and_the_last():
     images = np.zeros((5, 2, 3, 3))
     images[1, 1, 2, 2] = images[3, 0, 0, 0] = 1.0
-    assert active_images(images).tolist() == [1, 3, 4]
+    assert convolution.active_images(images).tolist() == [1, 3, 4]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -334,3 +333,20 @@ def test_pooling_by_pairs_and_by_any_size(size, shape):
     batch.maps.adjoint(layer, y, None, back)
     assert relative_error(pooled, reference_layers.sum_pool2d_forward(x, size, 1.1)) < TOLERANCE
     assert relative_error(back, reference_layers.sum_pool2d_adjoint(y, size, 1.1, shape[1:])) < TOLERANCE
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_a_last_tile_that_is_not_full(padding, monkeypatch):
+    monkeypatch.setattr(convolution, "_tile", lambda layer: 4)
+    layer, rng = Conv2d((2, 5, 6), 3, 3, padding), np.random.default_rng(6)
+    x, W, delta = (rng.normal(size=size) for size in ((10, 2, 5, 6), layer.weight_shape, (10, *layer.output_shape)))
+    I, g = np.full(delta.shape, np.nan), np.full(x.shape, np.nan)
+    convolution.forward(layer, x, W, I)
+    convolution.adjoint(layer, delta, W, g)
+    found = [I, g, convolution.weight_gradient(layer, delta, x)]
+    wanted = [
+        reference_layers.conv2d_forward(x, W, padding),
+        reference_layers.conv2d_adjoint(delta, W, padding, (5, 6)),
+        reference_layers.conv2d_weight_gradient(delta, x, padding),
+    ]
+    check_equal(found, wanted)

@@ -118,8 +118,9 @@ def test_loss_equals_quadrature():
     )
 
 
-def test_isolated_pair_has_its_textbook_loss():
-    tau_s, difference = 3.0, 1.7
+@pytest.mark.parametrize("tau_s", [0.5, 3.0])
+def test_isolated_pair_has_its_textbook_loss(tau_s):
+    difference = 1.7
     loss = exact.van_rossum_loss([[5.0]], [[5.0 + difference]], tau_s, 500.0)
     np.testing.assert_allclose(loss, (1.0 - math.exp(-difference / tau_s)) / (2.0 * tau_s), rtol=1e-13)
 

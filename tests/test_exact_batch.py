@@ -189,6 +189,7 @@ def test_the_example_in_the_docstring_is_true():
         ({"labels": [0.0, 1.0]}, TypeError, "labels must hold integer class labels"),
         ({"batch": np.zeros((2, 3, 1))}, ValueError, r"batch must be \(samples, 4, spikes\) .*got \(2, 3, 1\)"),
         ({"batch": np.full((2, 4, 1), 31.0)}, ValueError, r"batch must lie in \[0, duration\] = \[0, 30\], got 31"),
+        ({"batch": np.array([[[-1.0, 5.0]] * 4] * 2)}, ValueError, "batch must lie in .*got -1"),
         ({"batch": np.array([[[0.5, 31.0]] * 4] * 2)}, ValueError, "batch must lie in .*got 31"),
         ({"batch": np.full((2, 4, 1), -1.0)}, ValueError, "batch must lie in .*got -1"),
         ({"batch": np.full((2, 4, 1), math.nan)}, ValueError, "batch must be finite"),

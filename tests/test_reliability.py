@@ -21,6 +21,8 @@ from tsslbp_ref.training.run_files import LAST
 
 ROOT = Path(__file__).resolve().parents[1]
 N_INPUTS = 12  # of each kind
+WHOLE = "terms, reference, losses"  # whose mutants are all tried
+EQUATIONS = {f"model/{name}.py" for name in ("terms", "reference", "losses", "reference_losses")}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -268,17 +270,22 @@ def test_the_page_has_all_threads_and_versions(measured: dict[str, Any], page: s
 
 
 def test_the_page_has_all_mutants(measured: dict[str, Any], page: str) -> None:
-    rows = read_rows(ROOT / mutations.DEFAULT_OUT, mutations.HEADER)
-    assert measured["mutations"]["groups"] == mutations.summary(rows)
-    (group,) = mutations.summary(rows).values()
-    for file in dict.fromkeys(row["file"] for row in rows):
-        mine = [row for row in rows if row["file"] == file]
-        seen = [sum(row[by] != "" for row in mine) for by in ("rejected_by_row", "failed_test")]
-        assert f"| `{file}` | {len(mine)} | {seen[0]} | {seen[1]} | {len(mutations.survivors(mine))} |\n" in page
-    same, prose = group["survivors_that_compute_the_same"], " ".join(page.split())
-    assert f"measured whole, all {group['mutants']:,} mutants" in prose
-    assert f"Of the {group['survivors']} that neither saw, {same} compute the same" in prose
-    assert f"rejects {group['percent_of_the_others_rejected_by_check']:.1f} % of those" in prose
+    rows, prose = read_rows(ROOT / mutations.DEFAULT_OUT, mutations.HEADER), " ".join(page.split())
+    groups = mutations.summary(rows)
+    assert measured["mutations"]["groups"] == groups
+    assert list(groups) == list(mutations.GROUPS)
+    for kind, name in (("file", "file"), ("group", "group")):
+        for one in dict.fromkeys(row[name] for row in rows if (row["group"] == WHOLE) is (kind == "file")):
+            mine = [row for row in rows if row[name] == one]
+            seen = [sum(row[by] != "" for row in mine) for by in ("rejected_by_row", "failed_test")]
+            label = f"`{one}`" if kind == "file" else one
+            assert f"| {label} | {len(mine)} | {seen[0]} | {seen[1]} | {len(mutations.survivors(mine))} |\n" in page
+    whole = groups[WHOLE]
+    assert f"All {whole['mutants']:,} mutants of these files" in prose
+    assert f"rejects {whole['percent_of_the_others_rejected_by_check']:.1f} % of those that compute" in prose
+    equations = mutations.summary([row for row in rows if row["file"] in EQUATIONS])[WHOLE]
+    assert f"{equations['percent_of_the_others_rejected_by_check']:.1f} % in terms, reference and losses" in prose
+    assert all(found["survivors"] == found["survivors_that_compute_the_same"] for found in groups.values())
 
 
 def test_every_listed_survivor_is_a_mutant_of_the_code_that_is_there() -> None:
