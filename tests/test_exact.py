@@ -125,6 +125,11 @@ def test_isolated_pair_has_its_textbook_loss(tau_s):
     np.testing.assert_allclose(loss, (1.0 - math.exp(-difference / tau_s)) / (2.0 * tau_s), rtol=1e-13)
 
 
+def test_the_loss_in_another_unit_of_time():
+    loss = exact.van_rossum_loss([[5.0]], [[6.0]], 3.0, 9.0)
+    assert exact.van_rossum_loss([[0.5]], [[0.6]], 0.3, 0.9) == pytest.approx(10.0 * loss, rel=1e-13)
+
+
 # ---------------------------------------------------------------- spikes against a fine grid
 
 
