@@ -235,6 +235,13 @@ def test_a_peak_that_touches_the_threshold_is_no_spike():
     assert wait(np.nextafter(top, 0.0)) > 0.0
 
 
+def test_a_spike_behind_the_peak_does_not_move_it():
+    weights = [[[1.5, -1.0], [0.5, 0.0]]]
+    result = exact.simulate(weights, [[1.0], [6.0]], 2.0, 1.0, [None], 9.0, loss=exact.Peak(0))
+    assert result.gradients_by["input_times"][1] == 0.0
+    assert result.gradients[0][0, 0] < 0.0 == result.gradients[0][0, 1]
+
+
 def test_an_arrival_that_stops_the_rise_to_the_last_bit_is_the_peak():
     """There I falls from above u to u itself."""
     tau_m, tau_s, w = 2.0, 1.0, 1.5

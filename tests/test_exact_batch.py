@@ -102,6 +102,18 @@ def test_a_silent_labelled_output_has_its_distance_from_the_threshold_for_a_loss
         np.testing.assert_allclose(result.gradients[layer][index], difference, rtol=1e-6)
 
 
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_a_labelled_output_that_fires_keeps_its_loss(made, label):
+    weights, batch, _ = made
+    fires = [len(exact.simulate(weights, sample, **CONSTANTS).spike_times[1][label]) > 0 for sample in batch]
+    arguments = weights, batch[fires], np.full(sum(fires), label)
+    plain, held = (
+        exact.loss_and_gradients(*arguments, **CONSTANTS, loss=FIRST, silent_output=beta) for beta in (None, 3.0)
+    )
+    assert sum(fires) > 0
+    assert plain.loss == held.loss
+
+
 def test_a_hidden_neuron_silent_in_the_whole_batch_has_a_term(made):
     weights, batch, labels = silenced(made[0]), made[1], made[2]
     plain, held = (
