@@ -121,6 +121,8 @@ def test_an_interrupt_at_any_moment_of_an_update(training: Training) -> None:
     assert optimiser.n_steps == 2
 
 
+# Python drops what is raised in a callback of its garbage collector, and warns of it; Hypothesis has such a callback.
+@pytest.mark.filterwarnings("ignore:.*gc_cumulative_time:pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_at_random_moments_of_training(training: Training) -> None:
     """By the clock, as a user's are; from whole step to whole step, and on from where they left off."""
     rng = np.random.default_rng(7)
