@@ -49,6 +49,7 @@ def interrupted_at(point: int, function: Callable[[], Any], within: tuple[str, .
                 raise KeyboardInterrupt
         return trace
 
+    sys._getframe().f_trace_opcodes = True  # of any frame: else the first trace of Python 3.12 has no opcodes
     sys.settrace(trace)
     try:
         function()

@@ -236,12 +236,12 @@ def same_shape(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], sourc
 
 def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
     """Return ``value`` as an int that is at least `minimum`."""
+    if isinstance(value, (bool, np.bool_)):  # before NumPy 2.2 the latter has an index, and a warning
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
     try:
         number = operator.index(value)
     except TypeError as error:
         raise TypeError(f"{name} must be an integer, got {shown(value)}") from error
-    if isinstance(value, (bool, np.bool_)):  # before NumPy 2.2 the latter has an index
-        raise TypeError(f"{name} must be an integer, got {shown(value)}")
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {shown(number)}")
     return number
