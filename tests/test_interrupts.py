@@ -28,7 +28,7 @@ N_STEPS = 4
 N_INTERRUPTS = int(os.environ.get("TSSLBP_INTERRUPTS", "150"))  # thousands by hand
 
 
-INTERRUPTIBLE = ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD")  # Python looks for signals behind these
+INTERRUPTIBLE = ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD")  # signals are seen behind these
 
 
 def interrupted_at(point: int, function: Callable[[], Any], within: tuple[str, ...] = (PACKAGE,)) -> bool:
