@@ -100,6 +100,7 @@ def test_an_unknown_rule_lists_the_known_ones_and_the_nearest():
         (np.full((5, 2, 3), np.inf), "I must be finite, got inf"),
         (np.full((5, 2, 3), 1j), "I must hold real numbers, got dtype complex128"),
         ([[[1.0], [2.0, 3.0]]], "I must be a rectangular array"),
+        (np.ma.masked_less(np.eye(3)[None], 0.5), "I must not be masked, got 6 masked values"),
         ("spikes", "I must hold real numbers"),
     ],
 )
@@ -185,6 +186,7 @@ def test_a_membrane_that_overflows(twin, value, dtype):
         ([0], r"y must have shape \(2,\)"),
         ([0.0, 1.0], "y must hold integer class labels"),
         ([[0], [0, 1]], "y must be a rectangular array"),
+        (np.ma.masked_equal([0, 1], 1), "y must not be masked, got 1 masked values"),
     ],
 )
 def test_labels(y, message):

@@ -54,6 +54,7 @@ HOSTILE = {
     "a long name": b"c" + b"x" * 10**6 + b"\ny\n.",
     "an unknown memo": b"\x80\x02h\x07.",
     "the same key twice": b"\x80\x02}(" + short(b"data") + b"N" + short(b"data") + b"Nu.",
+    "a protocol that there is not": b"\x80\xa4" + batch_of(frombuffer(PIXELS))[2:],
     "no dictionary": b"\x80\x02].",
     "two values": b"\x80\x02}}.",
     "nothing": b"\x80\x02.",

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from studies.reliability import disk, inputs, kills, mutants, mutations, record, small_runs, threads, versions
+import tsslbp_ref as tr
+from studies.reliability import (
+    disk,
+    hostile_calls,
+    inputs,
+    kills,
+    mutants,
+    mutations,
+    record,
+    small_runs,
+    threads,
+    versions,
+)
 from studies.reliability.hostile_calls import load_loops
 from studies.trained_runs import read_rows
 from tsslbp_ref import checkpoints
+from tsslbp_ref.datasets import arrays, cifar10, idx, nmnist
+from tsslbp_ref.model import saved
+from tsslbp_ref.training import descriptions, run_files
 from tsslbp_ref.training.run_files import LAST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,11 +105,52 @@ def loops_loaded() -> None:
 
 
 @pytest.mark.usefixtures("loops_loaded")
-@pytest.mark.parametrize("kind", inputs.MAKERS)
+@pytest.mark.parametrize("kind", inputs.KINDS)
 def test_hostile_inputs_end_well_or_in_one_line(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     """In a process that may have no more than 1 GiB beside what it has."""
     row = inputs.block(7, kind, 0, N_INPUTS)
     assert row["taken"] + row["refused"] == N_INPUTS, capfd.readouterr().err
+
+
+PLANTED: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {  # kind: what reads, and how its result is wrong
+    "IDX": (idx, "_read", lambda values: values ^ 1),
+    "event file": (nmnist, "bin_events", lambda spikes: spikes[::-1]),
+    "CIFAR binary": (cifar10, "_read_binary_batch", lambda batch: (batch[0].swapaxes(2, 3), batch[1])),
+    "CIFAR pickle": (cifar10, "_pixel_bytes", lambda pixels: pixels[::-1]),
+    "CIFAR tar": (cifar10, "_read_binary_batch", lambda batch: (batch[0], batch[1][::-1])),
+    "saved network": (saved, "_weights", lambda weights: [W * np.float32(1.0001) for W in weights]),
+    "TOML or config.json": (descriptions, "_training", lambda found: (found[0], 3)),
+    "array file": (arrays, "_whole_array", lambda array: array[::-1]),
+    "run folder": (run_files, "parse_json", lambda row: row | {"seconds": 2.0}),
+    "spec": (hostile_calls, "layers_from_spec", lambda layers: layers[1:]),
+    "arrays": (tr, "lif_forward", lambda trace: replace(trace, u=trace.u * 1.0001)),
+}
+
+
+@pytest.mark.usefixtures("loops_loaded")
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_wrong_number_is_a_finding(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module, name, wrong = PLANTED[kind]
+    right = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args, **kwargs: wrong(right(*args, **kwargs)))
+    row = inputs.block(7, kind, 0, 4 * N_INPUTS)
+    assert row["findings"] > 0
+    assert "read again: AssertionError" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("loops_loaded")
+def test_what_hypothesis_draws_is_drawn_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    n = 2 * N_INPUTS
+    monkeypatch.setattr(inputs, "BLOCK", n)
+    ends = [[inputs.ended(attempt) for attempt in inputs.attempts(7, "arrays", n, n)] for _ in range(2)]
+    assert ends[0] == ends[1]
+    number, text = next((n + i, text) for i, (end, text) in enumerate(ends[0]) if end == "refused" and i > 2)
+    assert inputs.apart(lambda: inputs.main(argparse.Namespace(seed=7, kind="arrays", number=number)))[0] == 1
+    assert text in capfd.readouterr().err
 
 
 def _warns() -> None:
@@ -248,7 +307,7 @@ def test_the_page_has_all_kills(measured: dict[str, Any], page: str) -> None:
 
 def test_the_page_has_all_inputs(measured: dict[str, Any], page: str) -> None:
     tried = measured["inputs"]
-    assert set(tried["by_kind"]) == set(inputs.MAKERS)
+    assert set(tried["by_kind"]) == set(inputs.KINDS)
     for kind, row in [*tried["by_kind"].items(), ("**all**", tried)]:
         counts = " | ".join(f"{row[name]:,}" for name in ("inputs", "taken", "refused", "findings"))
         assert f"| {kind} | {counts} | {row['longest_cpu_s']:.2f} |\n" in page

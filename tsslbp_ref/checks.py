@@ -160,7 +160,10 @@ def _floats(array: npt.NDArray[Any], dtype: npt.DTypeLike | None) -> npt.NDArray
 
 
 def rectangular_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return ``value`` as an array of whatever it holds, in this machine's byte order, which the loops ask for."""
+    """Return ``value`` as an array of whatever it holds, in this machine's byte order, which the loops ask for.
+
+    A masked array is one as long as nothing in it is masked.
+    """
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -169,6 +172,9 @@ def rectangular_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
         raise TypeError(
             f"{name} must be an array, which this {type(value).__name__} does not become: {error}"
         ) from error
+    is_masked_array = isinstance(value, np.ma.MaskedArray) and array.dtype.names is None
+    if is_masked_array and np.ma.is_masked(value):  # np.asarray has taken the numbers below the mask
+        raise ValueError(f"{name} must not be masked, got {np.ma.count_masked(value)} masked values")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 

@@ -104,36 +104,3 @@ def broken_text(text: str, rng: np.random.Generator, alphabet: str) -> str:
             case _:
                 letters[where:where] = [alphabet[rng.integers(len(alphabet))]]
     return "".join(letters)
-
-
-def hostile_array(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    """An array, or something in its place, of about a shape: other axes, types, layouts and numbers."""
-    axes = list(shape)
-    if rng.random() < 0.3:
-        axes[rng.integers(len(axes))] = int(rng.choice([0, 1, 2, 3, 7]))
-    if rng.random() < 0.15:
-        axes = axes[:-1] if rng.random() < 0.5 else [*axes, 2]
-    array = rng.normal(0.5, 1.0, axes)
-    match int(rng.integers(12)):
-        case 0:
-            array.reshape(-1)[: 1 + array.size // 7] = rng.choice([np.nan, np.inf, -np.inf, 1e308, -1e308, 1e-320])
-        case 1:
-            factor, dtype = ((1e3, "f4"), (1e18, "f4"), (1e30, "f4"), (1e18, "f8"), (1e200, "f8"))[rng.integers(5)]
-            return (array * factor).astype(dtype)
-        case 2:
-            return array.astype(rng.choice(["i1", "u1", "i8", "?", "c16", "f2", "O", "U4", "M8[s]", ">f8", "S3"]))
-        case 3:
-            return array[::-1] if array.ndim else array
-        case 4:
-            return np.asfortranarray(array).T.T
-        case 5:
-            return array.tolist()
-        case 6:
-            return [array.tolist(), [1.0]]
-        case 7:
-            return hostile_value(rng)
-        case 8:
-            return np.ma.masked_greater(array, 1.0)
-        case 9:
-            return np.broadcast_to(array[:1], array.shape) if array.ndim and len(array) else array
-    return array

@@ -1,15 +1,22 @@
-"""Hostile arguments: specs, command lines, arrays. Makers as in `hostile_files`."""
+"""Hostile arguments: specs and command lines, by makers as in `hostile_files`; arrays, which Hypothesis draws."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
 import numpy as np
 
 import tsslbp_ref as tr
-from studies.reliability.damage import broken_text, hostile_array, hostile_value
+from studies.reliability import second_readings
+from studies.reliability.damage import VALUES, broken_text, hostile_value
 from studies.reliability.hostile_files import Attempt, Maker
 from tsslbp_ref.cli import main
 from tsslbp_ref.model import reference
@@ -36,6 +43,8 @@ WORDS = (
 )  # fmt: skip
 TRAIN_FOR_LONG = ("yin-yang", "demo")  # what a broken line could ask for by chance and be right
 OK_STATUSES = (0, 1, 2)
+TWINS = (tr, reference)
+USUAL = ("f8", "f8", "f4", "f4", "f2", "i8", "u1", "?")  # dtypes that the package takes
 
 
 def spec(rng: np.random.Generator, folder: Path) -> Attempt:
@@ -56,10 +65,13 @@ def spec(rng: np.random.Generator, folder: Path) -> Attempt:
         layers = layers_from_spec(
             text, shape, classes, **{k: options[k] for k in options if k in ("padding", "dropout")}
         )
-        if sum(int(np.prod(layer.weight_shape)) for layer in layers if layer.weight_shape) < 10**6:
+        shapes = [layer.weight_shape for layer in layers if layer.weight_shape]
+        second_readings.spec(str(text), shape, classes, options.get("padding", 0), shapes)
+        if sum(int(np.prod(shape)) for shape in shapes) < 10**6:
             net = tr.Network.from_spec(text, shape, classes, steps, n_threads=1, **options)
-            if steps < 10:
-                assert net.predict(np.zeros((1, *net.input_shape))).shape == (1,)
+            assert [W.shape for W in net.weights] == shapes
+            if steps < 10:  # no input, no spike: of equal sums the lowest
+                assert net.predict(np.zeros((1, *net.input_shape))).tolist() == [0]
 
     return attempt
 
@@ -101,35 +113,125 @@ def command_line(rng: np.random.Generator, folder: Path) -> Attempt:
     return attempt
 
 
-def arrays(rng: np.random.Generator, folder: Path) -> Attempt:
-    """Arrays for the neuron, its backward pass, the losses and a network."""
-    T, B, N = (int(rng.integers(1, 5)) for _ in range(3))
-    neuron, rule = tr.NeuronParameters(), tr.GradientRule()
-    twin = tr if rng.random() < 0.6 else reference
-    first, second = hostile_array(rng, (T, B, N)), hostile_array(rng, (T, B, N))
-    X, y = hostile_array(rng, (6, 5)), hostile_array(rng, (6,)) if rng.random() < 0.5 else np.arange(6) % 3
-    loss = str(rng.choice(list(LOSSES)))
-    which = int(rng.integers(4))
+# ---------------------------------------------------------------------------------------------------------------------
+# Arrays
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def drawn(strategy: st.SearchStrategy[Attempt], seed: int, n: int) -> list[Attempt]:
+    """So many attempts as Hypothesis draws them: with one version of it and of this code, a function of the seed."""
+    found: list[Attempt] = []
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=n,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(strategy)
+    def draw(attempt: Attempt) -> None:
+        found.append(attempt)
+
+    draw()
+    assert len(found) == n
+    return found
+
+
+@st.composite
+def hostile_arrays(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
+    """An array, or something in its place, of about a shape: other axes, types, layouts and numbers."""
+    odd = draw(st.integers(0, 19))
+    if odd == 0:
+        return copy.deepcopy(draw(st.sampled_from(VALUES)))
+    axes = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=7)) if odd == 1 else shape
+    dtype = draw(hnp.scalar_dtypes() if odd < 5 else st.sampled_from([np.dtype(name) for name in USUAL]))
+    array = draw(hnp.arrays(dtype, axes, elements=draw(_elements(dtype))))
+    return draw(st.sampled_from(LAYOUTS))(array)
+
+
+def _elements(dtype: np.dtype[Any]) -> st.SearchStrategy[st.SearchStrategy[Any]]:
+    """How the numbers of an array are drawn: as they mostly are, or all that the dtype has."""
+    everything = hnp.from_dtype(dtype)
+    if dtype.kind in "iu":
+        return st.sampled_from([st.integers(0, 2), st.integers(0, 2), everything])
+    if dtype.kind != "f":
+        return st.just(everything)
+    usual = hnp.from_dtype(dtype, min_value=-2.0, max_value=4.0)
+    finite = hnp.from_dtype(dtype, allow_nan=False, allow_infinity=False)
+    return st.sampled_from([usual, usual, usual, finite, everything])
+
+
+LAYOUTS: tuple[Callable[[np.ndarray], Any], ...] = (
+    lambda array: array,
+    lambda array: array[::-1] if array.ndim else array,
+    lambda array: np.repeat(array, 2, axis=-1)[..., ::2] if array.ndim else array,
+    np.asfortranarray,
+    lambda array: np.broadcast_to(array[:1], array.shape) if len(array.shape) and len(array) else array,
+    lambda array: array.astype(array.dtype.newbyteorder("S")),
+    lambda array: array.astype(object),
+    lambda array: array.tolist(),
+    lambda array: [array.tolist(), [1.0]],
+    lambda array: np.ma.masked_where(array == array.flat[0], array) if array.size else array,
+)
+
+
+def _network() -> tr.Network:
+    return tr.Network.from_spec("4", (5,), 3, 3, n_threads=1, dtype="float64", weight_scale=3.0)
+
+
+@st.composite
+def forward(draw: st.DrawFn) -> Attempt:
+    """A weighted input for the neurons, by the loops or the sweeps."""
+    twin, I = draw(st.sampled_from(TWINS)), draw(SIZES.flatmap(hostile_arrays))
+    neuron = tr.NeuronParameters()
+    return lambda: second_readings.forward(I, neuron, twin.lif_forward(I, neuron))
+
+
+@st.composite
+def backward(draw: st.DrawFn) -> Attempt:
+    """A gradient of the PSC for a sound trace."""
+    twin, shape, seed = draw(st.sampled_from(TWINS)), draw(SIZES), draw(st.integers(0, 99))
+    g, neuron, rule = draw(hostile_arrays(shape)), tr.NeuronParameters(), tr.GradientRule()
+    trace = tr.lif_forward(np.abs(np.random.default_rng(seed).normal(size=shape)), neuron)
+    return lambda: second_readings.backward(g, trace, neuron, rule, twin.tsslbp_backward(g, trace, neuron, rule))
+
+
+@st.composite
+def gradients(draw: st.DrawFn) -> Attempt:
+    """Samples and labels, or trains, for a loss and its gradients."""
+    loss, X = draw(st.sampled_from(list(LOSSES))), draw(SAMPLES)
+    y = draw(hostile_arrays((3, 6, 3)) if loss == "spike-train" else TARGETS)
 
     def attempt() -> None:
-        net = tr.Network.from_spec("4", (5,), 3, 3, n_threads=1, dtype="float64")
-        if which == 0:
-            _finite(twin.lif_forward(first, neuron).u)
-        elif which == 1:
-            trace = twin.lif_forward(np.abs(np.random.default_rng(0).normal(size=(T, B, N))), neuron)
-            _finite(twin.tsslbp_backward(second, trace, neuron, rule))
-        elif which == 2:
-            value, gradients = net.loss_and_gradients(X, y, loss)
-            _finite(value, *gradients)
-        else:
-            tr.fit(net, X, y, epochs=1, batch_size=4, progress=False)
-            _finite(*net.weights)
+        net = _network()
+        second_readings.gradients(net, X, y, loss, *net.loss_and_gradients(X, y, loss))
 
     return attempt
 
 
+@st.composite
+def fit(draw: st.DrawFn) -> Attempt:
+    """Samples and labels to train on."""
+    X, y = draw(SAMPLES), draw(TARGETS)
+    settings = {"epochs": 1, "batch_size": 4, "progress": False}
+
+    def attempt() -> None:
+        net = _network()
+        history = tr.fit(net, X, y, **settings)
+        second_readings.fitted(_network(), X, y, settings, net, history)
+
+    return attempt
+
+
+SIZES = st.tuples(*(st.integers(1, 4) for _ in range(3)))
+SAMPLES = hostile_arrays((6, 5)) | hostile_arrays((3, 6, 5))
+TARGETS = st.one_of(*(st.just(np.arange(6) % 3) for _ in range(3)), hostile_arrays((6,)))
+
+
 def load_loops() -> None:
-    """Call with sound arrays what `arrays` calls with hostile ones, so that no compilation counts as theirs."""
+    """Call with sound arrays what is called with hostile ones, so that no compilation counts as theirs."""
     neuron, rule = tr.NeuronParameters(), tr.GradientRule()
     for dtype in ("float32", "float64"):
         x = np.ones((2, 2, 2), dtype)
@@ -144,9 +246,5 @@ def load_loops() -> None:
         tr.fit(net, X, np.arange(6) % 3, epochs=1, batch_size=4, progress=False)
 
 
-def _finite(*values: object) -> None:
-    for value in values:
-        assert np.isfinite(np.asarray(value, float)).all(), "a number that is not finite"
-
-
-CALLS: dict[str, Maker] = {"spec": spec, "command line": command_line, "arrays": arrays}
+CALLS: dict[str, Maker] = {"spec": spec, "command line": command_line}
+DRAWN: dict[str, st.SearchStrategy[Attempt]] = {"arrays": st.one_of(forward(), backward(), gradients(), fit())}

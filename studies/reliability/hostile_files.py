@@ -1,4 +1,5 @@
-"""Hostile files: each maker writes one into a folder and returns what to call, and what must hold of its result.
+"""Hostile files: each maker writes one into a folder and returns what to call, and what must hold of its result: it is
+what `second_readings` find.
 
 A maker is given a generator and an empty folder. Its files are sound ones, broken by `damage`, or made to be hostile.
 """
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 
 import tsslbp_ref as tr
-from studies.reliability.damage import broken_bytes, broken_text, broken_value, hostile_array, hostile_value
+from studies.reliability import second_readings
+from studies.reliability.damage import broken_bytes, broken_text, broken_value, hostile_value
 from tsslbp_ref import checkpoints
 from tsslbp_ref.datasets import cifar10, idx, load_arrays, nmnist
 from tsslbp_ref.training import descriptions, run_files
@@ -58,6 +60,7 @@ def idx_file(rng: np.random.Generator, folder: Path) -> Attempt:
         values = idx.read_images(path) if pictures else idx.read_labels(path)
         assert values.ndim == (4 if pictures else 1)
         assert pictures or (values.min() >= 0 and values.max() <= 9)
+        second_readings.idx_file(path, values)
 
     return attempt
 
@@ -73,11 +76,14 @@ def event_file(rng: np.random.Generator, folder: Path) -> Attempt:
     n_steps, width = (int(rng.choice([-1, 0, 1, 30, 300, 2**20, 2**21])) for _ in range(2))
 
     def attempt() -> None:
-        events = nmnist.remove_saccade_motion(nmnist.read_events(path))
+        recorded = nmnist.read_events(path)
+        second_readings.events(path.read_bytes(), recorded)
+        events = nmnist.remove_saccade_motion(recorded)
+        second_readings.stabilised(recorded, events)
         if n_steps < 2**20:  # 2^20 steps are 2.4 GB by what they are
             spikes = nmnist.bin_events(events, n_steps, width)
             assert spikes.shape[0] == n_steps
-            assert spikes.max(initial=0) <= 1
+            second_readings.binned(events, n_steps, width, spikes)
 
     return attempt
 
@@ -93,8 +99,9 @@ def _cifar_batch() -> tuple[bytes, bytes]:
 
 def cifar_folder(rng: np.random.Generator, folder: Path) -> Attempt:
     """A batch of the binary version."""
-    _write(folder / "cifar-10-batches-bin" / "test_batch.bin", broken_bytes(_cifar_batch()[0], rng))
-    return lambda: _read_cifar(folder)
+    path = folder / "cifar-10-batches-bin" / "test_batch.bin"
+    content = _write(path, broken_bytes(_cifar_batch()[0], rng)).read_bytes()
+    return lambda: second_readings.cifar_batch(path.name, content, *_read_cifar(folder))
 
 
 def cifar_pickle(rng: np.random.Generator, folder: Path) -> Attempt:
@@ -110,7 +117,7 @@ def cifar_pickle(rng: np.random.Generator, folder: Path) -> Attempt:
 
     def attempt() -> None:
         try:
-            _read_cifar(folder)
+            second_readings.cifar_batch("test_batch", content, *_read_cifar(folder))
         finally:
             if marker.exists():
                 raise AssertionError("a pickle's code was run")
@@ -154,7 +161,7 @@ def cifar_tar(rng: np.random.Generator, folder: Path) -> Attempt:
     content = broken_bytes(content[:9000], rng) + content[9000:] if _some(rng, 0.5) else content
     content = gzip.compress(content, 1, mtime=0)
     path = _write(folder / "cifar-10-binary.tar.gz", broken_bytes(content, rng) if _some(rng, 0.4) else content)
-    return lambda: _read_cifar(path)
+    return lambda: second_readings.cifar_archive(path, *_read_cifar(path))
 
 
 def _member_name(rng: np.random.Generator) -> str:
@@ -172,11 +179,12 @@ def _member_name(rng: np.random.Generator) -> str:
     return names[rng.integers(len(names))]
 
 
-def _read_cifar(path: Path) -> None:
+def _read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
     pictures, labels = cifar10.read_split(path, "test")
     assert pictures.shape == (len(labels), 3, 32, 32)
     assert labels.min() >= 0
     assert labels.max() <= 9
+    return pictures, labels
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -210,16 +218,16 @@ def checkpoint(rng: np.random.Generator, folder: Path) -> Attempt:
         _write(path, broken_bytes(stream.getvalue(), rng) if _some(rng, 0.5) else stream.getvalue())
 
     def attempt() -> None:
-        checkpoints.load_meta(path)
         found, text = checkpoints.load(path)
-        assert text == meta
-        assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+        assert text == checkpoints.load_meta(path) == meta
+        assert found.keys() == arrays.keys()
+        assert all(found[name].tobytes() == array.tobytes() for name, array in arrays.items())
 
     return attempt
 
 
 def _odd_array(rng: np.random.Generator) -> Any:
-    return np.array(hostile_array(rng, (3, 4)), object) if _some(rng, 0.3) else rng.normal(size=(3, 4))
+    return np.array([hostile_value(rng), ...], object) if _some(rng, 0.3) else rng.normal(size=(3, 4))
 
 
 def saved_network(rng: np.random.Generator, folder: Path) -> Attempt:
@@ -243,6 +251,7 @@ def saved_network(rng: np.random.Generator, folder: Path) -> Attempt:
     def attempt() -> None:
         net = tr.Network.load(path)
         assert all(np.isfinite(W).all() for W in net.weights)
+        second_readings.saved_network(path, net)
         str(net)
 
     return attempt
@@ -281,7 +290,7 @@ def description_file(rng: np.random.Generator, folder: Path) -> Attempt:
 
     def attempt() -> None:
         described = descriptions.read_file(path)
-        described.row.network(0, rule=described.rule)
+        second_readings.description_file(path, described, described.row.network(0, rule=described.rule))
 
     return attempt
 
@@ -302,10 +311,10 @@ def array_file(rng: np.random.Generator, folder: Path) -> Attempt:
         stream = io.BytesIO()
         np.save(stream, np.asarray(rng.random((4, 5))))
         path = _write(folder / "X.npy", broken_bytes(stream.getvalue(), rng))
-        paths: dict[str, str | Path] = {"X": path, "y": path, "X_test": path, "y_test": path}
+        paths = {"X": path, "y": path, "X_test": path, "y_test": path}
     else:
         paths = {"file": _write(folder / "own.npz", broken_bytes(content, rng))}
-    return lambda: load_arrays(paths)
+    return lambda: second_readings.array_file(paths, load_arrays(paths))
 
 
 def run_folder(rng: np.random.Generator, folder: Path) -> Attempt:
@@ -328,7 +337,9 @@ def run_folder(rng: np.random.Generator, folder: Path) -> Attempt:
     def attempt() -> None:
         found = run_files.read_metrics(folder)
         assert [one["epoch"] for one in found] == list(range(1, len(found) + 1))
-        run_files.read_config(folder)
+        settings = run_files.read_config(folder)
+        metrics, config = ((folder / name).read_bytes() for name in (run_files.METRICS, run_files.CONFIG))
+        second_readings.run_folder(metrics, found, config, settings)
 
     return attempt
 

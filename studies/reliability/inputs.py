@@ -3,13 +3,15 @@
 Those are ValueError, TypeError and OSError with one line of text; the command line makes a line on standard error and
 an exit status of them. Anything else is a finding: another exception, a warning of NumPy's, more than five seconds of
 CPU time, more than 1 GiB of memory, code that a file brought, a result that is wrong, or Python's own words about a
-value that nobody has looked at. Input n of a kind is a function of the seed, the kind and n: `--kind KIND --number N`
-tries one again and shows how it ends.
+value that nobody has looked at. What is taken is read a second time in another way (`second_readings`), and a result is
+wrong if the two differ. Input n of a kind is a function of the seed, the kind and n, with arrays also of the versions
+of Hypothesis and of this code: `--kind KIND --number N` tries one again and shows how it ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -29,13 +31,14 @@ from typing import Any
 import numpy as np
 
 from studies.reliability import record
-from studies.reliability.hostile_calls import CALLS, load_loops
-from studies.reliability.hostile_files import FILES, Maker
+from studies.reliability.hostile_calls import CALLS, DRAWN, drawn, load_loops
+from studies.reliability.hostile_files import FILES, Attempt, Maker
 from studies.reliability.surroundings import apart
 from studies.trained_runs import read_rows, write_rows
 from tsslbp_ref import checks
 
 MAKERS: dict[str, Maker] = {**FILES, **CALLS}
+KINDS = (*MAKERS, *DRAWN)
 DEFAULT_OUT = Path("results/reliability-inputs.csv")
 HEADER = ("kind", "first", "inputs", "taken", "refused", "findings", "longest_cpu_s", "numbers_of_findings")
 BLOCK = 250  # inputs of a row, all in one process
@@ -95,15 +98,23 @@ def ended(attempt: Callable[[], Any]) -> tuple[str, str]:
 
 def generator(seed: int, kind: str, number: int) -> np.random.Generator:
     """What draws an input."""
-    return np.random.default_rng([seed, list(MAKERS).index(kind), number])
+    return np.random.default_rng([seed, KINDS.index(kind), number])
 
 
-def tried(seed: int, kind: str, number: int) -> tuple[str, str, float]:
+def attempts(seed: int, kind: str, first: int, n: int) -> Iterator[Attempt]:
+    """The inputs from `first` on; each must be tried before the next is made."""
+    if kind in DRAWN:
+        yield from drawn(DRAWN[kind], int(generator(seed, kind, first).integers(2**63)), n)
+        return
+    for number in range(first, first + n):
+        with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
+            yield MAKERS[kind](generator(seed, kind, number), Path(folder))
+
+
+def tried(attempt: Attempt) -> tuple[str, str, float]:
     """Try one input: how it ended, a line, CPU seconds."""
-    with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
-        attempt = MAKERS[kind](generator(seed, kind, number), Path(folder))
-        started = time.process_time()
-        return *ended(attempt), time.process_time() - started
+    started = time.process_time()
+    return *ended(attempt), time.process_time() - started
 
 
 def block(seed: int, kind: str, first: int, n: int) -> dict[str, Any]:
@@ -112,7 +123,7 @@ def block(seed: int, kind: str, first: int, n: int) -> dict[str, Any]:
     def work() -> list[tuple[str, str, float]]:
         no_data()
         limit_memory()
-        return [tried(seed, kind, number) for number in range(first, first + n)]
+        return [tried(attempt) for attempt in attempts(seed, kind, first, n)]
 
     found, _ = apart(work)
     if found is None:
@@ -140,7 +151,7 @@ def measure(out: Path, *, inputs: int, seed: int, resume: bool) -> list[dict[str
     first = 0
     load_loops()
     while sum(int(row["inputs"]) for row in rows) < inputs:
-        for kind in MAKERS:
+        for kind in KINDS:
             if not any(row["kind"] == kind and int(row["first"]) == first for row in rows):
                 found = block(seed, kind, first, BLOCK)
                 rows.append({name: str(value) for name, value in found.items()})
@@ -159,7 +170,7 @@ def summary(rows: list[dict[str, str]]) -> dict[str, Any]:
         longest = max(float(row["longest_cpu_s"]) for row in chosen)
         return {name: sum(int(row[name]) for row in chosen) for name in counts} | {"longest_cpu_s": longest}
 
-    by = {kind: totals(mine) for kind in MAKERS if (mine := [row for row in rows if row["kind"] == kind])}
+    by = {kind: totals(mine) for kind in KINDS if (mine := [row for row in rows if row["kind"] == kind])}
     return totals(rows) | {"by_kind": by}
 
 
@@ -169,7 +180,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
     parser.add_argument("--resume", action="store_true", help="go on with the rows that are there")
-    parser.add_argument("--kind", choices=list(MAKERS), help="with --number: try one input and show how it ends")
+    parser.add_argument("--kind", choices=KINDS, help="with --number: try one input and show how it ends")
     parser.add_argument("--number", type=int)
 
 
@@ -188,14 +199,15 @@ def _show(seed: int, kind: str, number: int) -> int:
     """Try one input without a net."""
     no_data()
     load_loops()
-    with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
-        attempt = MAKERS[kind](generator(seed, kind, number), Path(folder))
-        limit_memory()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", RuntimeWarning)
-                attempt()
-        except Exception:
-            traceback.print_exc()
-            return 1
+    first, n = (number - number % BLOCK, BLOCK) if kind in DRAWN else (number, 1)
+    inputs = attempts(seed, kind, first, n)  # its folder is there as long as this is
+    attempt = next(itertools.islice(inputs, number - first, None))
+    limit_memory()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            attempt()
+    except Exception:
+        traceback.print_exc()
+        return 1
     return 0

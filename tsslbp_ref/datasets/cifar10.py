@@ -11,6 +11,7 @@ would climb out of a folder is refused altogether.
 
 from __future__ import annotations
 
+import itertools
 import re
 import tarfile
 from collections.abc import Iterable
@@ -143,9 +144,10 @@ def _tar_contents(path: Path, split: str) -> dict[str, bytes]:
     with files.opened(path) as stream:
         unpacked = files.Bounded(stream, MOST_UNPACKED, path)
         try:
-            with tarfile.open(fileobj=cast(BinaryIO, unpacked), mode="r|") as archive:
+            with tarfile.open(fileobj=cast(BinaryIO, unpacked), mode="r|", bufsize=tarfile.BLOCKSIZE) as archive:
                 contents = _member_contents(archive, path, split)
-            if any(chunk.strip(b"\0") for chunk in unpacked.chunks()):  # tarfile takes a damaged header for the end
+            # tarfile takes a damaged header for the end; read block by block, that is the last one it has read.
+            if any(chunk.strip(b"\0") for chunk in itertools.chain([unpacked.last], unpacked.chunks())):
                 raise DataError(f"{path}: not a valid tar.gz file, a header in it is damaged")
         except Exception as error:  # whatever a damaged archive provokes (it can be any type), but not the system's
             if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno is not None):

@@ -98,19 +98,22 @@ def _check_magic(first: bytes, path: Path, *, packed: bool) -> None:
 
 
 class Bounded:
-    """A binary stream of which no more than `most` bytes may be read; more is a `DataError`."""
+    """A binary stream of which no more than `most` bytes may be read; more is a `DataError`.
+
+    `last` is what was read last.
+    """
 
     def __init__(self, stream: BinaryIO, most: int, source: str | Path) -> None:
-        self._stream, self._left = stream, most
+        self._stream, self._left, self.last = stream, most, b""
         self._message = f"{source}: more than {most} bytes, which is more than the data set has"
 
     def read(self, size: int) -> bytes:
         """Return at most `size` further bytes."""
-        content = self._stream.read(size)
-        self._left -= len(content)
+        self.last = self._stream.read(size)
+        self._left -= len(self.last)
         if self._left < 0:
             raise DataError(self._message)
-        return content
+        return self.last
 
     def chunks(self) -> Iterator[bytes]:
         """Yield what is left in pieces."""

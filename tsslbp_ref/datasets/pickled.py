@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from tsslbp_ref import checks
 
 MOST_OPCODES = 800_000  # 16 for each of 50,000 images; the most that Python 2 and 3 write is 9
+PROTOCOLS = range(2, 6)
 VALUES = ("BININT", "BININT1", "BININT2", "BINUNICODE", "SHORT_BINUNICODE")
 BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
 PYTHON_2_TEXT = ("BINSTRING", "SHORT_BINSTRING")  # bytes, which pickletools gives as Latin-1 text
@@ -77,6 +78,8 @@ def read_dictionary(content: bytes) -> dict[str, Any]:
             memo[len(memo)] = stack[-1]
         elif opcode.name in ("BINGET", "LONG_BINGET"):
             stack.append(memo[argument])
+        elif opcode.name == "PROTO" and argument not in PROTOCOLS:
+            raise ValueError(f"there is no protocol {argument}")
         elif opcode.name not in ("PROTO", "FRAME", "STOP"):
             _build(stack, opcode.name, argument)
     (result,) = stack
