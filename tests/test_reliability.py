@@ -272,6 +272,22 @@ def test_the_requirements_of_the_lowest_and_the_newest_versions() -> None:
         versions.requirements("middle")
 
 
+def test_the_runs_of_other_environments_stay_with_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "make", lambda folder, of, python: folder / "python")
+    monkeypatch.setattr(versions, "tested", lambda folder, *others: {"status": int("newest" in folder.name)})
+
+    def run(*arguments: str) -> tuple[int, dict[str, Any]]:
+        parser = argparse.ArgumentParser()
+        versions.add(parser)
+        status = versions.main(parser.parse_args([*arguments, "--out", str(tmp_path / "r.json")]))
+        return status, record.noted("versions", tmp_path / "r.json")["runs"]
+
+    run("--set", "lowest", "--python", "python3")
+    assert run("--set", "newest", "--python", "python3") == (1, {"newest, python3": {"status": 1}})
+    runs = {"newest, python3": {"status": 1}, "lowest, python3": {"status": 0}}
+    assert run("--set", "lowest", "--python", "python3", "--resume") == (1, runs)
+
+
 def test_a_part_is_noted_beside_the_others(tmp_path: Path) -> None:
     record.note("kills", {"killed": 1}, tmp_path / "r.json")
     record.note("threads", {"n": 2}, tmp_path / "r.json")

@@ -28,12 +28,22 @@ def note(part: str, numbers: Mapping[str, Any], path: Path = RESULTS) -> None:
     ValueError, OSError
         If the file there is no JSON object, or cannot be written.
     """
-    found = parse_json(path.read_bytes()) if path.exists() else {}
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(found).__name__}")
+    found = _parts(path)
     found[part] = {"command": _command(), "machine": _machine(), "commit": commit(ROOT), **numbers}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(found, indent=1, sort_keys=True) + "\n").encode())
+
+
+def noted(part: str, path: Path = RESULTS) -> dict[str, Any]:
+    """What a part's last `note` has written; nothing where there is none."""
+    return dict(_parts(path).get(part, {}))
+
+
+def _parts(path: Path) -> dict[str, Any]:
+    found = parse_json(path.read_bytes()) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(found).__name__}")
+    return found
 
 
 def _command() -> str:

@@ -102,12 +102,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, default=2, help="of pytest (default %(default)s)")
     parser.add_argument("--folder", type=Path, help="keep the environments here, and use them if they are there")
     parser.add_argument("--out", type=Path, default=record.RESULTS)
+    parser.add_argument("--resume", action="store_true", help="keep the other environments' runs that are noted")
     parser.add_argument("tests", nargs="*", help="files of tests (default all)")
 
 
 def main(options: argparse.Namespace) -> int:
     """Run, note, and return 1 if a test failed."""
-    found: dict[str, Any] = {}
+    found = record.noted("versions", options.out).get("runs", {}) if options.resume else {}
     with tempfile.TemporaryDirectory(prefix="versions-") as temporary:
         for python in options.python or [sys.executable]:
             for of in options.set or SETS:
