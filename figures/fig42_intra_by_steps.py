@@ -8,7 +8,7 @@ from figures import measured, style
 from studies.depth_and_steps import COLUMNS, SUMMARY, WITHOUT
 from studies.trained_runs import read_rows
 
-TITLE = "In 20 time steps the intra-neuron term costs accuracy, most by its leak;\nin 5 it gains little"
+TITLE = "In 20 time steps the intra-neuron term costs accuracy, most by its leak;\nin 5 no gain is told from 0"
 PANELS = {  # table, label of the axis, sign that makes better higher
     "Fashion-MNIST 400-400, {epochs} epochs": ("intra-steps-summary.csv", "accuracy above that without (points)", 1.0),
     "embedded raster": ("raster-steps-summary.csv", "right entries above those without (points)", -1.0),

@@ -159,10 +159,10 @@ class GradientRule:
         through silent steps from spike to spike. Where `intra` is False silent steps have nothing in either case.
     surrogate_weight : float
         kappa. Above 0, kappa G ds/du is added at every step to the rule's own delta, and `warmup` has no effect: the
-        surrogate is there already. The chain runs on the rule's own part alone. With `inter="surrogate"` it has no
-        effect. Source: Kim, Kim and Kim, "Unifying activation- and timing-based learning rules for spiking neural
-        networks" (ANTLR, NeurIPS 2020, arXiv 2006.02642), who add both with weight 1. It is no better rule in general:
-        which kappa is best, and whether any is, differs by task.
+        surrogate is there already. The chain runs on the rule's own part alone; the hops of "one-hop" are in G, too.
+        With `inter="surrogate"` it has no effect. Source: Kim, Kim and Kim, "Unifying activation- and timing-based
+        learning rules for spiking neural networks" (ANTLR, NeurIPS 2020, arXiv 2006.02642), who add both with weight
+        1. It is no better rule in general: which kappa is best, and whether any is, differs by task.
 
     Raises
     ------
