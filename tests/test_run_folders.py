@@ -254,6 +254,8 @@ def test_a_best_checkpoint_alone_is_not_written_over(tmp_path):
 def test_a_kill_at_the_end_of_the_first_epoch_begins_anew(tmp_path, unbroken):
     finished(tmp_path / "run", epochs=1)
     (tmp_path / "run" / LAST).unlink()  # its metrics and its best checkpoint are written before
+    for _ in range(2):
+        blob_run(tmp_path / "run", resume=True)  # and killed again before it has written a checkpoint
     assert finished(tmp_path / "run", epochs=2)[0] == finished(tmp_path / "other", epochs=2)[0]
 
 

@@ -114,6 +114,8 @@ class Run:
             self._refuse_fewer_epochs()
             for name in RUN_FILES:
                 files.remove_parts(self.folder / name)
+            if not is_there(self.folder / LAST):  # a kill in the first epoch: all of it begins anew
+                (self.folder / BEST).unlink(missing_ok=True)
             self._write(CONFIG, json.dumps(self.config, indent=2) + "\n")
             if is_there(self.folder / METRICS):
                 self._write(METRICS, "".join(json.dumps(row) + "\n" for row in rows))
