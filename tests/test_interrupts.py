@@ -57,6 +57,7 @@ def interrupted_at(point: int, function: Callable[[], Any], within: tuple[str, .
         return True
     finally:
         sys.settrace(None)
+        last.clear()  # frames keep what they hold, and here each other
     return False
 
 

@@ -5,10 +5,10 @@ The last bits of a product depend on the number of BLAS threads, and two thread 
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import importlib
 import os
-import threading
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -118,16 +118,23 @@ def warn_of_unlimited_blas() -> None:
 def _set_threads(library: Any, n_threads: int) -> None:
     """Set the number of threads of a BLAS library, from any thread.
 
-    From threadpoolctl 3.7 on, the thread that first sets OpenBLAS's number alone may do so until it is cleared, and
-    the calls of all others do nothing, without a word. `_BlasLimit` keeps the order among threads itself.
+    From threadpoolctl 3.7 on, the thread that first sets OpenBLAS's number alone may, until it is cleared; calls of
+    all others do nothing, without a word, and an interrupt can leave its lock held. `_BlasLimit` has a lock itself.
     """
-    clear = getattr(library, "clear_controlling_thread", None)
-    if clear is None:
-        library.set_num_threads(n_threads)
-        return
-    clear(force=True)
-    library.set_num_threads(n_threads)
-    clear(force=True)
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(n_threads)
+
+
+class Lock(_thread.RLock):  # type: ignore[misc]
+    """A lock that an interrupt leaves free: from Python 3.14 on one may come behind `__enter__`, before the block."""
+
+    def __enter__(self) -> bool:  # type: ignore[override]
+        try:
+            self.acquire()
+        except BaseException:
+            if self._is_owned():  # type: ignore[attr-defined]
+                self.release()
+            raise
+        return True
 
 
 class _Holder:
@@ -147,7 +154,7 @@ class _BlasLimit:
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._holders: weakref.WeakSet[_Holder] = weakref.WeakSet()  # one that an interrupt kept from leaving goes, too
         self._before: list[tuple[Any, int]] = []
         self._libraries: list[Any] | None = None

@@ -10,7 +10,6 @@ import _thread
 import itertools
 import math
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -22,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsslbp_ref import checks
-from tsslbp_ref.engine.blas import one_blas_thread
+from tsslbp_ref.engine.blas import Lock, one_blas_thread
 
 Array = npt.NDArray[Any]
 Item = TypeVar("Item")
@@ -35,11 +34,6 @@ CACHE_LINE_BYTES = 64  # on x86 and most ARM processors
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Threads
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 class Threads:
@@ -100,9 +94,8 @@ class Threads:
     def _own_tasks(self) -> SimpleQueue[Any]:
         """Return the queue of the running process's threads: threads do not come along where a process is forked.
 
-        Not a ThreadPoolExecutor: an interrupt within its `submit` can leave a lock held, and the process never ends.
-        Not a `threading.Thread`: within its `start` an interrupt can become a RuntimeError. What is called here instead
-        is written in C: its calls are whole or not made.
+        Written in C, so that calls are whole or not made: an interrupt within ThreadPoolExecutor's `submit` can leave a
+        lock held, and one within `threading.Thread.start` can become a RuntimeError.
         """
         if self._tasks is None or self._process != os.getpid():
             tasks: SimpleQueue[Any] = SimpleQueue()
@@ -130,7 +123,7 @@ class _Shared:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
         self.done: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._n_running = 0
         self._closed = False
 
