@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -91,6 +92,18 @@ def test_the_power_takes_only_what_was_not_durable(tmp_path: Path) -> None:
         lost.add((folder / "new").stat().st_size if (folder / "new").exists() else None)
     assert len(lost) > 5
     assert None in lost
+
+
+def test_a_life_that_made_nothing_durable_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before it begins its notes, those of the life before it say nothing of it."""
+    monkeypatch.setattr(kills.disk, "watched", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    (tmp_path / "run").mkdir()
+    for number in range(8):
+        run = kills.Disturbed("dense", "power loss", tmp_path, tmp_path / "run", np.random.default_rng(number), 1e-3)
+        (run.folder / LAST).write_bytes(b"whole")
+        run.log.write_text(f'["replaced", "part", "{LAST}"]\n')
+        kills._power_lost(run)
+        assert (run.folder / LAST).read_bytes() == b"whole"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -152,6 +152,7 @@ def _power_lost(run: Disturbed) -> None:
     """Kill a life, mostly at a call to the disk, and take from the folder what was not durable."""
     before = {path.name: path.stat().st_size for path in _entries(run.folder)}
     kill_at = int(run.rng.integers(MOST_DISK_CALLS)) if run.rng.random() < AT_A_CALL else None
+    run.log.unlink(missing_ok=True)  # of the life before: this one may be killed before it has begun its own
     child = run.start(lambda: disk.watched(run.log, kill_at, lambda: os.kill(os.getpid(), signal.SIGKILL)))
     if kill_at is None:
         _send_within(run, child, signal.SIGKILL, run.length_s)
