@@ -5,8 +5,7 @@ seeds of a table of `yin_yang_races` once more, with its settings, and writes
 
 - OUT: the cosines of a contender's gradient with the exact and with the smoothed one, a row a race, contender, seed and
   epoch. The smoothed gradient is that of the contender's own loss at its own weights (`gradcheck.smoothed_gradient`),
-  on the points on which `yin_yang_races` takes the angle with the exact one. The consistent rule in steps of .1 ms is
-  left out, for time.
+  on the points on which `yin_yang_races` takes the angle with the exact one.
 - OUT with "-summary": the means of these and of what the table of the races holds, by epoch, with 95 % intervals.
 
 A run that is stopped goes on where it was. With ``--print`` it only prints that summary, a table a race.
@@ -33,7 +32,8 @@ from tsslbp_ref.gradcheck import smoothed_gradient
 
 LENGTH = 0.03  # of a move, relative to the norm of all weights
 PAIRS = 150  # of moves, in each of two independent halves
-N_SEEDS = 3
+N_SEEDS = 10
+LAST = -1  # epoch
 COLUMNS = ("race", "contender", "seed", "epoch", "cosine_exact", "cosine_smoothed", "cosine_of_halves")
 SUMMARY = ("race", "contender", "epoch", "quantity", "n", "mean", "low", "high")
 QUANTITIES = {  # heading in the printed table, and how a mean is written there
@@ -100,14 +100,16 @@ def run(races: Sequence[Row], measured: Sequence[Row], options: argparse.Namespa
     rows = [row for row in races if row["split"] == "test"]
     epochs = max((int(row["epoch"]) for row in rows), default=0)
     done = {(row["race"], row["contender"], row["seed"]) for row in measured}
-    cells = [cell for cell in cells_of(rows) if cell.seed < options.seeds and cell.contender != FINE]
-    for cell in sorted(cells, key=lambda cell: (cell.seed, cell)):
+    cells = [cell for cell in cells_of(rows) if cell.seed < options.seeds]
+    at = {epochs if epoch == LAST else epoch for epoch in options.at}
+    for cell in sorted(cells, key=lambda cell: (cell.contender == FINE, cell.seed, cell)):  # the slow one last
         if (cell.race, cell.contender, str(cell.seed)) in done:
             continue
         with threadpool_limits(1):
             yield [
                 _row(cell, epoch["epoch"], angles(cell, weights, options.pairs))
                 for epoch, weights in weights_by_epoch(cell, epochs, options.points)
+                if epoch["epoch"] in at
             ]
 
 
@@ -139,8 +141,9 @@ def summary(races: Sequence[Row], measured: Sequence[Row]) -> list[Row]:
 
 
 def as_markdown(rows: Sequence[Row], race: str) -> str:
-    """The means of a race for people, a line a contender: a number an epoch in each cell."""
-    of_race = [row for row in rows if row["race"] == race]
+    """The means of a race for people, a line a contender: a number an epoch whose angles are measured in each cell."""
+    angled = {(row["race"], row["epoch"]) for row in rows if row["quantity"] == "cosine_smoothed"}
+    of_race = [row for row in rows if row["race"] == race and (race, row["epoch"]) in angled]
     names = [name for name in QUANTITIES if any(row["quantity"] == name for row in of_race)]
     lines = [f"| | {' | '.join(QUANTITIES[name][0] for name in names)} |", "|---" * (len(names) + 1) + "|"]
     for one in dict.fromkeys(row["contender"] for row in of_race):
@@ -165,6 +168,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="CSV")
     parser.add_argument("--seeds", type=int, default=N_SEEDS, metavar="N", help="seeds 0, 1, ... (%(default)s)")
     parser.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help="of moves, twice (%(default)s)")
+    parser.add_argument(
+        "--at", type=int, nargs="+", default=[1, LAST], metavar="EPOCH", help="%(default)s, where -1 is the last"
+    )
     parser.add_argument("--points", type=int, metavar="N", help="the first N training points (default: all)")
     parser.add_argument("--print", action="store_true", dest="printed", help="print the summary, and measure nothing")
     options = parser.parse_args(arguments)

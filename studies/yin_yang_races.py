@@ -18,7 +18,7 @@ import dataclasses
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from multiprocessing import get_context
@@ -50,12 +50,10 @@ STATES = ("september-2020", "november-2020")
 RULES = ("consistent", RELEASED, "no-intra", *(f"{state}-no-warmup" for state in STATES), "surrogate", BOTH)
 NAMES = (EXACT, FINE, *RULES)
 FINE_DT = 0.1
-FINE_SEEDS = 3
-RATES = {PEAK: (0.1, 0.3, 1.0), VAN_ROSSUM: (0.03, 0.1)}
-KAPPAS = (0.3, 1.0, 3.0)
-FIRST_KAPPA = 1.0
+RATES = {PEAK: (0.1, 0.3, 1.0), VAN_ROSSUM: (0.03, 0.1, 0.3, 1.0)}
+KAPPAS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 SETTLING_SEEDS = (100, 101, 102, 103)
-EPOCHS = 2
+EPOCHS, SETTLING_EPOCHS = 10, 2
 BATCH = 20
 PROBE = 100  # validation points at which the angle with the exact gradient is taken
 N_HIDDEN = 100
@@ -220,20 +218,16 @@ def _row(cell: Cell, measured: dict[str, float]) -> Row:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def settling_cells(rows: Sequence[Row], race: str, names: Sequence[str]) -> list[Cell]:
-    """What is to be trained before a setting can be chosen: all rates, and then all kappas at the chosen rate."""
-    cells = [
-        Cell(race, name, FIRST_KAPPA if name == BOTH else 0.0, rate, seed, "validation")
+def settling_cells(race: str, names: Sequence[str]) -> list[Cell]:
+    """What is to be trained before a setting can be chosen: all rates, of timing plus surrogate with all kappas."""
+    return [
+        Cell(race, name, kappa, rate, seed, "validation")
         for name in names
+        for kappa in (KAPPAS if name == BOTH else (0.0,))
         for rate in RATES[race]
         for seed in SETTLING_SEEDS
         if name != FINE
     ]
-    if BOTH not in names or any(cell not in cells_of(rows) for cell in cells):
-        return cells
-    rate = best([cell for cell in cells if cell.contender == BOTH], rows).learning_rate
-    more = (Cell(race, BOTH, kappa, rate, seed, "validation") for kappa in KAPPAS for seed in SETTLING_SEEDS)
-    return list(dict.fromkeys([*cells, *more]))
 
 
 def best(cells: Sequence[Cell], rows: Sequence[Row]) -> Cell:
@@ -248,13 +242,12 @@ def best(cells: Sequence[Cell], rows: Sequence[Row]) -> Cell:
 
 def racing_cells(rows: Sequence[Row], race: str, names: Sequence[str], n_seeds: int) -> list[Cell]:
     """The race itself. The consistent rule at the fine step has the settings of the one at the coarse step."""
-    settled = settling_cells(rows, race, names)
+    settled = settling_cells(race, names)
     cells = []
     for name in names:
         source = "consistent" if name == FINE else name
         chosen = best([cell for cell in settled if cell.contender == source], rows)
-        seeds = range(min(n_seeds, FINE_SEEDS) if name == FINE else n_seeds)
-        cells += [chosen._replace(contender=name, seed=seed, split="test") for seed in seeds]
+        cells += [chosen._replace(contender=name, seed=seed, split="test") for seed in range(n_seeds)]
     return sorted(cells, key=lambda cell: (cell.contender == FINE, cell.seed))  # the slow one last
 
 
@@ -276,12 +269,12 @@ def _cell(row: Row) -> Cell:
 def run(options: argparse.Namespace) -> Iterator[Row]:
     """Train what OUT lacks, what settles first; yield the last row of each training."""
     rows = read_rows(options.out, COLUMNS) if options.out.exists() else []
-    stages = [
-        *(settling_cells for _ in range(2)),  # the kappas are known to be missing once the rates are settled
-        lambda rows, race, names: racing_cells(rows, race, names, options.seeds),
-    ]
+    stages: tuple[Callable[[str], list[Cell]], ...] = (
+        lambda race: settling_cells(race, options.contenders),
+        lambda race: racing_cells(rows, race, options.contenders, options.seeds),
+    )
     for stage in stages:
-        wanted = itertools.chain.from_iterable(stage(rows, race, options.contenders) for race in options.races)
+        wanted = itertools.chain.from_iterable(map(stage, options.races))
         done = cells_of(rows)
         left = [cell for cell in wanted if cell not in done]
         for cell, found in _trained(left, options):
@@ -378,7 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=10, metavar="N", help="seeds 0, 1, ... (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help="(default: %(default)s)")
     parser.add_argument(
-        "--settling-epochs", type=int, default=EPOCHS, metavar="N", help="of a setting (default: %(default)s)"
+        "--settling-epochs", type=int, default=SETTLING_EPOCHS, metavar="N", help="of a setting (default: %(default)s)"
     )
     parser.add_argument("--points", type=int, metavar="N", help="the first N training points (default: all)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at once (default: %(default)s)")

@@ -101,7 +101,7 @@ def test_only_rules_without_a_surrogate_have_terms_against_silence(weights, batc
     for name in study.NAMES:
         if name == study.FINE:
             continue
-        runner = study.contender(name, study.FIRST_KAPPA)
+        runner = study.contender(name, 1.0)
         changed = [
             loss_and_gradient(runner, VAN_ROSSUM, weights, *batch, silence).loss for silence in (Silence(), SILENCE)
         ]
@@ -200,17 +200,10 @@ def test_bad_input_is_one_line(tmp_path, capsys):
 
 def test_the_committed_table_has_every_rate_from_the_same_seeds():
     rows = read_rows(ROOT / "results" / "yin-yang-races.csv", study.COLUMNS)
-    for race in RACES:
-        for name in set(study.NAMES) - {study.FINE}:
-            for rate in study.RATES[race]:
-                found = {
-                    row["seed"]
-                    for row in rows
-                    if (row["race"], row["contender"], row["split"]) == (race, name, "validation")
-                    and float(row["learning_rate"]) == rate
-                    and float(row["kappa"]) in (0.0, study.FIRST_KAPPA)
-                }
-                assert found == set(map(str, study.SETTLING_SEEDS)), (race, name, rate)
+    settling = {cell for cell in study.cells_of(rows) if cell.split == "validation"}
+    assert settling == {cell for race in RACES for cell in study.settling_cells(race, study.NAMES)}
+    racing = {cell for cell in study.cells_of(rows) if cell.split == "test"}
+    assert racing == {cell for race in RACES for cell in study.racing_cells(rows, race, study.NAMES, 10)}
     with (ROOT / "results" / "yin-yang-races-settling.csv").open(newline="") as file:
         settled = list(csv.DictReader(file))
     assert study.settling_summary(rows) == settled
@@ -238,8 +231,8 @@ def test_the_committed_summary_is_that_of_the_committed_table():
     assert not {row["seed"] for row in rows if row["split"] == "test"} & set(map(str, study.SETTLING_SEEDS))
     best, next_one = (
         {row["seed"]: 100.0 * float(row["accuracy"]) for row in rows
-         if (row["race"], row["contender"], row["split"], row["epoch"]) == (VAN_ROSSUM, name, "test", "2")}
-        for name in ("surrogate", "no-intra")
+         if (row["race"], row["contender"], row["split"], row["epoch"]) == (VAN_ROSSUM, name, "test", "10")}
+        for name in ("surrogate", study.RELEASED)
     )  # fmt: skip
     ahead = [best[seed] - next_one[seed] for seed in best]
     interval = stats.ttest_1samp(ahead, 0.0).confidence_interval(0.95)
@@ -253,7 +246,8 @@ ROWS = {  # of the tables of both races in studies/README.md
     "no intra-neuron term": "no-intra",
     "consistent": "consistent",
     "released": study.RELEASED,
-    "timing + surrogate, kappa 3": study.BOTH,
+    "consistent, .1 ms": study.FINE,
+    "timing + surrogate": study.BOTH,
     "November 2020, no warm-up": "november-2020-no-warmup",
     "September 2020, no warm-up": "september-2020-no-warmup",
 }
