@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,6 +53,21 @@ def test_the_limit_on_blas_lasts_until_the_last_holder_has_left() -> None:
         assert blas_threads() == {1}
         second.__exit__(None, None, None)
         assert blas_threads() == {2}
+
+
+def test_a_holder_that_has_gone_without_a_word_holds_nothing() -> None:
+    """An interrupt in the callback of its weak reference leaves that reference, which is dead, in the set."""
+
+    gone = blas._Holder()
+    limit, dead = blas._BLAS_LIMIT, weakref.ref(gone)
+    limit._holders.data.add(dead)
+    del gone
+    assert len(limit._holders) == 1
+    with threadpool_limits(limits=2, user_api="blas"):
+        with one_blas_thread():
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
+    limit._holders.data.discard(dead)
 
 
 @pytest.mark.parametrize("method", ["hold", "release"])

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
@@ -19,7 +20,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import tsslbp_ref as tr
 from tsslbp_ref import exact
 from tsslbp_ref.engine import threads
-from tsslbp_ref.engine.blas import one_blas_thread
+from tsslbp_ref.engine.blas import Lock, one_blas_thread
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.training.exact_training import Adam
 
@@ -123,8 +124,25 @@ def test_an_interrupt_at_any_moment_of_an_update(training: Training) -> None:
     assert optimiser.n_steps == 2
 
 
-# Python drops what is raised in a callback of its garbage collector, and warns of it; Hypothesis has such a callback.
-@pytest.mark.filterwarnings("ignore:.*gc_cumulative_time:pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_at_any_moment_leaves_a_lock_free() -> None:
+    lock = Lock()
+
+    def take() -> None:
+        with lock:
+            pass
+
+    with ThreadPoolExecutor(1) as other:
+        for point in itertools.count():
+            interrupted = interrupted_at(point, take)
+            assert other.submit(lock.acquire, False).result()
+            other.submit(lock.release).result()
+            if not interrupted:
+                break
+    assert point > 0
+
+
+# Python drops what is raised in a callback of its garbage collector or of a weak reference, and warns of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_at_random_moments_of_training(training: Training) -> None:
     """By the clock, as a user's are; from whole step to whole step, and on from where they left off."""
     rng = np.random.default_rng(7)

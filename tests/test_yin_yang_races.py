@@ -240,6 +240,7 @@ def test_the_committed_summary_is_that_of_the_committed_table():
     assert said in (ROOT / "studies" / "README.md").read_text()
 
 
+BASELINES = (study.SURROGATE, study.RELEASED, study.EXACT)
 ROWS = {  # of the tables of both races in studies/README.md
     "surrogate": "surrogate",
     "exact gradient": study.EXACT,
@@ -261,14 +262,35 @@ def test_the_table_of_the_studies_is_that_of_the_summary(race):
     text = (ROOT / "studies" / "README.md").read_text().partition(heading)[2].partition("|\n\n")[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
     assert {cells[0] for cells in lines[1:]} == set(ROWS)
-    places = {name: lines[0].index(name) for name in ("accuracy", "minus released", "minus exact")}
+    places = {name: lines[0].index(name) for name in ("accuracy", *(f"minus {one}" for one in BASELINES))}
     reading = PEAK if race == PEAK else "first spike"
     for cells in lines[1:]:
         name = ROWS[cells[0]]
         assert float(cells[places["accuracy"]]) == pytest.approx(float(of[name, reading, "exact"]["mean"]), abs=0.0501)
-        for against in (study.RELEASED, study.EXACT):
+        for against in BASELINES:
             if name != against:
                 row = of[name, reading, against]
                 expected = [float(row[key]) for key in ("difference", "difference_low", "difference_high")]
                 found = [float(x) for x in re.findall(r"-?\d*\.\d+", cells[places[f"minus {against}"]])]
                 assert found == pytest.approx(expected, abs=0.0501), (name, against)
+
+
+@pytest.mark.parametrize(
+    ("race", "heading"), [(PEAK, "peak, learning rate"), (VAN_ROSSUM, "van Rossum by first spike")]
+)
+def test_the_tables_of_what_settled_are_those_of_the_settling(race, heading):
+    with (ROOT / "results" / "yin-yang-races-settling.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["race"] == race]
+    of = {(row["contender"], float(row["kappa"]), float(row["learning_rate"])): row for row in rows}
+    text = (ROOT / "studies" / "README.md").read_text().partition(f"| {heading}")[2].partition("\n\n")[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    rates, seen = [float(cell) for cell in lines[0][1:] if cell], set()
+    for label, *cells in lines[2:]:
+        name, _, kappa = label.partition(", kappa ")
+        for rate, cell in zip(rates, cells, strict=True):
+            key = (ROWS[name], float(kappa or 0.0), rate)
+            columns = ("mean", "difference", "difference_low", "difference_high")[: 1 if name == "released" else 4]
+            found = [float(x) for x in re.findall(r"-?\d*\.?\d+", cell)]
+            assert found == pytest.approx([float(of[key][one]) for one in columns], abs=0.0501), key
+            seen.add(key)
+    assert seen == set(of)

@@ -172,6 +172,7 @@ def rectangular_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
         raise TypeError(
             f"{name} must be an array, which this {type(value).__name__} does not become: {error}"
         ) from error
+    # Records are left out: NumPy cannot say whether one is masked, and no loop takes any.
     is_masked_array = isinstance(value, np.ma.MaskedArray) and array.dtype.names is None
     if is_masked_array and np.ma.is_masked(value):  # np.asarray has taken the numbers below the mask
         raise ValueError(f"{name} must not be masked, got {np.ma.count_masked(value)} masked values")

@@ -47,7 +47,10 @@ LAYERS = {
     "model/layers.py": (*LITERAL, "test_bad_layers", "test_spec", "test_network"),
     "model/layer_arguments.py": ("test_bad_layers",),
     "model/optim.py": ("test_optim", "test_bad_input"),
-    **{f"exact/{name}.py": ("test_exact", "test_exact_arguments", "test_exact_batch") for name in EXACT_FILES},
+    **{
+        f"exact/{name}.py": ("test_exact", "test_exact_crossings", "test_exact_arguments", "test_exact_batch")
+        for name in EXACT_FILES
+    },
 }
 ENGINE_FILES = ("batch", "convolution", "dense", "events", "inputs", "maps", "pooled", "spike_patterns", "winograd")
 ENGINE_TESTS = ("test_twins", "test_engine", "test_events", "test_convolution_last", "test_spike_patterns")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tsslbp_ref import checks
 
 MOST_OPCODES = 800_000  # 16 for each of 50,000 images; the most that Python 2 and 3 write is 9
-PROTOCOLS = range(2, 6)
+PROTOCOLS = range(2, 6)  # those before are written in text, those behind there are not
 VALUES = ("BININT", "BININT1", "BININT2", "BINUNICODE", "SHORT_BINUNICODE")
 BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
 PYTHON_2_TEXT = ("BINSTRING", "SHORT_BINSTRING")  # bytes, which pickletools gives as Latin-1 text

@@ -125,7 +125,10 @@ def _set_threads(library: Any, n_threads: int) -> None:
 
 
 class Lock(_thread.RLock):  # type: ignore[misc]
-    """A lock that an interrupt leaves free: from Python 3.14 on one may come behind `__enter__`, before the block."""
+    """A lock that an interrupt leaves free: from Python 3.14 on one may come behind `__enter__`, before the block.
+
+    An RLock, since no other lock knows whether this thread has it.
+    """
 
     def __enter__(self) -> bool:  # type: ignore[override]
         try:
@@ -155,7 +158,7 @@ class _BlasLimit:
 
     def _forget(self) -> None:
         self._lock = Lock()
-        self._holders: weakref.WeakSet[_Holder] = weakref.WeakSet()  # one that an interrupt kept from leaving goes, too
+        self._holders: weakref.WeakSet[_Holder] = weakref.WeakSet()  # also of those that an interrupt kept from leaving
         self._before: list[tuple[Any, int]] = []
         self._libraries: list[Any] | None = None
 
@@ -165,7 +168,7 @@ class _BlasLimit:
             if self._libraries is None:
                 self._libraries = _blas_controllers()
                 warn_of_unlimited_blas()
-            if not self._holders:
+            if not list(self._holders):  # its length can count one that has gone, if an interrupt fell into its going
                 # A library that an interrupt left limited stays in the list, and has its threads back after this limit.
                 self._before += [(library, n) for library in self._libraries if (n := library.num_threads) != 1]
                 for library, _ in self._before:
@@ -176,7 +179,7 @@ class _BlasLimit:
         """Give BLAS its threads back if this was the last holder."""
         with self._lock:
             self._holders.discard(holder)
-            if not self._holders:
+            if not list(self._holders):
                 for library, n_threads in self._before:
                     _set_threads(library, n_threads)
                 self._before = []

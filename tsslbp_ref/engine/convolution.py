@@ -361,7 +361,7 @@ def pool_forward(x: Array, size: int, gain: float, y: Array) -> None:
 
 @compiled
 def _pool_pairs(x: Array, gain: float, y: Array) -> None:
-    """`pool_forward` for blocks of 2 x 2: a pair is read at once. Without it a step of W2 takes 2.5 % longer."""
+    """`pool_forward` for blocks of 2 x 2: both of a pair read at once. Without it a step of W2 takes 2.5 % longer."""
     M, height, width = y.shape
     for m in range(M):
         for r in range(height):

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 LOOK = 8  # inputs that are looked at together, so that a run of zeros is passed over at once
 ROWS_A_BLOCK = 512  # rows of the filtered delta that are kept at a time: they stay in the second-level cache
-ROWS_A_PASS = 4  # at once: they and their factors fit the registers. One by one, a step of W3-T300 takes 16.4 % longer
+ROWS_A_PASS = 4  # added at once: they fit the registers. One by one, a step of W3-T300 takes 16.4 % longer
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The list of events

@@ -94,8 +94,8 @@ class Threads:
     def _own_tasks(self) -> SimpleQueue[Any]:
         """Return the queue of the running process's threads: threads do not come along where a process is forked.
 
-        Written in C, so that calls are whole or not made: an interrupt within ThreadPoolExecutor's `submit` can leave a
-        lock held, and one within `threading.Thread.start` can become a RuntimeError.
+        Queue and start of a thread are written in C, so that a call is whole or not made: an interrupt within
+        ThreadPoolExecutor's `submit` can leave a lock held, one within `Thread.start` can become a RuntimeError.
         """
         if self._tasks is None or self._process != os.getpid():
             tasks: SimpleQueue[Any] = SimpleQueue()
@@ -162,7 +162,10 @@ class _Shared:
 
 
 def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """Return an array of any content from a cache line's start on. Without it a step of W1 takes 6.8 % longer."""
+    """Return an array of any content that starts with a cache line, so that a sweep's vectors do not lie across two.
+
+    Without it a step of W1 takes 6.8 % longer.
+    """
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(n_bytes + CACHE_LINE_BYTES, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE_BYTES
