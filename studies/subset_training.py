@@ -22,7 +22,7 @@ from tsslbp_ref import checks
 from tsslbp_ref.training import TrainingSettings, epoch_line
 from tsslbp_ref.training.experiments import EXPERIMENTS, Experiment, experiment
 from tsslbp_ref.training.runs import InterruptedRunError, Run
-from tsslbp_ref.training.tasks import Task, task_of
+from tsslbp_ref.training.tasks import HeldOut, SampledTask, task_of
 
 Array = npt.NDArray[Any]
 USAGE_ERROR = 2
@@ -35,7 +35,7 @@ class Subset:
 
     Parameters
     ----------
-    task : Task
+    task : SampledTask
         Of static pictures.
     n_train, n_test : int
 
@@ -45,7 +45,7 @@ class Subset:
         If a number is not a positive integer, or the task has fewer samples.
     """
 
-    task: Task
+    task: SampledTask
     n_train: int
     n_test: int
 
@@ -53,6 +53,15 @@ class Subset:
         for name, most in (("n_train", self.task.n_train), ("n_test", self.task.n_test)):
             if checks.positive_integer(name, getattr(self, name)) > most:
                 raise ValueError(f"{name} must be at most {most}, got {getattr(self, name)}")
+
+    @property
+    def test_batch(self) -> int:
+        """As the whole task."""
+        return self.task.test_batch
+
+    def train_samples(self, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+        """As the whole task."""
+        return self.task.train_samples(indices)
 
     def train_batch(self, indices: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Array, Array]:
         """As the whole task."""
@@ -84,7 +93,9 @@ def changed_row(options: argparse.Namespace) -> Experiment:
 def train(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Train in the folder; yield an epoch's metrics (see `Run.run`)."""
     row = changed_row(options)
-    task = Subset(task_of(row, options.data, download=False), options.pictures, options.test)
+    whole: SampledTask = task_of(row, options.data, download=False)  # type: ignore[assignment] # every experiment's is
+    subset = Subset(whole, options.pictures, options.test)
+    task = subset if options.held_out is None else HeldOut(subset, options.held_out)
     settings = TrainingSettings(
         options.epochs, row.batch_size, row.learning_rate, row.loss, row.loss_settings, options.seed
     )
@@ -101,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, required=True, help="of the run")
     parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="to train on (default: %(default)s)")
     parser.add_argument("--test", type=int, default=500, metavar="N", help="test pictures (default: %(default)s)")
+    parser.add_argument("--held-out", type=int, metavar="N", help="of those to train on, to choose the epoch")
     parser.add_argument("--epochs", type=int, default=10, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--batch", type=int, metavar="N", help="instead of the experiment's")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="instead of the experiment's")

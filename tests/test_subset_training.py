@@ -14,6 +14,7 @@ from studies import subset_training
 from studies.subset_training import Subset
 from studies.trained_runs import load_run
 from tsslbp_ref.training.experiments import EXPERIMENTS, experiment
+from tsslbp_ref.training.run_files import read_metrics
 
 NAME = "fashion-mnist-400-400"
 N_TEST = 40  # of the made data
@@ -85,9 +86,19 @@ def test_what_the_command_line_does_not_change_is_the_experiments(data: Path, tm
     assert any("Dropout" in layer for layer in config["layers"])
 
 
+def test_pictures_held_out_are_of_those_to_train_on(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert subset_training.main(command(data, folder, "--held-out", "20", "--plain")) == 0
+    task = json.loads((folder / "config.json").read_text())["task"]
+    assert (task["n_train"], task["n_validation"], task["n_test"]) == (30, 20, 30)
+    accuracies = [metrics["validation_accuracy"] for metrics in read_metrics(folder)]
+    assert all(0.0 <= accuracy <= 1.0 and (20 * accuracy) % 1 == pytest.approx(0.0) for accuracy in accuracies)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["--held-out", "50"], "held-out must be less than the 50 training samples, got 50"),
         (["--test", "41"], "n_test must be at most 40, got 41"),
         (["--batch", "-1"], "batch_size must be at least 1, got -1"),
         (["--batch", "0"], "batch_size must be at least 1, got 0"),

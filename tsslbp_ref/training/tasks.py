@@ -44,7 +44,9 @@ class Task(Protocol):
 class SampledTask(Task, Protocol):
     """A task some of whose training samples can be held out."""
 
-    test_batch: int
+    @property
+    def test_batch(self) -> int:
+        """Samples of a test batch."""
 
     def train_samples(self, indices: npt.NDArray[np.int64]) -> tuple[Array, Array]:
         """Input and target of training samples as they would be in a test: nothing is augmented."""
