@@ -1,6 +1,6 @@
-"""Train an experiment of the paper's table on a few of its pictures: does the network learn?
+"""Train an experiment of the paper's table on a few of its images: does the network learn?
 
-``python -m studies.subset_training EXPERIMENT --pictures 2000 --folder FOLDER`` writes a run folder, like
+``python -m studies.subset_training EXPERIMENT --images 2000 --folder FOLDER`` writes a run folder, like
 `tsslbp-ref train`, so that `tsslbp-ref results` and the other studies read it. It is for networks whose full run takes
 weeks. Everything is as in the experiment's row but what the command line says otherwise.
 """
@@ -36,7 +36,7 @@ class Subset:
     Parameters
     ----------
     task : SampledTask
-        Of static pictures.
+        Of static images.
     n_train, n_test : int
 
     Raises
@@ -81,7 +81,7 @@ def changed_row(options: argparse.Namespace) -> Experiment:
     """The experiment's row with what the command line changes in it."""
     row = experiment(options.experiment)
     if row.dataset == "n-mnist":
-        raise ValueError(f"experiment must be one of static pictures, got {row.name}")
+        raise ValueError(f"experiment must be one of static images, got {row.name}")
     changes: dict[str, Any] = {"dropout": 0.0, "augment": False} if options.plain else {}
     if options.batch is not None:
         changes["batch_size"] = options.batch
@@ -94,7 +94,7 @@ def train(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Train in the folder; yield an epoch's metrics (see `Run.run`)."""
     row = changed_row(options)
     whole: SampledTask = task_of(row, options.data, download=False)  # type: ignore[assignment] # every experiment's is
-    subset = Subset(whole, options.pictures, options.test)
+    subset = Subset(whole, options.images, options.test)
     task = subset if options.held_out is None else HeldOut(subset, options.held_out)
     settings = TrainingSettings(
         options.epochs, row.batch_size, row.learning_rate, row.loss, row.loss_settings, options.seed
@@ -110,8 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("experiment", metavar="EXPERIMENT", help=f"one of {', '.join(EXPERIMENTS)}")
     parser.add_argument("--folder", type=Path, required=True, help="of the run")
-    parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="to train on (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=500, metavar="N", help="test pictures (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=2000, metavar="N", help="to train on (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=500, metavar="N", help="test images (default: %(default)s)")
     parser.add_argument("--held-out", type=int, metavar="N", help="of those to train on, to choose the epoch")
     parser.add_argument("--epochs", type=int, default=10, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--batch", type=int, metavar="N", help="instead of the experiment's")

@@ -29,16 +29,12 @@ class Plant:
 
     def planted(self) -> Any:
         """What stands at the place now."""
-        return self.owner[self.name] if isinstance(self.owner, dict) else getattr(self.owner, self.name)
+        return getattr(self.owner, self.name)
 
     def where(self) -> str:
         """The place, as module.name."""
-        owner = "losses" if isinstance(self.owner, dict) else self.owner.__name__.rpartition(".")[2]
-        return f"{owner}.{self.name}"
+        return f"{self.owner.__name__.rpartition('.')[2]}.{self.name}"
 
     def into(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Replace the right version by the wrong one, in a module, a class or a dictionary."""
-        if isinstance(self.owner, dict):
-            monkeypatch.setitem(self.owner, self.name, self.wrong(self.planted()))
-        else:
-            monkeypatch.setattr(self.owner, self.name, self.wrong(self.planted()))
+        """Replace the right version by the wrong one."""
+        monkeypatch.setattr(self.owner, self.name, self.wrong(self.planted()))

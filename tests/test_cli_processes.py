@@ -42,11 +42,11 @@ def test_demo_without_data_and_network_says_so_in_one_line_and_learns_made_point
     assert all(int(wrong) < int(fall[2]) for wrong in others.values())
 
 
-def test_demo_learns_the_pictures_where_they_are(tmp_path, data, capsys, monkeypatch):
+def test_demo_learns_the_images_where_they_are(tmp_path, data, capsys, monkeypatch):
     monkeypatch.setattr(cli.demo, "DEMO_UPDATES", 3)
     assert cli.main(["demo", "--quiet", "--epochs", "2", "--data", str(data)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-3] == "400-400-10 learns Fashion-MNIST (200 pictures), 5 steps a picture."
+    assert lines[-3] == "400-400-10 learns Fashion-MNIST (200 images), 5 steps an image."
     assert [line[:9] for line in lines[-2:]] == ["epoch   1", "epoch   2"]
 
 

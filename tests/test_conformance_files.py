@@ -70,7 +70,7 @@ def test_an_exported_network_says_all_that_its_code_needs(tmp_path):
     assert set(cnn["write"]) == {"a3", "loss", "dW0", "dW1", "dW2", "dW3"}
     assert cnn["may"]["delta1"] == {
         "meaning": "dL/du, equally dL/dI", "shape": [5, 4, 2, 2, 5], "axes": "(B, C, H, W, T)",
-        "picture": [4, 2, 2], "unit": "1/membrane",
+        "image": [4, 2, 2], "unit": "1/membrane",
     }  # fmt: skip
 
 

@@ -321,7 +321,7 @@ def zeros(*shape: int) -> np.ndarray[Any, Any]:
         (lambda: reference_layers.conv2d_forward(zeros(1, 2, 5, 5), zeros(1, 3, 2, 2), 0), "x must have 3 channels"),
         (lambda: reference_layers.conv2d_forward(zeros(1, 3, 5, 5), zeros(1, 3, 2, 1), 0), "square filters"),
         (lambda: reference_layers.conv2d_forward(zeros(1, 3, 5, 5), zeros(1, 3, 2, 2), -1), "padding must be at least"),
-        (lambda: reference_layers.conv2d_forward(zeros(1, 3, 3, 3), zeros(1, 3, 4, 4), 0), "does not fit a"),
+        (lambda: reference_layers.conv2d_forward(zeros(1, 3, 3, 3), zeros(1, 3, 4, 4), 0), "W must have filters"),
         (lambda: reference_layers.conv2d_forward(np.full((1, 1, 3, 3), np.nan), zeros(1, 1, 2, 2), 0), "x must be fin"),
         (lambda: reference_layers.conv2d_adjoint(zeros(1, 2, 4, 4), zeros(2, 3, 2, 2), 0, (5, 6)), r"shape \(4, 5\)"),
         (lambda: reference_layers.conv2d_adjoint(zeros(1, 1, 4, 4), zeros(2, 3, 2, 2), 0, (5, 5)), "2 channels"),

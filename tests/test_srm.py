@@ -31,7 +31,7 @@ def test_response_kernel_of_equal_constants():
 
 
 def test_response_kernel_in_fine_steps_is_that_of_continuous_time():
-    """(exp(-t/tau_m) - exp(-t/tau_s))/(tau_m - tau_s), the answer of C2 and C3 to one spike, to first order in dt."""
+    """(exp(-t/tau_m) - exp(-t/tau_s))/(tau_m - tau_s), the membrane that one spike leaves, to first order in dt."""
     t, tau_m, tau_s = 4.0, 5.0, 3.0
     continuous = tau_m * (math.exp(-t / tau_m) - math.exp(-t / tau_s)) / (tau_m - tau_s)  # weights hold R/tau_m
     errors = [

@@ -1,4 +1,4 @@
-"""Training on a part of the pictures: which ones are used, what is changed, and the run folder that it leaves."""
+"""Training on a part of the images: which ones are used, what is changed, and the run folder that it leaves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_TEST = 40  # of the made data
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Made pictures, and a small network with dropout instead of the experiment's."""
+    """Made images, and a small network with dropout instead of the experiment's."""
     monkeypatch.setitem(EXPERIMENTS, NAME, replace(experiment(NAME), spec="12", dropout=0.2))
     folder = tmp_path / "data"
     write_fashion(folder, 60, N_TEST)
@@ -30,7 +30,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(data: Path, folder: Path, *more: str) -> list[str]:
-    parts = f"{NAME} --pictures 50 --test 30 --batch 10 --epochs 2 --seed 3 --data {data} --folder {folder}"
+    parts = f"{NAME} --images 50 --test 30 --batch 10 --epochs 2 --seed 3 --data {data} --folder {folder}"
     return [*parts.split(), *more]
 
 
@@ -86,7 +86,7 @@ def test_what_the_command_line_does_not_change_is_the_experiments(data: Path, tm
     assert any("Dropout" in layer for layer in config["layers"])
 
 
-def test_pictures_held_out_are_of_those_to_train_on(data: Path, tmp_path: Path) -> None:
+def test_images_held_out_are_of_those_to_train_on(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert subset_training.main(command(data, folder, "--held-out", "20", "--plain")) == 0
     task = json.loads((folder / "config.json").read_text())["task"]
@@ -117,4 +117,4 @@ def test_one_line_says_what_is_wrong(
 
 def test_events_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert subset_training.main(["n-mnist-12c5-64c5-t30", "--folder", str(tmp_path / "run")]) == 2
-    assert "must be one of static pictures" in capsys.readouterr().err
+    assert "must be one of static images" in capsys.readouterr().err

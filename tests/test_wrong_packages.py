@@ -39,7 +39,7 @@ WRONG = (
     ("losses", "q -= q.max", "q += q.max"),
     ("losses", "    dq /= B\n", "    dq /= a.shape[2]\n"),
     ("losses", "return 0.5 * float(np.vdot(error, error))", "return float(np.vdot(error, error))"),
-    ("losses", "van_rossum(a, filtered_train(y, neuron))", "van_rossum(a, y)"),
+    ("losses", "filtered_train(checked, self.neuron)", "checked"),
     ("layers", "POOL_GAIN = 1.1 ", "POOL_GAIN = 1.0 "),
     ("optim", "learning_rate: float = 5e-4", "learning_rate: float = 1e-3"),
     ("optim", "betas: tuple[float, float] = (0.9, 0.999)", "betas: tuple[float, float] = (0.9, 0.99)"),

@@ -56,8 +56,8 @@ def value_and_gradient_times(factor: float) -> Wrong:
 def count_without_dead_zone(right: Callable[..., Any]) -> Callable[..., Any]:
     """The count loss whose gradient goes on past the target."""
 
-    def count(a: Any, y: Any, neuron: Any, settings: Any) -> Any:
-        value, _ = right(a, y, neuron, settings)
+    def count(a: Any, y: Any, settings: Any) -> Any:
+        value, _ = right(a, y, settings)
         desired = np.full(a.shape[1:], settings.undesired_count)
         desired[np.arange(len(y)), y] = settings.desired_count
         return value, np.broadcast_to((a.sum(axis=0) - desired) / len(a), a.shape).copy()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import operator
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any, TypeVar
 
 import numpy as np
@@ -233,6 +233,12 @@ def all_finite(array: npt.NDArray[Any]) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         quick = bool(np.isfinite(np.dot(flat, flat)))
     return quick or bool(np.isfinite(array).all())
+
+
+def one_each(name: str, values: Sized, n: int, owner: str) -> None:
+    """Raise unless there are n values, one for every owner, such as a layer."""
+    if len(values) != n:
+        raise ValueError(f"{name} must be {n}, one a {owner}, got {len(values)}")
 
 
 def same_shape(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], source: str) -> None:

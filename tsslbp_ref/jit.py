@@ -71,12 +71,12 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compiled_contracted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`compiled`, and a product and a sum may be one instruction, which rounds once where two round twice."""
+    """`compiled`, where a product and a sum may become one instruction: it rounds once, two instructions twice."""
     return _compiled(function, fastmath={"contract"})
 
 
 def compiled_inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`compiled`, and a loop that calls it is compiled with its lines: a call of many arrays compiles for seconds."""
+    """`compiled`, but copied into the loops that call it: a call with many arrays would take seconds to compile."""
     return _compiled(function, inline="always")
 
 

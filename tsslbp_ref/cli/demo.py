@@ -1,4 +1,4 @@
-"""`tsslbp-ref demo`: a spike raster, then pictures, or points where there are none."""
+"""`tsslbp-ref demo`: a spike raster, then images, or points where there are none."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ OTHER_RULES = ("no-intra", "surrogate")  # on the same raster: the released rule
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     demo = commands.add_parser("demo", help="learn a spike raster, then Fashion-MNIST if it can be had")
-    demo.add_argument(
-        "--epochs", type=positive, default=DEMO_EPOCHS, help="of pictures, or points (default %(default)s)"
-    )
+    demo.add_argument("--epochs", type=positive, default=DEMO_EPOCHS, help="of images, or points (default %(default)s)")
     demo.add_argument("--seed", type=natural, default=0)
     add_data(demo)
     demo.set_defaults(command=_demo)
@@ -70,7 +68,7 @@ def _demo_images(options: argparse.Namespace) -> int:
             raise
         print(f"Fashion-MNIST is left out: {' '.join(str(error).split())}", flush=True)
         return _demo_points(options)
-    print(f"{row.spec}-10 learns Fashion-MNIST ({task.n_train} pictures), {row.n_steps} steps a picture.", flush=True)
+    print(f"{row.spec}-10 learns Fashion-MNIST ({task.n_train} images), {row.n_steps} steps an image.", flush=True)
     settings = TrainingSettings(options.epochs, row.batch_size, row.learning_rate, row.loss, seed=options.seed)
     trainer = Trainer(row.network(options.seed), task, settings, show_progress=not options.quiet)
     return _demo_epochs(trainer, options.epochs)

@@ -36,7 +36,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train.add_argument("--loss", help="instead of the experiment's loss")
     train.add_argument("--epochs", type=positive, help="instead of the experiment's number")
     train.add_argument(
-        "--held-out", type=positive, metavar="N", help="training pictures that choose the epoch (e.g. 5000)"
+        "--held-out", type=positive, metavar="N", help="training images that choose the epoch (e.g. 5000)"
     )
     train.add_argument(
         "--learn-constants",

@@ -196,7 +196,7 @@ def network_quantities(
     records, a = backpropagation.forward(net, case.golden("x"), [None] * len(net.layers))
     target = losses.Loss(loss, net.neurons[-1], COUNTS)
     found_value, g = target.value_and_gradient(a, target.target(case.golden("y"), a.shape, a.dtype))
-    found_gradients, flows = backpropagation.backward(net, records, g)
+    found_gradients, flows, _ = backpropagation.backward(net, records, g)
     fired = [record for record in records if isinstance(record, NeuronRecord)]
     last = len(fired) - 1
     up: list[Quantity] = []

@@ -47,7 +47,7 @@ LOSSES = {
 }
 README = """Cases of tsslbp_ref: does another implementation of TSSL-BP agree with the authors' code, and if not, where?
 
-What runs over time has the axes {axes}.{pictures}
+What runs over time has the axes {axes}.{images}
 All numbers are float64; compute in float64.
 
 Inputs are named STATE/CASE/NAME. STATE says whose gradient rule is meant: "released" is the authors' last commit, the
@@ -61,7 +61,7 @@ A layer: I -> u, s, a; then g = dL/da -> delta = dL/du.
 A loss: a, y -> loss, g.
 A network: x, y, W0, W1, ... -> I0, u0, s0, a0, I1, ... loss, ... g1, delta1, dW1, g0, delta0, dW0. A number behind a
 symbol counts the layers of neurons from 0. x is filtered by the PSC first. Pooling is a block's sum times a factor.
-A dense layer sees a picture flattened channel, row, column.
+A dense layer sees an image flattened channel, row, column.
 
 Write your arrays under the same names into a file of your own, in the same layout:
 
@@ -71,14 +71,14 @@ Write your arrays under the same names into a file of your own, in the same layo
 
 and then: tsslbp-ref conformance compare mine.npz{option}
 """
-PICTURES = " N counts a picture's values in the order channel, row, column."
-NO_PICTURES = " Where there is no picture, C counts the neurons and H = W = 1."
+IMAGES = " N counts an image's values in the order channel, row, column."
+NO_IMAGES = " Where there is no image, C counts the neurons and H = W = 1."
 
 
 def readme(layout: str) -> str:
     """The text for the reader."""
     option = "" if layout == "TBN" else f" --layout {layout}"
-    return README.format(axes=AXES[layout], pictures=NO_PICTURES if layout == "BCHWT" else PICTURES, option=option)
+    return README.format(axes=AXES[layout], images=NO_IMAGES if layout == "BCHWT" else IMAGES, option=option)
 
 
 def description(case: Case, layout: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _array(quantity: Quantity, layout: str) -> dict[str, Any]:
     values = to_layout(quantity.values, quantity.sample, layout) if quantity.sample is not None else quantity.values
     found: dict[str, Any] = {"meaning": MEANINGS[quantity.symbol], "shape": list(np.shape(values))}
     found |= {"axes": AXES[layout].partition(":")[0]} if over_time else {}
-    found |= {"picture": list(quantity.sample)} if quantity.sample is not None and len(quantity.sample) == 3 else {}
+    found |= {"image": list(quantity.sample)} if quantity.sample is not None and len(quantity.sample) == 3 else {}
     return found | {"unit": UNITS.get(quantity.symbol, "1")}
 
 

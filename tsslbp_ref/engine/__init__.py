@@ -1,7 +1,7 @@
 """The same numbers in less time: nothing here is TSSL-BP, which is in `model`.
 
 `FastEngine` is the one door. A mini-batch goes in shards, one a thread (`threads`), each through the layers one after
-the other (`batch`) or, where all are fully connected under a static image, in two compiled calls (`dense`).
+the other (`batch`) or, where all are fully connected under a static image, in a compiled call or two (`dense`).
 """
 
 from __future__ import annotations

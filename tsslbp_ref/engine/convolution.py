@@ -53,7 +53,7 @@ def pool(layer: SumPool2d, x: Array, y: Array) -> None:
     pool_forward(_feature_maps(x), layer.size, x.dtype.type(layer.gain), _feature_maps(y))
 
 
-def pool_transposed(layer: SumPool2d, y: Array, x: Array) -> None:
+def pool_back(layer: SumPool2d, y: Array, x: Array) -> None:
     """Write x = gain times the gradient of its block, 0 where it fills none."""
     if any(n % layer.size for n in layer.input_shape[1:]):
         x[...] = 0.0  # rows and columns that fill no block
@@ -252,9 +252,7 @@ def conv_forward(images: Array, filters: Array, kernel_size: int, padding: int, 
         M = len(which)
         last = last_memory[: H * C * W * M].reshape(H, C, W, M)
         rows = rows_memory[: (H + 2 * padding) * C * kernel_size * width * M].reshape(H + 2 * padding, -1, width * M)
-        product = product_memory[: F * width * M].reshape(
-            F, width * M
-        )  # of a row of I: written out while it is in the cache
+        product = product_memory[: F * width * M].reshape(F, width * M)  # of a row of I, written out from the cache
         _images_last(images, which, last)
         im2col(last, kernel_size, padding, rows.reshape(H + 2 * padding, C, kernel_size, width, M))
         for y in range(height):

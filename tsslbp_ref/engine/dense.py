@@ -1,8 +1,8 @@
-"""A chain of fully connected layers under a static image: a shard's training step is one compiled call.
+"""A chain of fully connected layers under a static image: a shard's training step is one compiled call or two.
 
 Same numbers as layer by layer (`batch.LayerByLayer`). A call that returns to Python waits for the interpreter lock, and
 on layers of some hundred neurons threads would wait about as long as they work. Without it a step of W1 takes 12.7 %
-longer, where neither follows spike patterns, which nothing but a chain does.
+longer. Spike patterns were off on both sides of that comparison, since only a chain follows them.
 """
 
 from __future__ import annotations

@@ -93,9 +93,8 @@ def find_events(s: npt.ArrayLike, dtype: npt.DTypeLike, *, at_most: int | None =
     if trains.dtype == np.bool_:
         trains = trains.view(np.uint8)  # no loop of its own
     trains = trains.astype(trains.dtype.newbyteorder("="), copy=False)
-    capacity = (
-        min(limit, trains.size) + n + 1
-    )  # the search stops at the end of a row; memory not written is never mapped
+    # The search stops at the end of a row; memory that is not written is never mapped.
+    capacity = min(limit, trains.size) + n + 1
     starts = np.empty(T * B + 1, dtype=np.int64)
     inputs, values = np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=checks.float_dtype("dtype", dtype))
     count = _find_sweep(trains, limit, starts, inputs, values)

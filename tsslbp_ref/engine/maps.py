@@ -1,6 +1,6 @@
 """The linear maps of `model.layers`, written into arrays that are there already.
 
-The layers of this package have loops of their own; any other layer, also one derived from them, is asked itself.
+The layers of this package have loops here. Any other layer, also one derived from them, computes by its own methods.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def adjoint(layer: Layer, y: Array, parameter: Array | None, out: Array) -> None
     elif type(layer) is Conv2d and parameter is not None:
         (winograd if winograd.serves(layer) else convolution).adjoint(layer, y, parameter, out)
     elif type(layer) is SumPool2d:
-        convolution.pool_transposed(layer, y, out)
+        convolution.pool_back(layer, y, out)
     else:
         out[...] = layer.adjoint(y, parameter)
 

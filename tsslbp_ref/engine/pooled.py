@@ -102,7 +102,7 @@ def neurons_and_pool(
             pool_forward(a[t % 2].reshape(1, H, W), size, pool_gain, pooled[t, m : m + 1])
         last = u[(T - 1) % 2]
         for i in range(len(last)):
-            n_infinite += last[i] - last[i] != 0.0
+            n_infinite += last[i] - last[i] != 0.0  # of infinity and NaN the difference is NaN
     return n_infinite == 0
 
 
@@ -122,7 +122,7 @@ def pool_and_chain_rule(
             scale(Wx[m].reshape(-1), gain[t], u[t])
             sweeps.lif_step(*before, c.theta_m, c.theta_s, c.threshold, u[t], a[t])
             pool_adjoint(g[t, m : m + 1], size, pool_gain, spread[t].reshape(1, H, W))
-        sweeps.backward_block(spread, u, a, whole, c, G, zeros, delta, whole)
+        sweeps.backward_block(spread, u, a, whole, c, G, zeros, delta)
         weighted_sum(delta, gain, summed_delta[m].reshape(-1))
 
 

@@ -40,7 +40,7 @@ def all_checks() -> list[Check]:
         *_by_two_ways("conv-adjoint", "g = W^T delta (B3)", "adjoint", _adjoint),
         *_by_two_ways("conv-weights", "dL/dW (B1)", "weight_gradient", _weight_gradient),
         ("pool", "y = gain times block sums", "convolution.pool", _over(POOLS, _pool)),
-        ("pool-adjoint", "x = gain y in every block", "convolution.pool_transposed", _over(POOLS, _pool_adjoint)),
+        ("pool-adjoint", "x = gain y in every block", "convolution.pool_back", _over(POOLS, _pool_adjoint)),
         ("patterns", "I = eps * (W s), dL/dW, by patterns", "spike_patterns.weighted_input_sweep", _patterns),
         ("pooled", "F3 - F6 and pooling", "pooled.PooledNeurons.forward", _over(POOLS, _pooled)),
         ("pooled-back", "dL/dW from dL/da of the pool", "pooled.PooledNeurons.backward", _over(POOLS, _pooled_back)),
@@ -164,7 +164,7 @@ def _pool(layer: SumPool2d) -> float:
 def _pool_adjoint(layer: SumPool2d) -> float:
     y = draw((2, *layer.output_shape), 38)
     x = np.full((2, *layer.input_shape), np.nan)
-    convolution.pool_transposed(layer, y, x)
+    convolution.pool_back(layer, y, x)
     size = (layer.input_shape[1], layer.input_shape[2])
     return relative_error(x, reference_layers.sum_pool2d_adjoint(y, layer.size, layer.gain, size))
 

@@ -1,7 +1,7 @@
 """Rows that hold three ways through a network equal: literal loops, the two plain loops, and the fast engine.
 
 Each row runs a training step of one network by `reference_network.loss_and_gradients`, and by `PlainEngine` or by the
-fast engine on one and on two threads; its error is the largest difference in loss, output and dL/dW.
+fast engine on one, two and three threads; its error is the largest difference in loss, output and dL/dW.
 """
 
 from __future__ import annotations

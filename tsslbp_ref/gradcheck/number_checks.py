@@ -73,7 +73,7 @@ def all_checks() -> list[Check]:
         ("softmax-shift", "a = (800, 0), label 0: loss and gradient 0", "losses.softmax", _softmax_shift),
         ("softmax-shares", "L3 of 2 samples of 5 classes, alike: log 5, (1/5 - onehot)/2", "losses.softmax", _softmax),
         ("van-rossum", "L1 of one entry 1/2 off: 1/8 and 1/2", "losses.van_rossum", _van_rossum),
-        ("spike-train", "L1 against a train, filtered once by 1/3 (2/3)^n", "losses.spike_train", _spike_train),
+        ("spike-train", "L1 against a train, filtered once by 1/3 (2/3)^n", "losses.filtered_train", _spike_train),
         ("loss-overflow", "L of a = 1e200 is an error, not infinite", "losses.value_and_gradient", _overflow),
         ("adamw", "AdamW's first two steps", "optim.AdamW.step", _adamw),
     ]

@@ -26,7 +26,7 @@ POOLS = (
     layers.SumPool2d((2, 7, 5), 2),
     layers.SumPool2d((2, 6, 7), 3, 1.0),
 )
-LOSS_STEPS = (1, 5, losses.LONG_TRAIN - 1, losses.LONG_TRAIN)  # the train as released is another one from the last on
+LOSS_STEPS = (2, 5, losses.LONG_TRAIN - 1, losses.LONG_TRAIN)  # the train as released is another one from the last on
 LABELS = np.array([2, 0, 1])  # of 3 classes
 
 

@@ -257,7 +257,7 @@ def phi_weighted_input() -> Array:
 
 
 def dependency_error(rule: GradientRule) -> float:
-    """The literal case table B4 - B8 against the tangent layer: column m is its answer to the input at step m."""
+    """The literal case table B5 - B8 against the tangent layer: column m is its answer to the input at step m."""
     I = phi_weighted_input()
     trace = reference.lif_forward(I, NEURON)
     neurons = FrozenNeurons.of(trace, NEURON, rule)

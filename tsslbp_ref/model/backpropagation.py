@@ -112,7 +112,7 @@ class PlainEngine:
         """Return loss, gradients and output PSC of a mini-batch."""
         records, a = forward(net, x, masks)
         value, g = loss.value_and_gradient(a, target)
-        gradients, _ = backward(net, records, g)
+        gradients, _, _ = backward(net, records, g)
         return StepResult(value, gradients, a)
 
     def update(self, optimiser: AdamW, gradients: Sequence[Array]) -> None:
@@ -139,12 +139,15 @@ def forward(net: Network, x: Array, masks: Masks) -> tuple[list[Record], Array]:
 
     Raises
     ------
+    ValueError
+        If masks are not one a layer.
     MembraneError
         If a membrane leaves the finite numbers; the error names layer, step, sample and neuron.
     """
     records: list[Record] = []
     neurons, weights = iter(net.neurons), iter(net.weights)
     a = input_psc(net, x)
+    checks.one_each("masks", masks, len(net.layers), "layer")
     for number, (layer, mask) in enumerate(zip(net.layers, masks, strict=True)):
         if layer.weight_shape is None:
             records.append(MapRecord(layer, mask))
@@ -158,7 +161,7 @@ def forward(net: Network, x: Array, masks: Masks) -> tuple[list[Record], Array]:
     return records, a.reshape(*a.shape[:2], -1)
 
 
-def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Array], list[LayerFlow]]:
+def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Array], list[LayerFlow], Array]:
     """Take dL/da of the output back through all layers    (B1 - B3).
 
     Parameters
@@ -175,6 +178,13 @@ def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Ar
         dL/dW, from the first layer to the last.
     flows : list of LayerFlow
         Trace, g and delta of each layer of neurons.
+    g : (T, B, ...) array
+        dL/da of the input's PSC.
+
+    Raises
+    ------
+    ValueError
+        If g is so large that a delta overflows.
     """
     gradients: list[Array] = []
     flows: list[LayerFlow] = []
@@ -189,13 +199,17 @@ def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Ar
         delta = delta.reshape(*delta.shape[:2], *layer.output_shape)  # (T, B, F, H, W) behind a convolution
         gradients.insert(0, layer.weight_gradient(delta, a_below))  # B1
         g = layer.adjoint(delta, W)  # B3
-    return gradients, flows
+    return gradients, flows, g
+
+
+def input_trains(net: Network, x: Array) -> Array:
+    """What the input's PSC is made of, (T, B, ...): spike trains, or a static image as a train of its values."""
+    return (np.broadcast_to(x, (net.n_steps, *x.shape)) if net.is_static(x) else x).astype(net.dtype)
 
 
 def input_psc(net: Network, x: Array) -> Array:
-    """PSC of the input, (T, B, ...): spike trains filtered by F6, or a static image as a train of its values."""
-    trains = np.broadcast_to(x, (net.n_steps, *x.shape)) if net.is_static(x) else x
-    return sweeps.psc_filter(trains.astype(net.dtype), net.input_synapse)
+    """PSC of the input, (T, B, ...), by F6."""
+    return sweeps.psc_filter(input_trains(net, x), net.input_synapse)
 
 
 def _neurons(number: int, I: Array, neuron: NeuronParameters) -> Trace:

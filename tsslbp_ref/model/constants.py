@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks
 from tsslbp_ref.model import arguments, backpropagation, sweeps, terms
-from tsslbp_ref.model.backpropagation import LayerFlow, MapRecord, Record
 from tsslbp_ref.model.losses import LossSettings
 from tsslbp_ref.model.parameters import ConstantGradients, GradientRule, NeuronParameters
 from tsslbp_ref.model.trace import Trace, checked_psc_gradient, checked_trace
@@ -207,23 +206,10 @@ def gradients(
     with arguments.cause_named(net, x, masks):
         records, a = backpropagation.forward(net, x, masks)
         _, g = checked_loss.value_and_gradient(a, target)
-        _, flows = backpropagation.backward(net, records, g)
+        _, flows, g_input = backpropagation.backward(net, records, g)
     layers = [of_layer(flow.g, flow.delta, flow.trace, one) for flow, one in zip(flows, net.neurons, strict=True)]
-    trains = (np.broadcast_to(x, (net.n_steps, *x.shape)) if net.is_static(x) else x).astype(net.dtype)
-    a_input = backpropagation.input_psc(net, x)
-    by_input = by_tau_s(_input_gradient(records, flows[0]), trains, a_input, net.input_synapse)
+    trains, a_input = backpropagation.input_trains(net, x), backpropagation.input_psc(net, x)
+    by_input = by_tau_s(g_input, trains, a_input, net.input_synapse)
     for one in (*(array for layer in layers for array in layer), by_input):
         checks.finite_result("weights, input or targets are too large", "a gradient by a constant", one)
     return NetworkConstantGradients(layers, by_input)
-
-
-def _input_gradient(records: list[Record], flow: LayerFlow) -> Array:
-    """dL/da of the input's PSC (B3): through the first layer's weights and the maps before it."""
-    number = next(i for i, record in enumerate(records) if not isinstance(record, MapRecord))
-    record = records[number]
-    assert not isinstance(record, MapRecord)
-    g = record.layer.adjoint(flow.delta.reshape(*flow.delta.shape[:2], *record.layer.output_shape), record.W)
-    for one in reversed(records[:number]):
-        assert isinstance(one, MapRecord)
-        g = one.layer.adjoint(g, one.mask)
-    return g

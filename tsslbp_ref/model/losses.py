@@ -25,7 +25,6 @@ from tsslbp_ref.model.parameters import NeuronParameters
 LONG_TRAIN = 10  # from this many steps on, the released code alternates 0, 1; below it holds 1 (main.py's two cases)
 
 Array = npt.NDArray[Any]
-LossFunction = Callable[[Array, Array, NeuronParameters, "LossSettings"], tuple[float, Any]]
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,12 @@ def filtered_train(train: Array, neuron: NeuronParameters) -> Array:
 
 
 def van_rossum(a: Array, d: Array) -> tuple[float, Array]:
-    """L = sum_t 1/2 ||a[t] - d[t]||^2 and dL/da[t] = a[t] - d[t]    (L1), against any target PSC d of a's shape.
+    """L = sum_t 1/2 ||a[t] - d[t]||^2 and dL/da[t] = a[t] - d[t]    (L1), summed over the batch, for any target.
+
+    Parameters
+    ----------
+    a, d : (T, B, n_classes) array
+        Output PSC and target PSC.
 
     Examples
     --------
@@ -127,12 +131,24 @@ def van_rossum(a: Array, d: Array) -> tuple[float, Array]:
 
 
 def released_psc(n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]:
-    """d of the true class as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6."""
+    """d of the true class as released, loss "kernel": the desired train 0, 1, 1, 1, 1, filtered twice by F6.
+
+    Examples
+    --------
+    >>> released_psc(5, NeuronParameters(tau_s=2.0))
+    array([0.    , 0.25  , 0.5   , 0.6875, 0.8125])
+    """
     return filtered_train(filtered_train(desired_train_released(n_steps), neuron), neuron)
 
 
 def paper_psc(n_steps: int, neuron: NeuronParameters) -> npt.NDArray[np.float64]:
-    """d of the true class as the paper defines it: 0, 1, 0, 1, 1, filtered once by F6."""
+    """d of the true class as the paper defines it, loss "kernel-paper": 0, 1, 0, 1, 1, filtered once by F6.
+
+    Examples
+    --------
+    >>> paper_psc(5, NeuronParameters(tau_s=2.0))
+    array([0.    , 0.5   , 0.25  , 0.625 , 0.8125])
+    """
     return filtered_train(desired_train_paper(n_steps), neuron)
 
 
@@ -161,41 +177,23 @@ def target_psc(d: Array, y: Array, shape: tuple[int, ...], dtype: npt.DTypeLike)
     return target
 
 
-def kernel(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
-    """Van Rossum loss (L1) as released: the desired train 0, 1, 1, 1, 1, filtered twice by F6. Summed.
-
-    Examples
-    --------
-    >>> a = np.zeros((5, 1, 2))  # silent outputs
-    >>> value, g = kernel(a, np.array([1]), NeuronParameters(tau_s=2.0), RELEASED_SETTINGS)
-    >>> g[:, 0, 1]  # minus the desired PSC
-    array([ 0.    , -0.25  , -0.5   , -0.6875, -0.8125])
-    """
-    return van_rossum(a, target_psc(released_psc(len(a), neuron), y, a.shape, a.dtype))
-
-
-def kernel_paper(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
-    """Van Rossum loss (L1) as the paper defines it: the desired train 0, 1, 0, 1, 1, filtered once. Summed.
-
-    Examples
-    --------
-    >>> a = np.zeros((5, 1, 2))  # silent outputs
-    >>> value, g = kernel_paper(a, np.array([1]), NeuronParameters(tau_s=2.0), RELEASED_SETTINGS)
-    >>> g[:, 0, 1]  # minus the desired PSC
-    array([ 0.    , -0.5   , -0.25  , -0.625 , -0.8125])
-    """
-    return van_rossum(a, target_psc(paper_psc(len(a), neuron), y, a.shape, a.dtype))
-
-
-def count(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
+def count(a: Array, y: Array, settings: LossSettings) -> tuple[float, Array]:
     """L = T/2 sum e^2 with e = (sum_t a[t] - desired) / T, and dL/da[t] = e at every t    (L2). Summed over the batch.
 
     e is 0 where the true class is above and where another class is below its target: enough is enough.
 
+    Parameters
+    ----------
+    a : (T, B, n_classes) array
+        Output PSC.
+    y : (B,) array of int
+        Class labels.
+    settings : LossSettings
+
     Examples
     --------
     >>> a = np.full((5, 1, 2), 0.4)  # a sum of 2 for both classes
-    >>> value, g = count(a, np.array([1]), NeuronParameters(), LossSettings(4.0, 1.0))
+    >>> value, g = count(a, np.array([1]), LossSettings(4.0, 1.0))
     >>> round(value, 6), g[0].round(6)  # the true class should have 4, the other at most 1
     (0.5, array([[ 0.2, -0.4]]))
     """
@@ -208,12 +206,19 @@ def count(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) 
     return 0.5 * T * float(np.vdot(e, e)), np.broadcast_to(e.astype(a.dtype), a.shape).copy()
 
 
-def softmax(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
+def softmax(a: Array, y: Array) -> tuple[float, Array]:
     """L = -mean_b log softmax(q)[y], q = sum_t a[t], and dL/da[t] = (softmax(q) - onehot(y)) / B at every t    (L3).
+
+    Parameters
+    ----------
+    a : (T, B, n_classes) array
+        Output PSC.
+    y : (B,) array of int
+        Class labels.
 
     Examples
     --------
-    >>> value, g = softmax(np.zeros((5, 1, 2)), np.array([1]), NeuronParameters(), RELEASED_SETTINGS)
+    >>> value, g = softmax(np.zeros((5, 1, 2)), np.array([1]))
     >>> round(value, 6), g[0]
     (0.693147, array([[ 0.5, -0.5]]))
     """
@@ -228,30 +233,7 @@ def softmax(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings
     return value, np.broadcast_to(dq.astype(a.dtype), a.shape).copy()
 
 
-def spike_train(a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings) -> tuple[float, Array]:
-    """Van Rossum loss (L1) against desired spike trains y (T, B, n), one an output neuron, filtered once. Summed.
-
-    Examples
-    --------
-    >>> desired = np.array([0.0, 1.0, 0.0])[:, None, None]  # (T, B, n)
-    >>> value, g = spike_train(np.zeros((3, 1, 1)), desired, NeuronParameters(tau_s=2.0), RELEASED_SETTINGS)
-    >>> value, g.ravel()
-    (0.15625, array([ 0.  , -0.5 , -0.25]))
-    """
-    return van_rossum(a, filtered_train(y, neuron))
-
-
-LOSSES: dict[str, LossFunction] = {
-    "kernel": kernel,
-    "kernel-paper": kernel_paper,
-    "count": count,
-    "softmax": softmax,
-    "spike-train": spike_train,
-    "kernel-01111-twice": kernel,
-    "kernel-01011-once": kernel_paper,
-}
-
-BATCH_MEANS = ("softmax",)  # the others are sums over the batch
+LOSSES = ("kernel", "kernel-paper", "count", "softmax", "spike-train", "kernel-01111-twice", "kernel-01011-once")
 
 
 def value_and_gradient(
@@ -293,11 +275,7 @@ def value_and_gradient(
     """
     a = checks.finite_array("a", a, ndim=3, axes="(T, B, n_classes): steps, batch, output neurons")
     loss = Loss(name, neuron, RELEASED_SETTINGS if settings is None else settings)
-    with np.errstate(over="ignore", invalid="ignore"):
-        value, g = LOSSES[name](a, checked_target(name, y, a.shape, a.dtype), neuron, loss.settings)
-    if not (math.isfinite(value) and checks.all_finite(g)):
-        loss.finite(math.inf, a, loss.target(y, a.shape, a.dtype))  # raises the error that names the number
-    return value, g
+    return loss.value_and_gradient(a, loss.target(y, a.shape, a.dtype))
 
 
 def checked_target(name: str, y: npt.ArrayLike, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
@@ -415,8 +393,8 @@ class Loss:
         shard = slice(None) if shard is None else shard
         if self.is_van_rossum:
             return van_rossum(a, target[:, shard])
-        value, g = LOSSES[self.name](a, target[shard], self.neuron, self.settings)
-        if self.name not in BATCH_MEANS:
-            return value, g
-        share = a.shape[1] / len(target)
+        if self.name == "count":
+            return count(a, target[shard], self.settings)
+        value, g = softmax(a, target[shard])
+        share = a.shape[1] / len(target)  # a mean over the batch, where the others are sums
         return value * share, g * a.dtype.type(share)

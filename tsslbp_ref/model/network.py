@@ -533,7 +533,7 @@ class Network:
         with arguments.cause_named(self, x, masks):
             records, a = backpropagation.forward(self, x, masks)
             value, g = checked_loss.value_and_gradient(a, target)
-            gradients, flows = backpropagation.backward(self, records, g)
+            gradients, flows, _ = backpropagation.backward(self, records, g)
         return value, gradients, a, flows
 
     def gradient_flow(

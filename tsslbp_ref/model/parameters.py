@@ -101,7 +101,8 @@ class RuleCoefficients(NamedTuple):
         \partial a[t_k] / \partial t_m &= \sum_{j=-1}^{1} w_j \, \epsilon[k-m+j] \\
         \partial \eta / \partial t_m &= -(r_u u + r_I I) (1-\theta_m)^{p-m-1}
 
-    so a rule is the choice of w, r and of where the warm-up surrogate stands in.
+    so a rule is the choice of w, r, of what goes along the chain (`chain`, `hop_by_u`, `silent`), and of where the
+    surrogate stands in (`warmup_gate`) or is added (`surrogate_weight`).
     """
 
     theta_m: float
@@ -217,7 +218,7 @@ class GradientRule:
         return self.warmup == "layer" and self.inter != "surrogate" and self.surrogate_weight == 0.0
 
     def coefficients(self, neuron: NeuronParameters, firing_rate: float | None = None) -> RuleCoefficients:
-        """Resolve the rule for a kind of neuron: every choice becomes a number, so that the loops have no branches.
+        """Resolve the rule for a kind of neuron: every choice becomes a number, so that no loop asks for a name.
 
         Parameters
         ----------
@@ -232,8 +233,9 @@ class GradientRule:
         Raises
         ------
         ValueError, TypeError
-            If the rule needs a firing rate and has none, or it is no number in 0 .. 1.
+            If neuron is not of its kind, or the rule needs a firing rate and has none, or it is no number in 0 .. 1.
         """
+        checks.instance_of("neuron", neuron, NeuronParameters)
         inter_before, inter_now, inter_after = self._inter_weights(neuron)
         return RuleCoefficients(
             theta_m=neuron.theta_m,

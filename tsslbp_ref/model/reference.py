@@ -113,7 +113,7 @@ def lif_forward(I: npt.ArrayLike, neuron: NeuronParameters) -> Trace:
 def dependency_matrix(
     trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
 ) -> npt.NDArray[Any]:
-    """phi[k, m] = da[t_k]/du[t_m] of every neuron by the cases of B4 - B8.
+    """phi[k, m] = da[t_k]/du[t_m] of every neuron by the cases of B5 - B8.
 
     Parameters
     ----------

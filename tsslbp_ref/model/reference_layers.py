@@ -336,7 +336,7 @@ def _pooled_size(image_size: tuple[int, ...], size: int) -> tuple[int, int]:
     size = checks.positive_integer("size", size)
     height, width = (extent // size for extent in image_size)
     if min(height, width) < 1:
-        raise ValueError(f"a block of size {size} does not fit an image {image_size}")
+        raise ValueError(f"size must be at most the image's {image_size}, got {size}")
     return height, width
 
 
@@ -355,7 +355,8 @@ def _output_size(image_size: tuple[int, ...], W: Array, padding: int) -> tuple[i
     """H' = H + 2p - k + 1, and likewise the width."""
     height, width = (size + 2 * padding - W.shape[2] + 1 for size in image_size)
     if min(height, width) < 1:
-        raise ValueError(f"a filter of size {W.shape[2]} does not fit an image {image_size} with padding {padding}")
+        fits = f"an image {image_size} with padding {padding}"
+        raise ValueError(f"W must have filters that fit {fits}, got size {W.shape[2]}")
     return height, width
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tsslbp_ref import checks
 from tsslbp_ref.model import reference
-from tsslbp_ref.model.losses import LONG_TRAIN, LossSettings
+from tsslbp_ref.model.losses import LONG_TRAIN, LOSSES, LossSettings
 from tsslbp_ref.model.parameters import NeuronParameters
 
 Array = npt.NDArray[Any]
@@ -32,6 +33,11 @@ def value_and_gradient(
     settings : LossSettings
         Of the count loss.
 
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+
     Examples
     --------
     >>> from tsslbp_ref.model.losses import RELEASED_SETTINGS
@@ -40,6 +46,7 @@ def value_and_gradient(
     >>> round(value, 6), g[0].round(6)
     (0.5, array([[ 0.2, -0.4]]))
     """
+    checks.one_of("loss", name, LOSSES)
     if name == "count":
         return count(a, y, settings)
     if name == "softmax":

@@ -58,7 +58,7 @@ def loss_and_gradients(
     Raises
     ------
     ValueError, TypeError
-        If x or y does not fit, or a layer is not one of this package's.
+        If x or y does not fit, masks are not one a layer, or a layer is not one of this package's.
 
     Examples
     --------
@@ -101,10 +101,11 @@ def loss_and_gradients(
         layer, parameter, below, fired = net.layers[number], parameters[number], pscs[number], traces[number]
         if fired is not None:
             trace, neuron = fired
-            g = reference.tsslbp_backward(g.reshape(T, B, -1), trace, neuron, net.rule)  # B2
-            g = g.reshape(T, B, *layer.output_shape)
-            dW = np.sum([_weight_gradient(layer, g[t], below[t]) for t in range(T)], axis=0)  # B1
+            delta = reference.tsslbp_backward(g.reshape(T, B, -1), trace, neuron, net.rule)  # B2
+            delta = delta.reshape(T, B, *layer.output_shape)
+            dW = np.sum([_weight_gradient(layer, delta[t], below[t]) for t in range(T)], axis=0)  # B1
             gradients.insert(0, dW)
+            g = delta  # which goes down; through a layer without neurons g itself
         g = np.stack([_adjoint(layer, g[t].reshape(B, *layer.output_shape), parameter) for t in range(T)])  # B3
     return value, gradients, a
 
@@ -113,6 +114,7 @@ def _parameters(net: Network, masks: list[Array | None] | None) -> list[Array | 
     """Weights, or a dropout mask, or None, one a layer; in float64."""
     weights = iter(net.weights)
     masks = [None] * len(net.layers) if masks is None else masks
+    checks.one_each("masks", masks, len(net.layers), "layer")
     return [
         mask if layer.weight_shape is None else np.asarray(next(weights), np.float64)
         for layer, mask in zip(net.layers, masks, strict=True)

@@ -179,7 +179,24 @@ def initial_weights(
     """Initial weights as in the authors' code, in float64.
 
     Fully connected: normal with std sqrt(2 / fan_in). Convolution: "uniform" in +- 1 / sqrt(fan_in), as from
-    commit 8d6913d (autumn of 2020) on, or "he-normal", as for fully connected layers, before. All times scale.
+    commit 8d6913d (2 October 2020) on, or "he-normal", as for fully connected layers, before. All times scale.
+
+    Parameters
+    ----------
+    layer : WeightedLayer
+    rng : numpy.random.Generator
+    scale : float
+    conv_init : {"uniform", "he-normal"}
+
+    Returns
+    -------
+    array
+        Of the layer's `weight_shape`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If conv_init is unknown, or rng is not of its kind.
 
     Examples
     --------
@@ -188,6 +205,7 @@ def initial_weights(
     (3, 4)
     """
     checks.one_of("conv_init", conv_init, CONV_INITS)
+    checks.instance_of("rng", rng, np.random.Generator)
     shape = cast("tuple[int, ...]", layer.weight_shape)
     if isinstance(layer, Conv2d) and conv_init == "uniform":
         bound = 1.0 / math.sqrt(layer.fan_in)
@@ -208,6 +226,15 @@ def initial_network_weights(
         Factor of all, or one for convolutions and one for fully connected layers.
     conv_init : {"uniform", "he-normal"}
         Of convolutions, see `initial_weights`.
+
+    Returns
+    -------
+    list of array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If seed, weight_scale or conv_init is out of range.
 
     Examples
     --------

@@ -22,7 +22,7 @@ from tsslbp_ref.model.trace import Trace, checked_membranes, checked_signal, che
 
 
 def response_kernel(lag: int, theta_m: float, theta_s: float) -> float:
-    """eps_u[lag] = sum_{j=0}^{lag} (1 - theta_m)^(lag-j) eps[j], and 0 for lag < 0    (C2, C3).
+    """eps_u[lag] = sum_{j=0}^{lag} (1 - theta_m)^(lag-j) eps[j], and 0 for lag < 0    (C2, F3).
 
     What one input spike leaves in a membrane that never fires, for a weight of 1: its PSC eps, leaked. Source: the
     paper's "Spiking neuron model", where the membrane integrates the PSC.

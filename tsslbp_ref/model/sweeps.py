@@ -302,21 +302,21 @@ def backward_sweep(delta: Array, u: Array, a: Array, c: RuleCoefficients) -> Non
     G, zeros = np.zeros((T + 2, size), delta.dtype), np.zeros(size, delta.dtype)
     for start in range(0, M, size):
         block = slice(start, min(start + size, M))
-        backward_block(delta, u, a, block, c, G, zeros, delta, block)
+        backward_block(delta, u, a, block, c, G, zeros, delta)
 
 
 @compiled
 def copy_row(row: Array, target: Array) -> None:
-    """Copy in a loop: NumPy's way, compiled, looks for an overlap first, which takes as long as a short row."""
+    """Copy a row in a loop: a compiled slice assignment first asks whether rows overlap, as long as a short row takes."""
     for i in range(len(row)):
         target[i] = row[i]
 
 
 @compiled
 def backward_block(
-    g: Array, u: Array, a: Array, block: slice, c: RuleCoefficients, G: Array, zeros: Array, delta: Array, target: slice
+    g: Array, u: Array, a: Array, block: slice, c: RuleCoefficients, G: Array, zeros: Array, delta: Array
 ) -> None:
-    """One block of neurons; its delta is written to `target`, which may be g's own block. Row t+1 of G holds G[t]."""
+    """Delta of one block of neurons; it may overwrite g. Row t+1 of G holds G[t]."""
     T = len(u)
     if c.hop_by_u > 0.0:
         _filter_with_hops(g[:, block], u[:, block], c, G)
@@ -326,18 +326,18 @@ def backward_block(
     filter_step(G[1], zeros[: block.stop - block.start], c.theta_s, G[0])
     for t in range(T - 1, -1, -1):
         u_before = u[t - 1, block] if t > 0 else zeros
-        delta_after = delta[t + 1, target] if t < T - 1 else zeros
-        _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, target])
+        delta_after = delta[t + 1, block] if t < T - 1 else zeros
+        _chain_rule_step(G[t + 2], G[t + 1], G[t], u_before, u[t, block], delta_after, c, delta[t, block])
     if c.silent == 0.0:  # only now: the chain above runs on the unreplaced values
         for t in range(T):
-            _silence_step(u[t, block], c.threshold, delta[t, target])
+            _silence_step(u[t, block], c.threshold, delta[t, block])
     warmup = (c.threshold, c.surrogate_width, c.surrogate_argument_clip, c.warmup_gate)  # a call costs by the number
     for t in range(T):  # only now, for the same reason
-        _warmup_step(u[t, block], a[t, block], warmup, G[t + 1], delta[t, target])
+        _warmup_step(u[t, block], a[t, block], warmup, G[t + 1], delta[t, block])
     if c.surrogate_weight > 0.0:
         surrogate = (c.threshold, c.surrogate_width, c.surrogate_argument_clip, c.surrogate_weight)
         for t in range(T):
-            _surrogate_step(u[t, block], surrogate, G[t + 1], delta[t, target])
+            _surrogate_step(u[t, block], surrogate, G[t + 1], delta[t, block])
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""What training does, a panel a function: learning curves, confusions, and the weights as pictures."""
+"""What training does, a panel a function: learning curves, confusions, and the weights as images."""
 
 from __future__ import annotations
 
@@ -134,12 +134,12 @@ def confusion_matrix(counts: npt.ArrayLike, ax: Axes | None = None, *, classes: 
 
 
 def filters(weights: npt.ArrayLike, ax: Axes | None = None, *, limit: float | None = None) -> Axes:
-    """Draw weights as pictures side by side, in colours around 0.
+    """Draw weights as images side by side, in colours around 0.
 
     Parameters
     ----------
     weights : (F, H, W) array
-        F pictures: of a dense layer ``net.weights[0].reshape(-1, H, W)``, of a convolution ``net.weights[0][:, 0]``.
+        F images: of a dense layer ``net.weights[0].reshape(-1, H, W)``, of a convolution ``net.weights[0][:, 0]``.
     ax : Axes, optional
         Drawn into; a new figure's, if not given.
     limit : float, optional
@@ -166,9 +166,9 @@ def filters(weights: npt.ArrayLike, ax: Axes | None = None, *, limit: float | No
     n_columns = int(np.ceil(np.sqrt(n)))
     n_rows = -(-n // n_columns)
     mosaic = np.full((n_rows * (height + 1) - 1, n_columns * (width + 1) - 1), np.nan)  # nothing in between
-    for number, picture in enumerate(W):
+    for number, image in enumerate(W):
         y, x = (height + 1) * (number // n_columns), (width + 1) * (number % n_columns)
-        mosaic[y : y + height, x : x + width] = picture
+        mosaic[y : y + height, x : x + width] = image
     end = end_of_colours(W, limit)
     ax = given_or_new(ax)
     ax.imshow(mosaic, cmap=palette.DIVERGING_MAP, vmin=-end, vmax=end, interpolation="nearest")

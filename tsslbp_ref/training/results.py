@@ -15,7 +15,7 @@ from tsslbp_ref.checks import printable, shown
 from tsslbp_ref.datasets import yin_yang
 from tsslbp_ref.files import CheckpointError, write_atomically
 from tsslbp_ref.training import descriptions
-from tsslbp_ref.training.constants import Constants, constants_of, differing
+from tsslbp_ref.training.differing_constants import Constants, constants_of, differing
 from tsslbp_ref.training.exact_training import LOSS, YIN_YANG
 from tsslbp_ref.training.experiments import EXPERIMENTS, RELEASED, STATES, PaperAccuracy, experiment
 from tsslbp_ref.training.run_files import (

@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 TEST_BATCH = 500
 EVENT_TEST_BATCH = 50
-HELD_OUT_SEED = 0  # of the command line: all runs hold out the same pictures, whatever their own seed
+HELD_OUT_SEED = 0  # of the command line: all runs hold out the same images, whatever their own seed
 DIGEST_EVERY = 64  # images; the labels tell nearly all already
 
 
