@@ -44,6 +44,7 @@ SUMMARY = ("experiment", "quantity", "measure", "epochs", "n", "mean", "std", "l
 AT = "-at-"  # between rule and settings in a run's variant; released settings have no name there
 CURVES = Path("results/learning-curves-fashion-mnist-400-400.csv")
 HELD_OUT = ", pictures held out"
+AGAINST_RELEASED = ("no-intra", "surrogate", "released-kernel-paper")  # by held-out pictures, at the released settings
 PAPER_SEEDS = 5
 PAPER = "the paper"
 SEPTEMBER = "september-2020"
@@ -196,15 +197,19 @@ def _quantities(values: dict[str, dict[str, float]], of_paper: str | None) -> It
 def contrasts() -> dict[str, dict[str, float]]:
     """Differences of groups: each a weighted sum, taken seed by seed.
 
-    Two states, each at its own settings, also where pictures were held out; and what September's rule has above the
-    released one, and September's settings above the released ones, at both values of the other. `interaction` is what
-    one gains by the other.
+    Two states, each at its own settings, also where pictures were held out; there, too, `AGAINST_RELEASED`; and what
+    September's rule has above the released one, and September's settings above the released ones, at both values of the
+    other. `interaction` is what one gains by the other.
     """
     found = {
         f"{later} minus {earlier}": {later: 1.0, earlier: -1.0}
         for held_out in ("", HELD_OUT)
         for earlier, later in itertools.combinations((group_of(state, state) + held_out for state in STATES), 2)
     }
+    released = group_of(RELEASED, RELEASED) + HELD_OUT
+    for rule in AGAINST_RELEASED:
+        group = group_of(rule, RELEASED) + HELD_OUT
+        found[f"{group} minus {released}"] = {group: 1.0, released: -1.0}
     cells = [group_of(*pair) for pair in itertools.product((SEPTEMBER, RELEASED), repeat=2)]
     for name, weights in FACTORS.items():
         found[name] = {cell: weight for cell, weight in zip(cells, weights, strict=True) if weight}

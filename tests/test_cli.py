@@ -151,7 +151,7 @@ def test_train_list_names_the_experiments(capsys):
     lines = [line.split() for line in table.splitlines()]
     assert f"{NAME} september-2020 6e40449 5 2 kernel-01011-once 100 0.0002 100 -".split() in lines
     assert f"{NAME} released ffaac71 5 3 kernel 100 0.0005 100 -".split() in lines
-    assert len(lines) == 2 + 4 * len(EXPERIMENTS)
+    assert len(lines) == 3 + 4 * len(EXPERIMENTS)
 
 
 def made_checks(monkeypatch, errors):

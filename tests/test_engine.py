@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -134,10 +135,11 @@ class Mirrored(SumPool2d):
         [Conv2d(SHAPE, 3, 2, 0), Mirrored((3, 8, 8), 2), Dense((3, 4, 4), 3)],
         [Mirrored(SHAPE, 2), Conv2d((2, 4, 4), 3, 2, 0), SumPool2d((3, 3, 3), 3), Dense((3, 1, 1), 3)],
         [Dropout(SHAPE, 0.5), Conv2d(SHAPE, 2, 2, 1), Dropout((2, 10, 10), 0.5, "row"), Dense((2, 10, 10), 3)],
+        [Conv2d(SHAPE, 2, 3, 0), Conv2d((2, 7, 7), 3, 4, 0)],
     ],
-    ids=["halved", "halved-first", "mirrored", "mirrored-first", "dropout"],
+    ids=["halved", "halved-first", "mirrored", "mirrored-first", "dropout", "convolution-last"],
 )
-def test_layers_with_a_map_of_their_own(layers, kind):
+def test_layers_that_no_spec_names(layers, kind):
     rng = np.random.default_rng(5)
     weights = [rng.normal(0.1, 1.0, layer.weight_shape) for layer in layers if layer.weight_shape is not None]
     x, results = fed(kind), []
@@ -147,6 +149,7 @@ def test_layers_with_a_map_of_their_own(layers, kind):
         )
         results.append(numbers(net, x, seed=4))
     assert all(dW.any() for dW in results[0][1:-2])
+    assert results[0][-1].shape == (7, 5, math.prod(layers[-1].output_shape))
     check_equal(*results)
 
 

@@ -53,7 +53,7 @@ LAYERS = {
     },
 }
 ENGINE_FILES = ("batch", "convolution", "dense", "events", "inputs", "maps", "pooled", "spike_patterns", "winograd")
-ENGINE_TESTS = ("test_twins", "test_engine", "test_events", "test_convolution_last", "test_spike_patterns")
+ENGINE_TESTS = ("test_twins", "test_engine", "test_events", "test_spike_patterns")
 ENGINE = {f"engine/{name}.py": ENGINE_TESTS for name in ENGINE_FILES}
 GROUPS: dict[str, tuple[dict[str, tuple[str, ...]], int | None]] = {  # files with tests; how many are drawn, None: all
     "terms, reference, losses": (MODEL, None),

@@ -135,7 +135,23 @@ def compare(
 def compare_arrays(
     arrays: Mapping[str, npt.ArrayLike], *, layout: str = "TBN", tolerance: float | None = None
 ) -> Report:
-    """Compare arrays by name, as "released/layer0/delta"; arguments, errors and report are those of `compare`.
+    """Compare arrays that another implementation has made.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array_like
+        By name, as "released/layer0/delta".
+    layout, tolerance
+        As for `compare`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ArraysError, ValueError, TypeError
+        As `compare` does.
 
     Examples
     --------

@@ -68,7 +68,18 @@ def export(path: str | Path, states: str | Iterable[str] | None = None, *, layou
 
 
 def compare_file(path: str | Path, *, layout: str = "TBN", tolerance: float | None = None) -> Report:
-    """Compare the arrays of an npz file, named as "released/layer0/delta"; the rest is as for `compare`.
+    """Compare the arrays of an npz file.
+
+    Parameters
+    ----------
+    path : path
+        Its arrays are named as "released/layer0/delta".
+    layout, tolerance
+        As for `compare`.
+
+    Returns
+    -------
+    Report
 
     Raises
     ------

@@ -178,9 +178,21 @@ def predict(
     max_events: int = DEFAULT_MAX_EVENTS,
     n_threads: int | None = None,
 ) -> IntegerArray:
-    """Return the predictions (samples,) of `loss_and_gradients`, forward only.
+    """Return the predictions of `loss_and_gradients`, forward only.
 
-    Arguments as for `loss_and_gradients`.
+    Parameters
+    ----------
+    weights, batch, tau_m, tau_s, threshold, duration, delays, max_events, n_threads
+        As for `loss_and_gradients`.
+
+    Returns
+    -------
+    (samples,) array of int64
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `loss_and_gradients` does.
 
     Examples
     --------

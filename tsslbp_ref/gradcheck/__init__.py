@@ -122,7 +122,21 @@ def run(names: str | Iterable[str] | None = None, *, engine: bool = False) -> Re
 
 
 def selected(names: str | Iterable[str] | None = None, *, engine: bool = False) -> list[Check]:
-    """The checks that `run` runs, before they are run. Parameters and errors are those of `run`.
+    """The checks that `run` runs, before they are run.
+
+    Parameters
+    ----------
+    names, engine
+        As for `run`.
+
+    Returns
+    -------
+    list of Check
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `run` does.
 
     Examples
     --------

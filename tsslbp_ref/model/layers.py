@@ -50,10 +50,10 @@ class Layer(Protocol):
         """Shape of the weights, None where there are none."""
 
     def forward(self, x: Array, parameter: Array | None) -> Array:
-        """Return A x."""
+        """Return A x, (..., *output_shape), for x (..., *input_shape); `parameter` is W, or a dropout mask, or None."""
 
     def adjoint(self, y: Array, parameter: Array | None) -> Array:
-        """Return A^T y."""
+        """Return A^T y, (..., *input_shape), for y (..., *output_shape)."""
 
 
 class WeightedLayer(Layer, Protocol):

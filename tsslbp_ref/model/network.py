@@ -368,12 +368,20 @@ class Network:
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Class of each sample: the output neuron with the largest sum_t a[t].
 
-        Parameters, and the errors raised, are those of `forward`.
+        Parameters
+        ----------
+        x : (B, *input_shape) or (T, B, *input_shape) array_like
+            Static images, shown at every step, or spike trains.
 
         Returns
         -------
         (B,) array of int64
             Numbers from 0 to n_classes - 1; the lowest where sums are equal.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x, or a weight, is not finite or not of the right shape.
 
         Examples
         --------
@@ -385,7 +393,24 @@ class Network:
         return self.forward(x).sum(axis=0).argmax(axis=1)
 
     def score(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        """Share of the samples whose class is predicted right; x and y as for `loss_and_gradients`.
+        """Share of the samples whose class is predicted right.
+
+        Parameters
+        ----------
+        x : (B, *input_shape) or (T, B, *input_shape) array_like
+            Static images, shown at every step, or spike trains.
+        y : (B,) array_like of int
+            Class labels.
+
+        Returns
+        -------
+        float
+            From 0 to 1.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x, y or a weight is not finite, not of the right shape or out of range.
 
         Examples
         --------
@@ -521,6 +546,11 @@ class Network:
         flows : list of LayerFlow
             Trace, g and delta of each layer of neurons.
 
+        Raises
+        ------
+        ValueError, TypeError
+            As `loss_and_gradients` does.
+
         Examples
         --------
         >>> import numpy as np
@@ -550,6 +580,11 @@ class Network:
         -------
         list of LayerFlow
             From the first layer of neurons to the output; u, a, g and delta are (T, B, N). Nothing is dropped.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `loss_and_gradients` does.
 
         Examples
         --------

@@ -151,7 +151,16 @@ def dependency_matrix(
 def dependency_parts(
     trace: Trace, neuron: NeuronParameters, rule: GradientRule, firing_rate: float | None = None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """phi1 and phi2 apart (B5, B6), each (T, T, B, N); the surrogate of B8 counts as inter-neuron.
+    """phi1 and phi2 apart (B5, B6); the surrogate of B8 counts as inter-neuron.
+
+    Parameters
+    ----------
+    trace, neuron, rule, firing_rate
+        As for `dependency_matrix`.
+
+    Returns
+    -------
+    inter, intra : (T, T, B, N) array
 
     Raises
     ------

@@ -307,7 +307,7 @@ def backward_sweep(delta: Array, u: Array, a: Array, c: RuleCoefficients) -> Non
 
 @compiled
 def copy_row(row: Array, target: Array) -> None:
-    """Copy a row in a loop: a compiled slice assignment first asks whether rows overlap, as long as a short row takes."""
+    """Copy a row in a loop: a compiled slice assignment first asks whether rows overlap, which takes as long again."""
     for i in range(len(row)):
         target[i] = row[i]
 
