@@ -30,7 +30,7 @@ def gains() -> list[Row]:
     for task, (table, _, sign) in PANELS.items():
         for row in read_rows(measured.RESULTS / table, SUMMARY):
             rule, minus, _ = row["quantity"].partition(f" minus {WITHOUT}")
-            if minus:
+            if minus and row["measure"] != "last":
                 low, high = sorted(sign * float(row[name]) for name in ("low", "high"))
                 rows.append((task, rule, int(row["steps"]), sign * float(row["mean"]), low, high))
     return rows

@@ -7,8 +7,8 @@ stopped. The grids:
 - depth: 1 to 10 hidden layers of 200 neurons, at T = 5;
 - steps: 400-400 at T = 1 to 20;
 - intra: 400-400 at T = 5, 10, 20 by the released rule, without the intra-neuron term, and by either half of it. OUT
-  with "-summary" has the best epoch (%) by T and rule, and its difference from that without the term, seed by seed,
-  with its 95 % interval (Student).
+  with "-summary" has the best and the last epoch (%) by T and rule, and its difference from that without the term, seed
+  by seed, with its 95 % interval (Student).
 
 All else is as in the row fashion-mnist-400-400 of the released settings. `delta_1`, `delta_2`, ... are the mean |delta|
 (loss per unit of membrane) of the layers over the first training batch, all its steps and neurons, after the epoch;
@@ -54,7 +54,7 @@ COLUMNS = (
     *(f"delta_{k}" for k in range(1, MOST_LAYERS + 1)),
     *(f"silent_{k}" for k in range(1, MOST_LAYERS + 1)),
 )
-SUMMARY = ("steps", "quantity", "n", "mean", "std", "low", "high")
+SUMMARY = ("steps", "measure", "quantity", "n", "mean", "std", "low", "high")
 PROBE = 100  # pictures whose delta is looked at
 USAGE_ERROR = 2
 
@@ -124,7 +124,7 @@ def finished(rows: Sequence[Row], epochs: int) -> set[Cell]:
     return {Cell(r["spec"], int(r["steps"]), r["rule"], int(r["seed"])) for r in rows if int(r["epoch"]) == epochs}
 
 
-def compared(values: dict[tuple[int, str], list[float]]) -> list[Row]:
+def compared(values: dict[tuple[int, str], list[float]], measure: str) -> list[Row]:
     """Rows of a summary: by (steps, rule) the mean over the seeds, and what it has above that without the term."""
     table = []
     for (n_steps, rule), of_seed in values.items():
@@ -134,18 +134,21 @@ def compared(values: dict[tuple[int, str], list[float]]) -> list[Row]:
             other = paired_difference(of_seed, values[n_steps, WITHOUT])
             quantities.append((f"{rule} minus {WITHOUT}", Mean(other.pairs, other.mean, np.nan, other.low, other.high)))
         for quantity, found in quantities:
-            table.append(dict(zip(SUMMARY, map(text_of, (n_steps, quantity, *found)), strict=True)))
+            table.append(dict(zip(SUMMARY, map(text_of, (n_steps, measure, quantity, *found)), strict=True)))
     return table
 
 
-def best_epochs(rows: Sequence[Row]) -> dict[tuple[int, str], list[float]]:
-    """Test accuracy (%) of the best epoch by (steps, rule), a number a seed."""
-    best: dict[tuple[int, str], dict[int, float]] = {}
+def best_and_last(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the summary: test accuracy (%) of the best epoch, then of the last one."""
+    runs: dict[tuple[int, str], dict[int, dict[int, float]]] = {}
     for row in rows:
-        of_seed = best.setdefault((int(row["steps"]), row["rule"]), {})
-        seed, accuracy = int(row["seed"]), PERCENT * float(row["test_accuracy"])
-        of_seed[seed] = max(accuracy, of_seed.get(seed, 0.0))
-    return {key: [of_seed[seed] for seed in sorted(of_seed)] for key, of_seed in sorted(best.items())}
+        of_seed = runs.setdefault((int(row["steps"]), row["rule"]), {}).setdefault(int(row["seed"]), {})
+        of_seed[int(row["epoch"])] = PERCENT * float(row["test_accuracy"])
+    table = []
+    for measure, of_run in (("best", lambda run: max(run.values())), ("last", lambda run: run[max(run)])):
+        values = {key: [of_run(of_seed[seed]) for seed in sorted(of_seed)] for key, of_seed in sorted(runs.items())}
+        table += compared(values, measure)
+    return table
 
 
 def run(options: argparse.Namespace) -> Iterator[Row]:
@@ -179,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{row['spec']} T {row['steps']} {row['rule']} seed {row['seed']}: {row['test_accuracy']}", flush=True
             )
         if options.grid == "intra":
-            table = compared(best_epochs(read_rows(options.out, COLUMNS)))
+            table = best_and_last(read_rows(options.out, COLUMNS))
             write_rows(options.out.with_name(f"{options.out.stem}-summary.csv"), SUMMARY, table)
     except (OSError, ValueError, TypeError) as error:
         print(f"python -m studies.depth_and_steps: {error}", file=sys.stderr)

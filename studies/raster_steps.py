@@ -53,7 +53,7 @@ def summary(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         share = PERCENT * int(row["wrong_places"]) / int(row["places"])
         wrong.setdefault((int(row["steps"]), row["rule"]), []).append(share)
-    return compared(wrong)
+    return compared(wrong, "wrong entries")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

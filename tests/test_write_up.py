@@ -228,10 +228,10 @@ def test_the_summary_of_the_intra_neuron_term_is_that_of_its_table() -> None:
             ("released", "1", "1", "0.73"), ("released", "0", "1", "0.5"), ("released", "0", "2", "0.81"),
         )
     ]  # fmt: skip
-    best = depth_and_steps.best_epochs(rows)
-    assert best[5, "released"] == pytest.approx([81.0, 73.0])
-    (difference,) = [row for row in depth_and_steps.compared(best) if row["quantity"] == "released minus no-intra"]
-    assert (float(difference["mean"]), difference["n"]) == (pytest.approx(2.0), "2")
+    table = depth_and_steps.best_and_last(rows)
+    found = {row["measure"]: row for row in table if row["quantity"] == "released minus no-intra"}
+    assert {measure: float(row["mean"]) for measure, row in found.items()} == pytest.approx({"best": 2.0, "last": 7.0})
+    assert {row["n"] for row in found.values()} == {"2"}
     table = depth_and_steps.read_rows(RESULTS / "intra-steps.csv", depth_and_steps.COLUMNS)
     summary = depth_and_steps.read_rows(RESULTS / "intra-steps-summary.csv", depth_and_steps.SUMMARY)
-    assert depth_and_steps.compared(depth_and_steps.best_epochs(table)) == summary
+    assert depth_and_steps.best_and_last(table) == summary
