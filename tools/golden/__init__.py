@@ -1,1 +1,1 @@
-"""The golden numbers, made again from a checkout of the authors' repository: see README.md."""
+"""The golden numbers, made again: see README.md."""

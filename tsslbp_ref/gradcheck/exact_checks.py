@@ -1,8 +1,9 @@
 """Rows for the exact gradient in continuous time: against differences of the simulator, golden cases, and identities.
 
 The golden cases by constants (weights, tau_m, tau_s, thresholds, delays, input times; three losses) were computed in
-270-bit arithmetic from the kernel form of the membrane and rounded to double. The identities need no golden number and
-no difference: they hold because the network's equations do not change under a change of scale or of the unit of time.
+270-bit arithmetic from the kernel form of the membrane and rounded to double. `python -m tools.golden.continuous` makes
+them again, and the 45-digit cases. The identities need no golden number and no difference: they hold because the
+network's equations do not change under a change of scale or of the unit of time.
 """
 
 from __future__ import annotations
