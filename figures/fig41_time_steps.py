@@ -12,7 +12,7 @@ from studies import depth_and_steps as study
 from studies.trained_runs import read_rows
 
 TITLE = (
-    "To 86 % TSSL-BP needs five time steps, as the surrogate does;\n"
+    "For 86 % TSSL-BP needs five time steps, as the surrogate does;\n"
     "an ANN converted with care needs three, converted plainly fifteen"
 )
 TABLE = "time-steps.csv"

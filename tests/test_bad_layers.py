@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
+from tsslbp_ref.model import backpropagation, reference_network
 from tsslbp_ref.model import reference_layers as literal
-from tsslbp_ref.model import reference_network
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 
 ones = np.ones
@@ -237,5 +237,7 @@ def test_a_literal_network_has_one_mask_a_layer_or_drops_nothing():
         np.testing.assert_array_equal(gradient, wanted)
     assert expected[1][0].any()
     for masks in ([None], 3 * [None]):
+        with pytest.raises(ValueError, match="masks must be 2, one a layer, got"):
+            backpropagation.forward(plain, np.ones((1, 4)), masks)
         with pytest.raises(ValueError, match="masks must be 2, one a layer, got"):
             reference_network.loss_and_gradients(plain, *step, masks=masks)

@@ -145,14 +145,6 @@ def test_an_engine_of_your_own():
     assert "Wrong" in {row.where for row in report.rows}
 
 
-def planted(monkeypatch, owner, name, wrong):
-    right = owner[name] if isinstance(owner, dict) else getattr(owner, name)
-    if isinstance(owner, dict):
-        monkeypatch.setitem(owner, name, wrong(right))
-    else:
-        monkeypatch.setattr(owner, name, wrong(right))
-
-
 @pytest.mark.parametrize(
     ("owner", "name", "wrong", "rows"),
     [
@@ -175,7 +167,7 @@ def planted(monkeypatch, owner, name, wrong):
             {"adjoint-1", "tangent-dW-0", "network-dW-0", "engine-dW-0"},
         ),
         (
-            losses.LOSSES,
+            losses,
             "count",
             lambda right: lambda *args: (right(*args)[0], 1.001 * right(*args)[1]),
             {"loss-count", "tangent-dW-0", "tangent-dW-3"},
@@ -186,7 +178,7 @@ def planted(monkeypatch, owner, name, wrong):
 def test_a_planted_error_is_seen_in_its_own_row(monkeypatch, owner, name, wrong, rows):
     net = network("conv")
     net.engine  # noqa: B018  # made before the error is planted
-    planted(monkeypatch, owner, name, wrong)
+    monkeypatch.setattr(owner, name, wrong(getattr(owner, name)))
     found = failed(check_network(net, X["conv"], [0, 1], "count"))
     assert rows <= found
     untouched = {"forward-0", "forward-2", "adjoint-0", "layer-3-by-weight", "engine-output", "network-output"}

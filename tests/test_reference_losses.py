@@ -92,3 +92,8 @@ def test_nested_loops_and_arrays_agree(name, n_steps):
     expected, expected_g = losses.value_and_gradient(name, a, y, NEURON, SETTINGS)
     assert math.isclose(value, expected, rel_tol=1e-13)
     assert np.allclose(g, expected_g, rtol=1e-12, atol=1e-15)
+
+
+def test_an_unknown_loss_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown loss 'kernal'; known: 'kernel', 'kernel-paper'"):
+        reference_losses.value_and_gradient("kernal", np.zeros((5, 1, 2)), np.array([0]), NEURON, SETTINGS)

@@ -18,7 +18,8 @@ from tsslbp_ref.training.run_files import CONFIG, METRIC_NAMES, METRICS
 
 NAME = "fashion-mnist-400-400"
 OLD, NEW = "september-2020", "released"
-OTHER_CURVES = Path(study.__file__).parents[1] / "results" / "learning-curves-mnist-15c5-40c5-300.csv"
+RESULTS = Path(study.__file__).parents[1] / "results"
+OTHER_CURVES = RESULTS / "learning-curves-mnist-15c5-40c5-300.csv"
 # Test accuracies of two epochs, by (rule, settings) and seed.
 MADE: Mapping[tuple[str, str], Sequence[tuple[float, ...]]] = {
     (OLD, OLD): [(0.89, 0.88), (0.90, 0.91), (0.92, 0.90)],
@@ -114,6 +115,36 @@ def test_rule_and_settings_are_taken_apart_seed_by_seed() -> None:
         interval = stats.ttest_1samp(of_seed, 0.0).confidence_interval(0.95)
         found = value_of(rows, quantity)
         assert found == pytest.approx([of_seed.mean(), interval.low, interval.high], rel=1e-5, abs=1e-5), quantity
+
+
+def test_rules_are_set_beside_the_released_one_where_pictures_were_held_out() -> None:
+    accuracies = {"released": ((80.0, 81.0), (82.0, 80.0)), "surrogate": ((83.0, 84.0), (82.0, 85.0))}
+    runs = [
+        study.Run(NAME, rule, NEW, f"seed{seed}", test, (0.2, 0.1))
+        for rule, seeds in accuracies.items()
+        for seed, test in enumerate(seeds)
+    ]
+    rows = study.summary(runs)
+    name = f"surrogate at {NEW}, pictures held out minus {NEW} at {NEW}, pictures held out"
+    found = {row["measure"]: float(row["mean"]) for row in rows if row["quantity"] == name}
+    assert found == pytest.approx({"best": 3.0, "last": 4.0, "chosen": 1.5})
+
+
+def test_early_stopping_would_have_ended_no_run_of_september() -> None:
+    """The patience of `utils.py` at 6e40449: 50 epochs that are all below the best."""
+    state = study.group_of(study.SEPTEMBER, study.SEPTEMBER)
+    runs = [
+        run
+        for run in study.read_runs(RESULTS / "states-training.csv", OTHER_CURVES)
+        if (run.experiment, run.group) == (NAME, state)
+    ]
+    assert [len(run.test) for run in runs] == [100] * 5
+    for run in runs:
+        below = longest = 0
+        for epoch, accuracy in enumerate(run.test):
+            below = below + 1 if accuracy < max(run.test[: epoch + 1]) else 0
+            longest = max(longest, below)
+        assert 10 < longest < 50
 
 
 def test_pairs_are_the_seeds_that_both_have() -> None:

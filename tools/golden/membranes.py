@@ -149,10 +149,18 @@ def highest(neuron: Neuron, own: Sequence[Decimal], stretch: tuple[int, Decimal,
 
 
 def searched(neuron: Neuron) -> Response:
-    """All spikes in order, or a readout's peak, with no guess; the arrivals must have one tau_s."""
+    """All spikes in order, or a readout's peak, with no guess; the arrivals must have one tau_s.
+
+    Raises
+    ------
+    ValueError
+        If a readout is highest at the start or at the end of the run, where its peak has no derivative of this kind.
+    """
     if neuron.threshold is None:
         tops = [(*highest(neuron, (), stretch)[::-1], stretch) for stretch in stretches(neuron)]
-        _, t, (_, _, end) = max(tops)
+        height, t, (_, _, end) = max(tops, default=(Decimal(0), neuron.end, (0, neuron.end, neuron.end)))
+        if height <= 0 or t == neuron.end:
+            raise ValueError("a readout must have its peak within the run")
         return Response((), peak_near(neuron, t, at_arrival=t == end))
     own: list[Decimal] = []
     for n_arrived, start, end in stretches(neuron):

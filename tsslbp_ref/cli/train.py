@@ -133,7 +133,7 @@ def _list(options: argparse.Namespace) -> int:
         _by_name(options)  # for what it checks
         print("\n".join([*experiments.EXPERIMENTS, YIN_YANG]))
         print(f"\nSettings by state\n{experiments.states_as_text()}")
-        print("released MNIST has the 100 epochs of the paper and of 2020; the file of ffaac71 asks for 200")
+        print("released MNIST has the paper's 100 epochs; the authors' file asks for 200 from 26 September 2020 on")
         return 0
     plan = _by_name(options, one_of("experiment", options.toml, experiments.EXPERIMENTS))
     tables = plan.tables(options.seed or 0)

@@ -46,7 +46,7 @@ def pattern_length(n_steps: int) -> int:
 
 @compiled
 def few_fire(inputs: npt.NDArray[np.int32], u: Array, k: int) -> bool:
-    """Whether following patterns pays in a layer of membranes u (T, B, n): only few of its neurons may fire."""
+    """Whether following patterns pays in a layer of membranes u (T, B, n): it does where few neurons fire."""
     T, B, n = u.shape
     segments = -(-T // k)
     return len(inputs) <= SHARE_A_STEP * k * (segments * B * n)

@@ -46,8 +46,7 @@ def serves(layer: Conv2d) -> bool:
     C, (F, height, width) = layer.input_shape[0], layer.output_shape
     rows, columns, _ = _tiles(height, width)
     fewer = 2 * rows * columns * TILE**2 <= height * width * KERNEL**2
-    fits = layer.kernel_size == KERNEL and layer.padding < KERNEL
-    return fits and min(C, F) >= FEWEST_CHANNELS and fewer
+    return layer.kernel_size == KERNEL > layer.padding and min(C, F) >= FEWEST_CHANNELS and fewer
 
 
 def forward(layer: Conv2d, x: Array, W: Array, I: Array) -> None:

@@ -2,7 +2,7 @@
 
 The golden cases by constants (weights, tau_m, tau_s, thresholds, delays, input times; three losses) were computed in
 270-bit arithmetic from the kernel form of the membrane and rounded to double. `python -m tools.golden.continuous` makes
-them again, and the 45-digit cases. The identities need no golden number and no difference: they hold because the
+them again, and those of exact_cases.json. The identities need no golden number and no difference: they hold because the
 network's equations do not change under a change of scale or of the unit of time.
 """
 

@@ -105,7 +105,7 @@ def loss_and_gradients(
             delta = delta.reshape(T, B, *layer.output_shape)
             dW = np.sum([_weight_gradient(layer, delta[t], below[t]) for t in range(T)], axis=0)  # B1
             gradients.insert(0, dW)
-            g = delta  # which goes down; through a layer without neurons g itself
+            g = delta  # delta goes down; through a layer without neurons, g
         g = np.stack([_adjoint(layer, g[t].reshape(B, *layer.output_shape), parameter) for t in range(T)])  # B3
     return value, gradients, a
 
