@@ -206,6 +206,8 @@ def test_a_loss_without_a_neuron_or_with_other_settings(loss):
 def test_an_unknown_loss_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown loss 'kernal'; known: 'kernel', 'kernel-paper', 'count', 'softmax'"):
         losses.value_and_gradient("kernal", np.zeros((5, 2, 3)), [0, 1], NEURON)
+    with pytest.raises(ValueError, match="unknown loss 'kernal'"):
+        losses.Loss("kernal", NEURON)
 
 
 @pytest.mark.parametrize("field", ["desired_count", "undesired_count"])

@@ -139,16 +139,19 @@ def test_raw_pixels_are_warned_of():
             net.predict(x)
 
 
-@pytest.mark.parametrize(("loss", "learns"), [("kernel", False), ("kernel-01111-twice", False), ("kernel-paper", True)])
-def test_a_loss_that_asks_for_no_spike_is_warned_of(loss, learns):
+@pytest.mark.parametrize(
+    ("loss", "n_steps", "learns"),
+    [("kernel", 1, False), ("kernel-01111-twice", 1, False), ("kernel-paper", 1, True), ("kernel", 2, True)],
+)
+def test_a_loss_that_asks_for_no_spike_is_warned_of(loss, n_steps, learns):
     losses._desired_psc.cache_clear()
-    net = tr.Network.from_spec("", (4,), 3, n_steps=1)
+    net = tr.Network.from_spec("", (4,), 3, n_steps)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         net.training_step(np.ones((2, 4)), [0, 1], loss)
     lines = [str(one.message) for one in warned]
     assert lines == [] if learns else lines[0].startswith(f"loss '{loss}' teaches nothing with n_steps = 1, ")
-    one, other = (losses.Loss(loss, NEURON).target([y], (1, 1, 3), "float64") for y in (0, 1))
+    one, other = (losses.Loss(loss, NEURON).target([y], (n_steps, 1, 3), "float64") for y in (0, 1))
     assert np.array_equal(one, other) == (not learns)
 
 
