@@ -93,7 +93,7 @@ def changed_row(options: argparse.Namespace) -> Experiment:
 def train(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Train in the folder; yield an epoch's metrics (see `Run.run`)."""
     row = changed_row(options)
-    whole: SampledTask = task_of(row, options.data, download=False)  # type: ignore[assignment] # so they all are
+    whole: SampledTask = task_of(row, options.data, download=False)  # type: ignore[assignment] # all of the table are
     subset = Subset(whole, options.images, options.test)
     task = subset if options.held_out is None else HeldOut(subset, options.held_out)
     settings = TrainingSettings(

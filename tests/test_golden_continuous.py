@@ -84,3 +84,10 @@ def test_nothing_of_the_package_is_imported():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(continuous.__file__).parents[2]
     )
     assert run.stdout == "set()\n", run.stderr
+
+
+@pytest.mark.parametrize(("weight", "end"), [(1, 3), (-1, 40), (None, 40)], ids=["rising", "negative", "no input"])
+def test_a_readout_without_a_peak_within_the_run_is_refused(weight, end):
+    arrivals = () if weight is None else ((Decimal(1), Decimal(weight), Decimal(3)),)
+    with pytest.raises(ValueError, match="a readout must have its peak within the run"):
+        membranes.searched(membranes.Neuron(arrivals, Decimal(10), None, Decimal(end)))

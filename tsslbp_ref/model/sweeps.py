@@ -316,7 +316,7 @@ def copy_row(row: Array, target: Array) -> None:
 def backward_block(
     g: Array, u: Array, a: Array, block: slice, c: RuleCoefficients, G: Array, zeros: Array, delta: Array
 ) -> None:
-    """Delta of one block of neurons; it may overwrite g. Row t+1 of G holds G[t]."""
+    """Write delta of one block of neurons; delta may be the array g. Row t+1 of G holds G[t]."""
     T = len(u)
     if c.hop_by_u > 0.0:
         _filter_with_hops(g[:, block], u[:, block], c, G)
