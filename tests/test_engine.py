@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -244,6 +245,7 @@ def test_a_forked_process_computes_the_same(spec):
     wanted = bits(net, x)
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # threads of the parent's would be waited for without end
         os._exit(0 if bits(net, x) == wanted else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

@@ -45,11 +45,6 @@ def check_products(s, n_out=N_OUT, dtype="float64", tolerance=TOLERANCE):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * max(1.0, np.abs(wanted).max()))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Patterns
-# ---------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("n_steps", "k"), [(1, 1), (4, 4), (5, 5), (6, 3), (7, 4), (10, 5), (11, 4), (300, 5)])
 def test_segments_are_of_one_length_and_few(n_steps, k):
     assert pattern_length(n_steps) == k
@@ -73,11 +68,6 @@ def test_every_neuron_is_listed_by_its_pattern(n_steps):
     assert (values == 1.0).all()
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Products
-# ---------------------------------------------------------------------------------------------------------------------
-
-
 @settings(max_examples=40, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 12), st.integers(1, 40), st.integers(1, 30)),
@@ -97,11 +87,6 @@ def test_blocks_of_samples_do_not_show(batch):
 
 def test_float32_in_float32():
     check_products(firing((9, 6, 40)), dtype="float32", tolerance=1e-5)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# In a network
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def wide_network(**settings):

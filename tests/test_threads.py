@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import numpy as np
@@ -10,10 +9,6 @@ import pytest
 
 from tsslbp_ref.engine import threads
 from tsslbp_ref.engine.threads import BufferPool, Buffers, Threads
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Threads
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
@@ -44,25 +39,11 @@ def test_an_error_waits_for_the_others(failing: int) -> None:
     assert ended == [1 - failing]
 
 
-def test_a_forked_process_starts_threads_of_its_own() -> None:
-    pool = Threads(2)
-    pool.map(abs, range(2))
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if pool.map(abs, [-1, -2]) == [1, 2] else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 @pytest.mark.parametrize(("n_threads", "largest", "lengths"), [(1, None, [7]), (2, 2, [1, 2, 2, 2]), (3, 9, [2, 2, 3])])
 def test_shards_are_as_many_for_every_thread(n_threads: int, largest: int | None, lengths: list[int]) -> None:
     shards = Threads(n_threads).shards(7, largest)
     assert [shard.stop - shard.start for shard in shards] == lengths
     assert (shards[0].start, shards[-1].stop) == (0, 7)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Memory
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_buffer_is_the_same_memory_until_more_is_asked_for() -> None:
