@@ -281,13 +281,15 @@ MATRIX = numba.types.Array(numba.float64, 2, "A")
 def test_without_numbas_entry_to_blas_products_are_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
     """`test_twins` holds the products by BLAS."""
     monkeypatch.setattr(jit, "ensure_blas", None)
-    assert jit._gemm(MATRIX, MATRIX, MATRIX, False, False, False) is jit._gemm_by_dot
+    assert jit._gemm(MATRIX, MATRIX, MATRIX) is jit._gemm_by_dot
     product = numba.njit(jit._gemm_by_dot)
     for transpose_A, transpose_B, accumulate in itertools.product((False, True), repeat=3):
         rng = np.random.default_rng(3)
         A, B, C = (rng.normal(size=shape) for shape in ((4, 7), (7, 3), (4, 3)))
-        left, right, found = (within_longer_rows(M) for M in (A.T if transpose_A else A, B.T if transpose_B else B, C))
-        product(left, right, found, transpose_A, transpose_B, accumulate)
+        left = within_longer_rows(A.T).T if transpose_A else within_longer_rows(A)
+        right = within_longer_rows(B.T).T if transpose_B else within_longer_rows(B)
+        found = within_longer_rows(C)
+        product(left, right, found, accumulate)
         np.testing.assert_allclose(found, A @ B + accumulate * C, rtol=0.0, atol=1e-13)
         assert np.isnan(found.base).sum() == 2 * len(found)
 
@@ -304,7 +306,7 @@ def test_a_product_of_two_precisions_is_not_compiled() -> None:
 
     @numba.njit
     def product(A: Any, C: Any) -> None:
-        gemm(A, A, C, False, False, False)
+        gemm(A, A, C)
 
     with pytest.raises(numba.core.errors.TypingError):
         product(np.ones((2, 2)), np.ones((2, 2), np.float32))
@@ -313,7 +315,7 @@ def test_a_product_of_two_precisions_is_not_compiled() -> None:
 def test_the_products_fallback_in_python() -> None:
     A, B = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
     C = np.ones((2, 4))
-    jit.gemm(A, B, C, False, False, True)
+    jit.gemm(A, B, C, accumulate=True)
     np.testing.assert_array_equal(C, 1.0 + A @ B)
-    jit.gemm(np.ascontiguousarray(A.T), np.ascontiguousarray(B.T), C, True, True, False)
+    jit.gemm(np.ascontiguousarray(A.T).T, B, C)
     np.testing.assert_array_equal(C, A @ B)

@@ -160,20 +160,20 @@ def test_single_precision_stays_near_double():
 @pytest.mark.parametrize("transpose_A", [False, True])
 @pytest.mark.parametrize("transpose_B", [False, True])
 @pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize("rows", [1, 3])
-def test_products_of_matrices_with_strides(dtype, transpose_A, transpose_B, accumulate, rows):
+@pytest.mark.parametrize(("n", "inner", "m"), [(1, 4, 5), (3, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1)])
+def test_products_of_matrices_with_strides(dtype, transpose_A, transpose_B, accumulate, n, inner, m):
     rng = np.random.default_rng(12)
-    shapes = ((4, rows) if transpose_A else (rows, 4), (5, 4) if transpose_B else (4, 5), (rows, 5))
-    A, B, C = (rng.integers(-8, 9, (n, m + 3)).astype(dtype)[:, 1 : m + 1] for n, m in shapes)
-    product = (A.T if transpose_A else A) @ (B.T if transpose_B else B)
-    expected = C + product if accumulate else product
-    _call_gemm(A, B, C, transpose_A, transpose_B, accumulate)
+    shapes = ((inner, n) if transpose_A else (n, inner), (m, inner) if transpose_B else (inner, m), (n, m))
+    A, B, C = (rng.integers(-8, 9, (rows, columns + 3)).astype(dtype)[:, 1 : columns + 1] for rows, columns in shapes)
+    A, B = A.T if transpose_A else A, B.T if transpose_B else B
+    expected = C + A @ B if accumulate else A @ B
+    _call_gemm(A, B, C, accumulate)
     assert np.array_equal(C, expected)
 
 
 @jit.compiled
-def _call_gemm(A, B, C, transpose_A, transpose_B, accumulate):
-    jit.gemm(A, B, C, transpose_A, transpose_B, accumulate)
+def _call_gemm(A, B, C, accumulate):
+    jit.gemm(A, B, C, accumulate)
 
 
 def test_the_loss_of_a_network_is_a_plain_number_with_and_without_compilation():

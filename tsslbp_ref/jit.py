@@ -265,18 +265,18 @@ compiled_term(exponential, single=exponential_single, fastmath={"contract"})
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def gemm(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumulate: bool) -> None:
-    """C = A B, or C += A B to accumulate, A or B transposed on request.
+def gemm(A: Any, B: Any, C: Any, accumulate: bool = False) -> None:
+    """C = A B, or C += A B to accumulate.
 
-    The matrices have one dtype, and each row is contiguous; shapes are not checked. ``np.dot``, compiled, overwrites C
-    only, and copies a matrix whose rows do not follow one another: so a step of W2 takes 14.4 % longer.
+    The matrices have one dtype, and each row is contiguous, or each column as in ``M.T``, for A and B; shapes are not
+    checked. ``np.dot``, compiled, overwrites C only, and copies a matrix whose rows do not follow one another: so a
+    step of W2 takes 14.4 % longer.
     """
-    product = (A.T if transpose_A else A) @ (B.T if transpose_B else B)
-    C[:] = C + product if accumulate else product
+    C[:] = C + A @ B if accumulate else A @ B
 
 
 @overload(gemm)
-def _gemm(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumulate: bool) -> Callable[..., None] | None:
+def _gemm(A: Any, B: Any, C: Any, accumulate: bool = False) -> Callable[..., None] | None:
     """Call the BLAS that ``np.dot`` calls, through the same entry of Numba's; by ``np.dot`` itself where that is gone.
 
     BLAS counts columns first and reads a matrix by rows as its transposed, so it is asked for C^T = B^T A^T.
@@ -294,24 +294,22 @@ def _gemm(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumula
     kind, zero_and_one = ord(get_blas_kind(A.dtype)), np.arange(2).astype(numpy_support.as_dtype(A.dtype))
     size = zero_and_one.itemsize
 
-    def gemm(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumulate: bool) -> None:
-        sizes = (C.shape[1], C.shape[0], A.shape[0] if transpose_A else A.shape[1])
-        orders = (transposed if transpose_B else as_is, transposed if transpose_A else as_is)
+    def gemm(A: Any, B: Any, C: Any, accumulate: bool = False) -> None:
+        rows_A, rows_B = A.strides[1] == size, B.strides[1] == size  # else columns are contiguous
+        orders = (as_is if rows_B else transposed, as_is if rows_A else transposed)
         # The stride of a single row may be any number, and BLAS asks for one that a row fits in.
-        stride_A = max(A.strides[0] // size, A.shape[1], 1)
-        stride_B = max(B.strides[0] // size, B.shape[1], 1)
+        stride_A = max(A.strides[0] // size, A.shape[1], 1) if rows_A else max(A.strides[1] // size, A.shape[0], 1)
+        stride_B = max(B.strides[0] // size, B.shape[1], 1) if rows_B else max(B.strides[1] // size, B.shape[0], 1)
         stride_C = max(C.strides[0] // size, C.shape[1], 1)
         operands = (zero_and_one[1:].ctypes, B.ctypes, stride_B, A.ctypes, stride_A)
         beta = zero_and_one[1:] if accumulate else zero_and_one[:1]
-        blas(kind, *orders, *sizes, *operands, beta.ctypes, C.ctypes, stride_C)
+        blas(kind, *orders, C.shape[1], C.shape[0], A.shape[1], *operands, beta.ctypes, C.ctypes, stride_C)
 
     return gemm
 
 
-def _gemm_by_dot(A: Any, B: Any, C: Any, transpose_A: bool, transpose_B: bool, accumulate: bool) -> None:
-    left = np.ascontiguousarray(A.T) if transpose_A else np.ascontiguousarray(A)
-    right = np.ascontiguousarray(B.T) if transpose_B else np.ascontiguousarray(B)
-    product = np.dot(left, right)
+def _gemm_by_dot(A: Any, B: Any, C: Any, accumulate: bool = False) -> None:
+    product = np.dot(np.ascontiguousarray(A), np.ascontiguousarray(B))
     if accumulate:
         product += C
     C[:] = product

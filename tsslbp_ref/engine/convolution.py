@@ -289,7 +289,7 @@ def conv_adjoint(delta: Array, filters_transposed: Array, kernel_size: int, padd
         for y in range(height):
             _row_last(delta, which, y, delta_row)
             columns = rows[y : y + kernel_size].reshape(-1, width * M)
-            gemm(filters_transposed, delta_row.reshape(F, width * M), columns, False, False, True)
+            gemm(filters_transposed, delta_row.reshape(F, width * M), columns, accumulate=True)
         col2im(rows.reshape(H + 2 * padding, C, kernel_size, width, M), kernel_size, padding, last)
         _images_first(last, which, g)
 
@@ -328,7 +328,7 @@ def conv_weight_gradient(
         for y in range(height):
             _row_last(delta, which, y, delta_row)
             columns = rows[y : y + kernel_size].reshape(-1, width * M)
-            gemm(columns, delta_row.reshape(F, width * M), dW_transposed, False, True, True)
+            gemm(columns, delta_row.reshape(F, width * M).T, dW_transposed, accumulate=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def chain_forward(
     int
         Number of the first layer with a membrane that is not finite, else `ALL_FINITE`.
     """
-    gemm(x, Ws_transposed[0], Wx, False, False, False)
+    gemm(x, Ws_transposed[0], Wx)
     for t in range(len(gain)):
         scale(Wx.reshape(-1), gain[t], us[0][t].reshape(-1))
     for layer in range(len(us)):
@@ -220,16 +220,16 @@ def chain_backward(
         sweeps.backward_sweep(_flat(delta), _flat(us[layer]), _flat(pscs[layer]), cs[layer])
         if layer == 0:
             weighted_sum(_flat(delta), gain, summed_delta.reshape(-1))
-            gemm(x, summed_delta, dW_transposed, True, False, False)
+            gemm(x.T, summed_delta, dW_transposed)
             return
-        gemm(_rows(delta), Ws_transposed[layer], _rows(gs[layer - 1]), False, True, False)
+        gemm(_rows(delta), Ws_transposed[layer].T, _rows(gs[layer - 1]))
         below, c = pscs[layer - 1], cs[layer - 1]
         patterns = _patterns_to_follow(us[layer - 1], c.threshold, k, follow[layer])
         if len(patterns[0]) > 0:
             spike_patterns.weight_gradient_sweep(*patterns, delta, c.theta_s, k, dW_transposed)
         else:
             first = first_needed_step(below)
-            gemm(_rows(below[first:]), _rows(delta[first:]), dW_transposed, True, False, False)
+            gemm(_rows(below[first:]).T, _rows(delta[first:]), dW_transposed)
 
 
 @compiled
@@ -279,7 +279,7 @@ def _weighted_input(below: Array, W_transposed: Array, I: Array) -> None:
     """W a[t] from the first step at which anything fired."""
     first = first_needed_step(below)
     I[:first] = 0.0
-    gemm(_rows(below[first:]), W_transposed, _rows(I[first:]), False, False, False)
+    gemm(_rows(below[first:]), W_transposed, _rows(I[first:]))
 
 
 @compiled

@@ -52,14 +52,15 @@ def serves(layer: Conv2d) -> bool:
 def forward(layer: Conv2d, x: Array, W: Array, I: Array) -> None:
     """Write I = W * x    (F1) of images (..., C, H, W)."""
     B_T, G, A = _matrices(I.dtype)
-    _convolve(_images(x), _filters(W, G), B_T, A, layer.padding, True, _images(I))
+    U = _filters(W, G).swapaxes(2, 3)  # (6, 6, C, F)
+    _convolve(_images(x), U, B_T, A, layer.padding, _images(I))
 
 
 def adjoint(layer: Conv2d, delta: Array, W: Array, g: Array) -> None:
     """Write g = W^T delta    (B3)."""
     B_T, G, A = _matrices(g.dtype)
     turned = G[:, ::-1]  # which turns the filters
-    _convolve(_images(delta), _filters(W, turned), B_T, A, KERNEL - 1 - layer.padding, False, _images(g))
+    _convolve(_images(delta), _filters(W, turned), B_T, A, KERNEL - 1 - layer.padding, _images(g))
 
 
 def weight_gradient(layer: Conv2d, delta: Array, x: Array) -> Array:
@@ -105,17 +106,16 @@ def _tiles(height: int, width: int) -> tuple[int, int, int]:
 
 
 @compiled
-def _convolve(images: Array, U: Array, B_T: Array, A: Array, padding: int, transposed: bool, out: Array) -> None:
+def _convolve(images: Array, U: Array, B_T: Array, A: Array, padding: int, out: Array) -> None:
     """out = A^T [U . (B^T d B)] A, summed over the channels of the images.
 
     Parameters
     ----------
     images : (N, C, H, W) array
-    U : (6, 6, F, C) array if transposed, else (6, 6, C, F)
+    U : (6, 6, C, F) array
         Filters.
     B_T, A : (6, 6) array
     padding : int
-    transposed : bool
     out : (N, F, H', W') array
         Written.
     """
@@ -138,7 +138,7 @@ def _convolve(images: Array, U: Array, B_T: Array, A: Array, padding: int, trans
             _transform(B_T, pixels, rows, columns, m * n_tiles, V)
         for i in range(TILE):
             for j in range(TILE):
-                gemm(V[i, j], U[i, j], P[i, :, j], False, transposed, False)
+                gemm(V[i, j], U[i, j], P[i, :, j])
         for m in range(len(which)):
             _transform_back(A_T, P, rows, columns, m * n_tiles, outputs)
             _channels_first(outputs, out[which[m]])
@@ -175,7 +175,7 @@ def _add_products(delta: Array, images: Array, B_T: Array, A: Array, padding: in
             _transform(A, delta_last, rows, columns, m * n_tiles, D)
         for i in range(TILE):
             for j in range(TILE):
-                gemm(D[i, j], V[i, j], dU[i, j], True, False, True)
+                gemm(D[i, j].T, V[i, j], dU[i, j], accumulate=True)
 
 
 @compiled
