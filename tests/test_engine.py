@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 import tsslbp_ref as tr
 from tsslbp_ref import engine
 from tsslbp_ref.engine import batch, convolution, dense, inputs
+from tsslbp_ref.engine.pooled import neurons_and_pool
 from tsslbp_ref.model import reference_layers
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, SumPool2d
 from tsslbp_ref.model.network import Network, PlainEngine
@@ -291,7 +292,7 @@ def test_a_counting_pass_is_made_only_where_the_rule_asks_for_it(name, n_passes,
 @pytest.mark.parametrize("one", [None, PlainEngine()], ids=["fast", "plain"])
 @pytest.mark.parametrize("spec", ["6", "6-5-5-4-4", "2C3-P2"])
 def test_a_membrane_that_overflows_names_its_place(spec, one):
-    net = network(spec, 4, dtype="float32", n_threads=2, engine=one)
+    net = network(spec, 3, dtype="float32", n_threads=2, engine=one)  # so that no other step has it
     net.weights[0][...] = 0.0
     net.weights[0][1].flat[0] = -1.0
     x = np.zeros((4, *SHAPE))
@@ -355,3 +356,10 @@ def test_a_last_tile_that_is_not_full(padding, monkeypatch):
         reference_layers.conv2d_weight_gradient(delta, x, padding),
     ]
     check_equal(found, wanted)
+
+
+def test_pooling_sees_a_membrane_that_overflows_in_the_last_step():
+    Wx, gain = np.full((1, 2, 2), -3e38, np.float32), np.ones(2, np.float32)
+    neuron, a = (np.float32(value) for value in (0.2, 0.3, 1.0)), np.empty((2, 1, 1, 1), np.float32)
+    with np.errstate(over="ignore"):
+        assert not neurons_and_pool(Wx, gain, *neuron, 2, np.float32(1.0), a)

@@ -20,7 +20,12 @@ from tsslbp_ref.model.parameters import GradientRule
 from tsslbp_ref.model.trace import Trace
 
 NEURON = NEURONS[0]
-WITH_3_X_3 = (Conv2d((2, 9, 6), 3, 3, 1), Conv2d((3, 5, 8), 2, 3, 0), Conv2d((1, 4, 3), 2, 3, 2))
+WITH_3_X_3 = (  # in the last so many tiles that the images are taken one at a time
+    Conv2d((2, 9, 6), 3, 3, 1),
+    Conv2d((3, 5, 8), 2, 3, 0),
+    Conv2d((1, 4, 3), 2, 3, 2),
+    Conv2d((1, 5, 130), 2, 3, 1),
+)
 FLOAT = np.dtype(np.float64)
 INPUTS = {  # equation, class
     "psc": ("I[t] = W a[t], dL/dW = sum_t delta[t] a[t]^T", "PSCInput"),
