@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from figures import measured, style
 
-TITLE = "Converted plainly, an ANN needs four to five times TSSL-BP's time steps;\nconverted with care, it needs hardly more"
+TITLE = "Converted plainly, an ANN needs four to five times TSSL-BP's time steps;\nconverted with care, hardly more"
 TABLE = "ann-conversion.csv"
 PERCENT = 100.0
 LOOK = {

@@ -137,7 +137,7 @@ class GradientRule:
         no effect.
     intra : {True, False, "consistent", "one-hop", "leak", "reset"}
         Whether a spike's effect on the same neuron's next spike counts (B6), and if so with the paper's reset
-        derivative (True) or with the jump of the membrane's slope ("consistent"). "one-hop": September 2020's term,
+        derivative (True) or with a height that rises, too ("consistent"). "one-hop": September 2020's term,
         from a spike to dL/da at the next one and no further. It is the derivative of no quantity of the neuron, see
         docs/derivations/september-2020.md.
         The chain's two halves: "leak" has no reset factor, "reset" is True with `silent="none"`.

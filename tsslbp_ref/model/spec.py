@@ -56,7 +56,7 @@ def layers_from_spec(
     padding : int or sequence of int
         Of every convolution, or one a convolution.
     dropout : float
-        Rate after every hidden layer of neurons; 0 adds no dropout.
+        Rate behind every hidden layer of neurons and the pooling that follows it; 0 adds no dropout.
     dropout_form : {"unit", "row"}
         See `Dropout`.
     pool_gain : float
@@ -89,13 +89,20 @@ def layers_from_spec(
     paddings = iter(_paddings(padding, parts))
     layers: list[Layer] = []
     for part, where in parts:
-        layer = _layer(part, shape, paddings, pool_gain, spec, where)
-        layers.append(layer)
-        shape = layer.output_shape
-        if rate > 0 and layer.weight_shape is not None:
-            layers.append(Dropout(shape, rate, dropout_form))
+        layers.append(_layer(part, shape, paddings, pool_gain, spec, where))
+        shape = layers[-1].output_shape
     layers.append(Dense(shape, checks.axis_size("n_classes", n_classes)))
-    return layers
+    return _with_dropout(layers, rate, dropout_form) if rate > 0.0 else layers
+
+
+def _with_dropout(layers: Sequence[Layer], rate: float, form: str) -> list[Layer]:
+    """Dropout before each layer of neurons but the first: behind pooling, as the released code has it for CIFAR-10."""
+    found: list[Layer] = []
+    for layer in layers:
+        if layer.weight_shape is not None and any(below.weight_shape is not None for below in found):
+            found.append(Dropout(layer.input_shape, rate, form))
+        found.append(layer)
+    return found
 
 
 def _parts(spec: str) -> list[tuple[str, int]]:

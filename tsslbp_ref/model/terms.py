@@ -177,9 +177,9 @@ def reset_by_firing_time(u: float, I: float, reset_by_u: float, reset_by_I: floa
     """d(nu * s)[t_m + 1]/dt_m = -(r_u u + r_I I)    (B6); times leak(p - m - 1) it is the same at the next spike t_p.
 
     A spike that comes later resets later, so that less of the reset has leaked away at t_p. With r = (theta_m, 0) this
-    is the reset kernel's change under a shift of the spike by one step, nu[0] - nu[1]; with r = (0, 1) it holds the
-    jump of the membrane's slope across the spike too. Source: the paper's "Intra-neuron backpropagation"; r = (0, 1) is
-    derived in docs/derivations/consistent-rule.md.
+    is the reset kernel's change under a shift of the spike by one step, nu[0] - nu[1]; with r = (0, 1) the height
+    rises, too, while the spike waits. Source: the paper's "Intra-neuron backpropagation"; r = (0, 1) is derived in
+    docs/derivations/consistent-rule.md.
 
     Examples
     --------
