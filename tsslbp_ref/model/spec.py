@@ -56,7 +56,7 @@ def layers_from_spec(
     padding : int or sequence of int
         Of every convolution, or one a convolution.
     dropout : float
-        Rate behind every hidden layer of neurons and the pooling that follows it; 0 adds no dropout.
+        Rate of one dropout a hidden layer of neurons, behind the pooling that follows it, if any; 0 adds none.
     dropout_form : {"unit", "row"}
         See `Dropout`.
     pool_gain : float
