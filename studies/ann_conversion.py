@@ -3,7 +3,8 @@
 ``python -m studies.ann_conversion --tsslbp RUN_FOLDER [...] --out results/ann-conversion.csv`` trains a ReLU network
 784-400-400-10 on Fashion-MNIST, turns every ReLU into an integrate-and-fire neuron, and counts how many test images
 are classified right after 1, 2, ... time steps. OUT has a row a way of converting and number of steps, a row for the
-ANN itself, and one for each TSSL-BP run that is named.
+ANN itself, and one for each TSSL-BP run that is named. `measure` says of which epoch the network is: the `best` on the
+test pictures, the `last`, or that `chosen` by ``--held-out`` training pictures.
 
 The ANN has the spiking network's initial weights, order of images, batches and optimiser, and no biases; only its
 neurons and its loss (softmax of the output sums) are others.
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.spec import weighted
 from tsslbp_ref.training import Trainer, TrainingSettings, epoch_line
 from tsslbp_ref.training.experiments import Experiment, experiment
+from tsslbp_ref.training.run_files import BEST, LAST
 from tsslbp_ref.training.tasks import Task, task_of
 
 Array = npt.NDArray[Any]
@@ -44,7 +46,8 @@ STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200)
 NO_LEAK = 0.0  # theta_m of an integrate-and-fire neuron
 THRESHOLD = 1.0
 CALIBRATION = 10_000  # training images whose activations set the scales
-HEADER = ("method", "run", "scale", "reset", "start", "steps", "accuracy", "spikes_a_picture")
+HEADER = ("method", "run", "scale", "reset", "start", "steps", "accuracy", "spikes_a_picture", "measure")
+JUDGES = {"best": "test_accuracy", "last": "epoch", "chosen": "validation_accuracy"}  # the largest is that epoch
 NONE = "-"  # in a column that says nothing of a row
 DIGITS = 6
 
@@ -119,8 +122,18 @@ class ReluNetwork:
         return value, gradients, a
 
 
-def train_ann(row: Experiment, task: Task, epochs: int, seed: int, *, show_progress: bool) -> tuple[ReluNetwork, float]:
-    """Train the ANN of an experiment; return it with the weights of its best epoch, and that epoch's test accuracy.
+class Epoch(NamedTuple):
+    """An epoch's value by which it is judged, its test accuracy, and its weights."""
+
+    value: float
+    accuracy: float
+    weights: list[Array]
+
+
+def train_ann(
+    row: Experiment, task: Task, epochs: int, seed: int, *, show_progress: bool
+) -> tuple[ReluNetwork, dict[str, Epoch]]:
+    """Train the ANN of an experiment; return it, and its epochs by name: best, last and, by held-out pictures, chosen.
 
     The best epoch on the test set is the paper's measure, and so also that of the runs it is set beside.
     """
@@ -128,16 +141,16 @@ def train_ann(row: Experiment, task: Task, epochs: int, seed: int, *, show_progr
     ann = ReluNetwork(network)
     settings = TrainingSettings(epochs, row.batch_size, row.learning_rate, "softmax", seed=seed)
     trainer = Trainer(cast(Network, ann), task, settings, show_progress=show_progress)
-    best, best_weights = -1.0, ann.weights
+    kept: dict[str, Epoch] = {}
     for _ in range(epochs):
         metrics = trainer.run_epoch()
         assert metrics is not None
         if show_progress:
             print(epoch_line(metrics), file=sys.stderr, flush=True)
-        if metrics["test_accuracy"] > best:
-            best, best_weights = metrics["test_accuracy"], [W.copy() for W in ann.weights]
-    ann.weights = best_weights
-    return ann, best
+        for name, judge in JUDGES.items():
+            if judge in metrics and (name not in kept or metrics[judge] > kept[name].value):
+                kept[name] = Epoch(metrics[judge], metrics["test_accuracy"], [W.copy() for W in ann.weights])
+    return ann, kept
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -299,15 +312,15 @@ def measure(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def tsslbp_row(folder: Path, data_dir: Path | None, most: int | None = None) -> dict[str, Any]:
-    """Accuracy, and spikes a picture, of a trained run's best epoch; output spikes are counted, too.
+def tsslbp_row(folder: Path, data_dir: Path | None, most: int | None = None, checkpoint: str = BEST) -> dict[str, Any]:
+    """Accuracy, and spikes a picture, of a trained run's best epoch, or its last; output spikes are counted, too.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If there is no such run, it is of another experiment, or its data is not found.
     """
-    run = load_run(folder)
+    run = load_run(folder, checkpoint)
     checks.one_of("experiment", run.row.name, (EXPERIMENT,))
     correct = spikes = images = 0
     for batch in pass_test_data(run, data_dir, most):
@@ -315,7 +328,7 @@ def tsslbp_row(folder: Path, data_dir: Path | None, most: int | None = None) -> 
         spikes += sum(np.count_nonzero(flow.trace.s) for flow in batch.flows)
         images += len(batch.labels)
     found = {"accuracy": correct / images, "spikes_a_picture": spikes / images}
-    return {"method": f"tsslbp-{run.rule}", "run": run.name, "steps": run.row.n_steps} | found
+    return {"method": f"tsslbp-{run.rule}", "run": run.name, "steps": run.row.n_steps, "measure": run.measure} | found
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -342,12 +355,14 @@ def run_study(options: argparse.Namespace) -> list[dict[str, Any]]:
     epochs, seed = checks.positive_integer("epochs", options.epochs), checks.positive_integer("seed", options.seed, 0)
     name = {"run": f"seed{seed}"}
     with threadpool_limits(1, user_api="blas"):
-        rows = [tsslbp_row(folder, options.data) for folder in options.tsslbp]
-        task = task_of(row, options.data, download=False)
-        ann, accuracy = train_ann(row, task, epochs, seed, show_progress=not options.quiet)
-        rows.append(name | {"method": "ann", "accuracy": accuracy})
-        for conversion in CONVERSIONS:
-            rows += [name | found for found in measure(ann, task, conversion, show_progress=not options.quiet)]
+        rows = [tsslbp_row(f, options.data, checkpoint=c) for f in options.tsslbp for c in (BEST, LAST)]
+        task = task_of(row, options.data, download=False, held_out=options.held_out)
+        ann, kept = train_ann(row, task, epochs, seed, show_progress=not options.quiet)
+        for which, epoch in kept.items():
+            ann.weights, of_epoch = epoch.weights, name | {"measure": which}
+            rows.append(of_epoch | {"method": "ann", "accuracy": epoch.accuracy})
+            for conversion in CONVERSIONS:
+                rows += [of_epoch | found for found in measure(ann, task, conversion, show_progress=not options.quiet)]
     return rows
 
 
@@ -358,6 +373,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--epochs", type=int, default=20, metavar="N", help="of the ANN (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the ANN (default: %(default)s)")
+    parser.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="training pictures to choose the epoch by (default: none)"
+    )
     parser.add_argument("--tsslbp", nargs="*", default=[], type=Path, metavar="RUN_FOLDER", help="to set beside it")
     parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table to write")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the data sets (default: TSSLBP_DATA)")

@@ -6,9 +6,11 @@ stopped. The grids:
 
 - depth: 1 to 10 hidden layers of 200 neurons, at T = 5;
 - steps: 400-400 at T = 1 to 20;
-- intra: 400-400 at T = 5, 10, 20 by the released rule, without the intra-neuron term, and by either half of it. OUT
-  with "-summary" has the best and the last epoch (%) by T and rule, and its difference from that without the term, seed
-  by seed, with its 95 % interval (Student).
+- intra: 400-400 at T = 5, 10, 20 by the released rule, without the intra-neuron term, and by either half of it.
+
+OUT with "-summary" has the test accuracy (%) by network, T and rule, with its 95 % interval (Student): of the best
+epoch on the test pictures, of the last one, and, where ``--held-out`` leaves training pictures out, of the epoch
+`chosen` on those. In the grid intra it has each rule's difference from that without the term, too, taken seed by seed.
 
 All else is as in the row fashion-mnist-400-400 of the released settings. `delta_1`, `delta_2`, ... are the mean |delta|
 (loss per unit of membrane) of the layers over the first training batch, all its steps and neurons, after the epoch;
@@ -43,18 +45,21 @@ EXPERIMENT = "fashion-mnist-400-400"
 DEPTHS, DEPTH_WIDTH = tuple(range(1, 11)), 200
 STEPS = (1, 2, 3, 5, 8, 12, 16, 20)
 INTRA_STEPS = (5, 10, 20)
-WITHOUT = "no-intra"
+WITHOUT, CHOSEN = "no-intra", "chosen"
+MEASURES = ("best", "last", CHOSEN)
 HALVES = {  # of the intra-neuron term
     "leak-alone": GradientRule(intra="leak"),
     "reset-alone": GradientRule(intra="reset"),
 }
 MOST_LAYERS = max(DEPTHS) + 1
+OF_EPOCH = ("epoch", "train_loss", "test_accuracy", "validation_accuracy", "seconds")
 COLUMNS = (
-    *("spec", "steps", "rule", "seed", "epoch", "train_loss", "test_accuracy", "seconds"),
+    *("spec", "steps", "rule", "seed", *OF_EPOCH),
     *(f"delta_{k}" for k in range(1, MOST_LAYERS + 1)),
     *(f"silent_{k}" for k in range(1, MOST_LAYERS + 1)),
 )
 SUMMARY = ("steps", "measure", "quantity", "n", "mean", "std", "low", "high")
+GRID_SUMMARY = (*SUMMARY, "spec")
 PROBE = 100  # pictures whose delta is looked at
 USAGE_ERROR = 2
 
@@ -86,12 +91,12 @@ def grid(name: str, n_seeds: int) -> list[Cell]:
     return [Cell(spec, T, rule, seed) for seed in seeds for spec, T in shapes for rule in rules]
 
 
-def train(cell: Cell, epochs: int, data_dir: Path | None) -> list[Row]:
-    """Train one cell on one thread; a row an epoch, and one before the first."""
+def train(cell: Cell, epochs: int, data_dir: Path | None, held_out: int = 0) -> list[Row]:
+    """Train one cell on one thread, without some of the training pictures; a row an epoch, and one before the first."""
     row = replace(experiment(EXPERIMENT), spec=cell.spec, n_steps=cell.steps)
     rule = HALVES[cell.rule] if cell.rule in HALVES else rule_by_name(cell.rule)
     network = row.network(cell.seed, rule=rule, n_threads=1)
-    task = _task(data_dir)
+    task = _task(data_dir, held_out)
     settings = TrainingSettings(epochs, row.batch_size, row.learning_rate, row.loss, row.loss_settings, cell.seed)
     trainer = Trainer(network, task, settings)
     with threadpool_limits(1, user_api="blas"):
@@ -105,14 +110,14 @@ def train(cell: Cell, epochs: int, data_dir: Path | None) -> list[Row]:
 
 
 @cache
-def _task(data_dir: Path | None) -> Task:
-    return task_of(experiment(EXPERIMENT), data_dir, download=False)
+def _task(data_dir: Path | None, held_out: int) -> Task:
+    return task_of(experiment(EXPERIMENT), data_dir, download=False, held_out=held_out)
 
 
 def _row(cell: Cell, metrics: dict[str, float], network: Network, task: Task, loss: str) -> Row:
     x, y = task.train_batch(np.arange(PROBE), np.random.default_rng(0))
     flows = network.gradient_flow(x, y, loss)
-    values = cell._asdict() | {name: metrics[name] for name in ("epoch", "train_loss", "test_accuracy", "seconds")}
+    values = cell._asdict() | {name: metrics[name] for name in OF_EPOCH if name in metrics}
     for k, flow in enumerate(flows, start=1):
         values[f"delta_{k}"] = float(np.abs(flow.delta).mean())
         values[f"silent_{k}"] = float((~(flow.trace.s > 0).any(axis=0)).mean())
@@ -130,7 +135,7 @@ def compared(values: dict[tuple[int, str], list[float]], measure: str) -> list[R
     for (n_steps, rule), of_seed in values.items():
         mean = mean_over_seeds(of_seed)
         quantities = [(rule, mean)]
-        if rule != WITHOUT:
+        if rule != WITHOUT and (n_steps, WITHOUT) in values:
             other = paired_difference(of_seed, values[n_steps, WITHOUT])
             quantities.append((f"{rule} minus {WITHOUT}", Mean(other.pairs, other.mean, np.nan, other.low, other.high)))
         for quantity, found in quantities:
@@ -138,17 +143,31 @@ def compared(values: dict[tuple[int, str], list[float]], measure: str) -> list[R
     return table
 
 
-def best_and_last(rows: Sequence[Row]) -> list[Row]:
-    """Rows of the summary: test accuracy (%) of the best epoch, then of the last one."""
-    runs: dict[tuple[int, str], dict[int, dict[int, float]]] = {}
+def accuracies(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the summary: by network and measure, test accuracy (%) by T and rule."""
+    runs: dict[str, dict[tuple[int, str], dict[int, list[Row]]]] = {}
     for row in rows:
-        of_seed = runs.setdefault((int(row["steps"]), row["rule"]), {}).setdefault(int(row["seed"]), {})
-        of_seed[int(row["epoch"])] = PERCENT * float(row["test_accuracy"])
+        if int(row["epoch"]) > 0:
+            of_spec = runs.setdefault(row["spec"], {})
+            of_spec.setdefault((int(row["steps"]), row["rule"]), {}).setdefault(int(row["seed"]), []).append(row)
     table = []
-    for measure, of_run in (("best", lambda run: max(run.values())), ("last", lambda run: run[max(run)])):
-        values = {key: [of_run(of_seed[seed]) for seed in sorted(of_seed)] for key, of_seed in sorted(runs.items())}
-        table += compared(values, measure)
+    for spec, of_spec in sorted(runs.items(), key=lambda item: item[0].count("-")):
+        for measure in MEASURES:
+            if measure != CHOSEN or any(row["validation_accuracy"] for row in rows):
+                values = {
+                    key: [accuracy(of_seed[seed], measure) for seed in sorted(of_seed)]
+                    for key, of_seed in sorted(of_spec.items())
+                }
+                table += [row | {"spec": spec} for row in compared(values, measure)]
     return table
+
+
+def accuracy(epochs: Sequence[Row], measure: str) -> float:
+    """Test accuracy (%) of a run's best, last or chosen epoch, which is the first that is best on held-out pictures."""
+    if measure == "last":
+        return PERCENT * float(epochs[-1]["test_accuracy"])
+    judge = "test_accuracy" if measure == "best" else "validation_accuracy"
+    return PERCENT * float(max(epochs, key=lambda row: float(row[judge]))["test_accuracy"])
 
 
 def run(options: argparse.Namespace) -> Iterator[Row]:
@@ -157,7 +176,7 @@ def run(options: argparse.Namespace) -> Iterator[Row]:
     done = finished(rows, options.epochs)
     left = [cell for cell in grid(options.grid, options.seeds) if cell not in done]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        trainings = [pool.submit(train, cell, options.epochs, options.data) for cell in left]
+        trainings = [pool.submit(train, cell, options.epochs, options.data, options.held_out) for cell in left]
         for training in as_completed(trainings):
             rows += training.result()
             write_rows(options.out, COLUMNS, rows)
@@ -173,6 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="CSV")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0, 1, ... (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=5, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="training pictures to choose the epoch by (default: none)"
+    )
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once (default: %(default)s)")
     parser.add_argument("--data", type=Path, help="folder of the data sets")
     options = parser.parse_args(arguments)
@@ -181,9 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(
                 f"{row['spec']} T {row['steps']} {row['rule']} seed {row['seed']}: {row['test_accuracy']}", flush=True
             )
-        if options.grid == "intra":
-            table = best_and_last(read_rows(options.out, COLUMNS))
-            write_rows(options.out.with_name(f"{options.out.stem}-summary.csv"), SUMMARY, table)
+        table = accuracies(read_rows(options.out, COLUMNS))
+        write_rows(options.out.with_name(f"{options.out.stem}-summary.csv"), GRID_SUMMARY, table)
     except (OSError, ValueError, TypeError) as error:
         print(f"python -m studies.depth_and_steps: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -2,7 +2,8 @@
 
 ``python -m studies.pruning RUN_FOLDER [...] --out results/pruning.csv`` counts the spikes of every hidden neuron over
 the training data, drops the neurons that never fire there, then the least active 10 %, 20 %, ... of all hidden neurons
-and, for comparison, as many chosen at random, and tests each smaller network. Nothing is trained again.
+and, for comparison, as many chosen at random, and tests each smaller network: the best epoch's and the last one's.
+In a run with held-out pictures those have chosen the best. Nothing is trained again.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from studies.trained_runs import KEY, TrainedRun, load_run, merge_rows
 from tsslbp_ref import checks
 from tsslbp_ref.model.layers import Dense
 from tsslbp_ref.model.network import Network
+from tsslbp_ref.training.run_files import BEST, LAST
 from tsslbp_ref.training.tasks import Task, task_of
 
 Array = npt.NDArray[Any]
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BATCH = 500
-COLUMNS = (*KEY, "dropped", "neurons", "weights", "test_accuracy", "errors_new", "errors_gone")
+COLUMNS = (*KEY, "dropped", "neurons", "weights", "test_accuracy", "errors_new", "errors_gone", "measure")
 USAGE_ERROR = 2
 
 
@@ -123,7 +125,7 @@ def measure(run: TrainedRun, task: Task, most: int | None = None) -> Iterator[di
         yield run.key | {
             "dropped": name, "neurons": int(kept.sum()), "weights": sum(W.size for W in small.weights),
             "test_accuracy": float(after.mean()), "errors_new": int((before & ~after).sum()),
-            "errors_gone": int((~before & after).sum()),
+            "errors_gone": int((~before & after).sum()), "measure": run.measure,
         }  # fmt: skip
 
 
@@ -136,11 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         for folder in options.folders:
-            run = load_run(folder)
-            rows = list(measure(run, task_of(run.row, options.data, download=False)))
+            both = [load_run(folder, checkpoint) for checkpoint in (BEST, LAST)]
+            task = task_of(both[0].row, options.data, download=False)
+            rows = [row for run in both for row in measure(run, task)]
             merge_rows(options.out, COLUMNS, rows)
             for row in rows:
-                print(f"{folder}: {row['dropped']}: {row['neurons']} neurons, {row['test_accuracy']:.2%}", flush=True)
+                print(f"{folder}: {row['measure']}, {row['dropped']}: {row['test_accuracy']:.2%}")
     except (OSError, ValueError, TypeError) as error:
         print(f"python -m studies.pruning: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -19,7 +19,7 @@ from tsslbp_ref.model.network import LayerFlow, Network
 from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.training import runs
 from tsslbp_ref.training.experiments import Experiment, experiment
-from tsslbp_ref.training.results import state_of, variant_of
+from tsslbp_ref.training.results import state_of, validation_of, variant_of
 from tsslbp_ref.training.tasks import task_of
 
 BATCH_SIZE = 50  # samples that pass at once: all layers' traces of the widest network have to fit
@@ -31,16 +31,19 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The network of a run folder with the weights of its best epoch.
+    """The network of a run folder with the weights of its best epoch, or its last one.
 
     Attributes
     ----------
     row : Experiment
         With the run's own neuron and number of steps.
     rule, name : str
-        The gradient rule that it was trained by, and the folder's name.
+        The gradient rule that it was trained by, and the folder's name, with "-held-out-N" where N training samples
+        were held out.
     epoch : int
-        The best one, from 1.
+        From 1.
+    measure : str
+        Which epoch that is: "best" on the test data, "chosen" by held-out samples, or "last".
     seed : int
         Of the initial weights.
     network : Network
@@ -50,6 +53,7 @@ class TrainedRun:
     rule: str
     name: str
     epoch: int
+    measure: str
     seed: int
     network: Network
 
@@ -68,8 +72,8 @@ class PassedBatch:
     flows: list[LayerFlow]
 
 
-def load_run(folder: Path) -> TrainedRun:
-    """Load a run folder's best checkpoint.
+def load_run(folder: Path, checkpoint: str = runs.BEST) -> TrainedRun:
+    """Load a run folder's best checkpoint, or `runs.LAST`.
 
     Raises
     ------
@@ -82,7 +86,7 @@ def load_run(folder: Path) -> TrainedRun:
     if not (folder / runs.CONFIG).is_file():
         raise FileNotFoundError(f"no run in {folder}: there is no {runs.CONFIG}")
     config = runs.read_config(folder)
-    path = folder / runs.BEST
+    path = folder / checkpoint
     arrays, meta = checkpoints.load(path)
     try:
         row = experiment(config["title"], state_of(config))
@@ -93,7 +97,11 @@ def load_run(folder: Path) -> TrainedRun:
         raise CheckpointError(f"{folder} holds no settings of a run: {type(error).__name__} {error}") from error
     network = row.network(seed, n_threads=1)
     runs.load_weights(network, arrays, path)
-    return TrainedRun(row, rule, folder.name, epoch, seed, network)
+    n_held_out = validation_of(config)
+    name = f"{folder.name}-held-out-{n_held_out}" if n_held_out else folder.name
+    best = "chosen" if n_held_out else "best"
+    measure = best if checkpoint == runs.BEST else "last"
+    return TrainedRun(row, rule, name, epoch, measure, seed, network)
 
 
 def pass_test_data(run: TrainedRun, data_dir: Path | None = None, most: int | None = None) -> Iterator[PassedBatch]:

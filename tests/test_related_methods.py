@@ -236,20 +236,22 @@ def test_conversion_checks_its_arguments(arguments: tuple[Any, ...], says: str) 
         Conversion(*arguments)
 
 
-def test_best_epochs_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    accuracies = iter([0.5, 0.9, 0.7])
+def test_the_weights_of_the_best_the_last_and_the_chosen_epoch_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([(0.5, 0.8), (0.9, 0.7), (0.7, 0.6)])
     seen: list[np.ndarray] = []
 
     def run_epoch(trainer: Trainer) -> dict[str, Any]:
         trainer.network.weights[0] += 1.0
         seen.append(trainer.network.weights[0].copy())
-        return {"test_accuracy": next(accuracies)}
+        test, held_out = next(accuracies)
+        return {"epoch": len(seen), "test_accuracy": test, "validation_accuracy": held_out}
 
     monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
     row = SimpleNamespace(network=lambda seed, n_threads: network(), batch_size=20, learning_rate=1e-3)
-    ann, best = ann_conversion.train_ann(row, SmallTask(), 3, 0, show_progress=False)  # type: ignore[arg-type]
-    assert best == 0.9
-    assert np.array_equal(ann.weights[0], seen[1])
+    _, kept = ann_conversion.train_ann(row, SmallTask(), 3, 0, show_progress=False)  # type: ignore[arg-type]
+    assert {name: epoch.accuracy for name, epoch in kept.items()} == {"best": 0.9, "last": 0.7, "chosen": 0.5}
+    for name, number in (("best", 1), ("last", 2), ("chosen", 0)):
+        assert np.array_equal(kept[name].weights[0], seen[number])
 
 
 def test_command_without_runs_or_data_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

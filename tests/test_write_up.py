@@ -222,16 +222,21 @@ def test_every_claim_has_a_figure_a_number_and_a_tutorial() -> None:
 def test_the_summary_of_the_intra_neuron_term_is_that_of_its_table() -> None:
     """By T and rule: the best epoch of each seed, and the difference from that without the term, seed by seed."""
     rows = [
-        {"steps": "5", "rule": rule, "seed": seed, "epoch": epoch, "test_accuracy": accuracy}
-        for rule, seed, epoch, accuracy in (
-            ("no-intra", "0", "1", "0.8"), ("no-intra", "1", "1", "0.7"), ("no-intra", "1", "2", "0.6"),
-            ("released", "1", "1", "0.73"), ("released", "0", "1", "0.5"), ("released", "0", "2", "0.81"),
+        {"spec": "9", "steps": "5", "rule": rule, "seed": seed, "epoch": epoch, "test_accuracy": accuracy,
+         "validation_accuracy": held_out}
+        for rule, seed, epoch, accuracy, held_out in (
+            ("no-intra", "0", "0", "0.9", ""), ("no-intra", "0", "1", "0.8", "0.8"),
+            ("no-intra", "1", "1", "0.7", "0.1"), ("no-intra", "1", "2", "0.6", "0.2"),
+            ("released", "1", "1", "0.73", "0.8"), ("released", "0", "1", "0.5", "0.9"),
+            ("released", "0", "2", "0.81", "0.8"),
         )
     ]  # fmt: skip
-    table = depth_and_steps.best_and_last(rows)
+    table = depth_and_steps.accuracies(rows)
     found = {row["measure"]: row for row in table if row["quantity"] == "released minus no-intra"}
-    assert {measure: float(row["mean"]) for measure, row in found.items()} == pytest.approx({"best": 2.0, "last": 7.0})
+    assert {measure: float(row["mean"]) for measure, row in found.items()} == pytest.approx(
+        {"best": 2.0, "last": 7.0, "chosen": -8.5}
+    )
     assert {row["n"] for row in found.values()} == {"2"}
     table = depth_and_steps.read_rows(RESULTS / "intra-steps.csv", depth_and_steps.COLUMNS)
-    summary = depth_and_steps.read_rows(RESULTS / "intra-steps-summary.csv", depth_and_steps.SUMMARY)
-    assert depth_and_steps.best_and_last(table) == summary
+    summary = depth_and_steps.read_rows(RESULTS / "intra-steps-summary.csv", depth_and_steps.GRID_SUMMARY)
+    assert depth_and_steps.accuracies(table) == summary
