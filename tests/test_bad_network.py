@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tsslbp_ref as tr
-from tsslbp_ref.model import losses
+from tsslbp_ref.model import backpropagation, losses
 
 NEURON, RULE = tr.NeuronParameters(), tr.GradientRule()
 
@@ -54,6 +54,36 @@ def test_network_input(x, message):
 def test_network_settings(keywords, message):
     with pytest.raises((ValueError, TypeError), match=message):
         small_network(**keywords)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, None])
+def test_a_number_of_steps_that_is_set_later(value):
+    network = small_network()
+    with pytest.raises((ValueError, TypeError), match="n_steps must be"):
+        network.n_steps = value
+    assert network.n_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("g", "message"),
+    [
+        (np.ones((2, 5, 3)), r"g must have shape \(5, 2, 3\) to match the output PSC, got \(2, 5, 3\)"),
+        (np.ones((5, 2, 4)), r"got \(5, 2, 4\)"),
+        (np.ones((5, 6)).tolist(), r"g must be \(T, B, n_classes\): steps, batch, output neurons; got 2 axes"),
+        (np.full((5, 2, 3), np.nan), "g must be finite"),
+    ],
+)
+def test_the_gradient_that_goes_back_through_a_network(g, message):
+    network = small_network()
+    records, _ = backpropagation.forward(network, np.ones((2, 1, 2, 2)).tolist(), [None, None])
+    with pytest.raises(ValueError, match=message):
+        backpropagation.backward(network, records, g)
+
+
+@pytest.mark.parametrize("x", [np.ones((4, 2, 1, 2, 2)), np.ones((2, 3)), "x"])
+def test_the_input_that_goes_forward_through_a_network(x):
+    with pytest.raises((ValueError, TypeError), match="x must"):
+        backpropagation.forward(small_network(), x, [None, None])
 
 
 def test_network_weights():

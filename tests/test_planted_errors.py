@@ -67,6 +67,7 @@ CLIPPED = ("released", "no-warmup", "literal", "no-intra", SUM)  # rules that cl
 WARM = ("released", "no-intra", "literal", "surrogate", SUM)  # rules with the surrogate in them
 CONV = ("tangent-released-conv-static", "network-conv-spikes")
 DENSE_ABOVE = ("tangent-released-dense-3-s*", "network-dense-s*")  # layers that another stands below
+KERNEL_LOSS_ROWS = ("loss-kernel", "loss-kernel-paper", "loss-kernel-0*")
 THETA_M_ROWS = ("term-reset-*", *(f"phi-{name}" for name in CHAINED), "tangent-released-dense-*-spikes")
 SUM_ROWS = (f"phi-{SUM}", f"tangent-{SUM}-*")
 CONSISTENT_ROWS = ("term-psc-in-time-consistent", "phi-consistent", "tangent-consistent-*")
@@ -159,7 +160,7 @@ PLANTS = (
     Plant("kappa 1", GradientRule, "coefficients", coefficients_with(surrogate_weight=1.0), ("phi-half-surrogate",)),
     Plant("no silent steps", GradientRule, "coefficients", coefficients_with(silent=0.0), ("phi-one-hop-leak",)),
     # Losses.
-    Plant("gradient x 1.001", losses, "van_rossum", gradient_times(FACTOR), ("loss-kernel", "loss-kernel-paper")),
+    Plant("gradient x 1.001", losses, "van_rossum", gradient_times(FACTOR), KERNEL_LOSS_ROWS),
     Plant("flipped sign", losses, "count", gradient_times(-1.0), ("loss-count", "tangent-*-loss-count")),
     Plant("no dead zone", losses, "count", count_without_dead_zone, ("loss-count",)),
     Plant("both x 1.001", losses, "count", value_and_gradient_times(FACTOR), ("loss-count-value",)),

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import differentiate
 
+from tsslbp_ref import checks
+
 Array = npt.NDArray[np.float64]
 
 DERIVATIVE_STEP = 0.1  # scipy halves it until its own error estimate stops falling
@@ -67,7 +69,13 @@ def central_difference(function: Callable[[float], Any], step: float, levels: in
     The plain difference is exact for polynomials of degree 2, and each further level for two degrees more (Richardson).
     For such functions the step is limited by nothing but overflow, so a large one is best: rounding is about
     1e-16 |f| / h.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If step is not above 0, or levels is no positive integer.
     """
+    step, levels = checks.real_number("step", step, above=0.0), checks.positive_integer("levels", levels)
     table = []
     for level in range(levels):
         h = step / 2.0**level
@@ -78,8 +86,31 @@ def central_difference(function: Callable[[float], Any], step: float, levels: in
     return table[0]
 
 
-def gradient(function: Callable[[Array], float], x: Array, step: float, levels: int = 1) -> Array:
-    """df/dx of a scalar function of an array, entry by entry, by `central_difference`."""
+def gradient(function: Callable[[Array], float], x: npt.ArrayLike, step: float, levels: int = 1) -> Array:
+    """df/dx of a scalar function of an array, entry by entry, by `central_difference`.
+
+    Parameters
+    ----------
+    function : callable
+        Takes an array of x's shape, returns a number.
+    x : array_like
+        Where; integers become float64.
+    step : float
+        Above 0, the first and longest one.
+    levels : int
+        Of the extrapolation.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If x is not finite, step is not above 0, or levels is no positive integer.
+
+    Examples
+    --------
+    >>> gradient(lambda x: x[0] ** 2 + 3.0 * x[1], [2, 1], step=0.5)
+    array([4., 3.])
+    """
+    x = checks.finite_array("x", x, dtype=np.float64)
     result = np.empty_like(x)
     for index in np.ndindex(*x.shape):
 

@@ -12,76 +12,51 @@ from tsslbp_ref.model.parameters import NeuronParameters
 NEURON = NeuronParameters(5.0, 3.0, 1.0)
 LABELS = np.array([2, 0, 1])
 N_STEPS, N_CLASSES = 5, 3
-QUADRATIC = 1e-12  # a central difference of a quadratic is exact
-SMOOTH = 1e-10
+EXACT = 1e-12  # the two sides differ by rounding
+DIFFERENCED = 1e-10
 STEP = 0.25  # far below the distance of any count to its target, see `_counts`
-SOFTMAX_LEVELS = 5  # Richardson levels: the error falls with the tenth power of the step
+LEVELS = 5  # Richardson levels: exact for a quadratic, and elsewhere the error falls with the tenth power of the step
+VAN_ROSSUM = "dL/da[t] = a[t] - d[t] (L1 {of}, differenced in a)"
+# By loss the formula and its functions. A loss that is not among them is differenced all the same.
+FORMULAS = {
+    "kernel": (VAN_ROSSUM.format(of="as released"), "losses.van_rossum, losses.released_psc"),
+    "kernel-paper": (VAN_ROSSUM.format(of="as in the paper"), "losses.van_rossum, losses.paper_psc"),
+    "count": ("dL/da[t] = e (L2, differenced in a, inside and outside of the dead zones)", "losses.count"),
+    "softmax": ("dL/da[t] = (softmax(q) - onehot(y))/B (L3, differenced in a)", "losses.softmax"),
+    "spike-train": (
+        "dL/da[t] = a[t] - (eps * y)[t] (L1 against desired trains y, differenced in a)",
+        "losses.van_rossum, losses.filtered_train",
+    ),
+    "kernel-01111-twice": (VAN_ROSSUM.format(of="as released"), "losses.van_rossum, losses.released_psc"),
+    "kernel-01011-once": (VAN_ROSSUM.format(of="as in the paper"), "losses.van_rossum, losses.paper_psc"),
+}
 
 
 def all_checks() -> list[Check]:
     """One row a loss, and one for the targets of the kernel losses and the value of the count loss."""
-    return [*_van_rossum_rows(), *_sum_rows()]
-
-
-def _van_rossum_rows() -> list[Check]:
-    """L1, against the desired trains of the code, of the paper, and given ones."""
     return [
-        Check(
-            "loss-kernel",
-            "dL/da[t] = a[t] - d[t] (L1 as released, differenced in a)",
-            "losses.van_rossum, losses.released_psc",
-            QUADRATIC,
-            lambda: _loss("kernel", _psc(), levels=1),
-        ),
-        Check(
-            "loss-kernel-paper",
-            "dL/da[t] = a[t] - d[t] (L1 as in the paper, differenced in a)",
-            "losses.van_rossum, losses.paper_psc",
-            QUADRATIC,
-            lambda: _loss("kernel-paper", _psc(), levels=1),
-        ),
-        Check(
-            "loss-spike-train",
-            "dL/da[t] = a[t] - (eps * y)[t] (L1 against desired trains y, differenced in a)",
-            "losses.van_rossum, losses.filtered_train",
-            QUADRATIC,
-            lambda: _loss("spike-train", _psc(), levels=1, y=np.round(_psc())),
-        ),
+        *(_row(name) for name in losses.LOSSES),
         Check(
             "loss-kernel-targets",
             "d = a - dL/da: 0,1,1,1,1 filtered twice; 0,1,0,1,1 filtered once",
             "losses.released_psc, losses.paper_psc",
-            QUADRATIC,
+            EXACT,
             _kernel_targets,
-        ),
-    ]
-
-
-def _sum_rows() -> list[Check]:
-    """L2 and L3, which see sum_t a[t] alone."""
-    return [
-        Check(
-            "loss-count",
-            "dL/da[t] = e (L2, differenced in a, inside and outside of the dead zones)",
-            "losses.count",
-            QUADRATIC,
-            lambda: _loss("count", _counts(), levels=1),
         ),
         Check(
             "loss-count-value",
             "L = T/2 sum e^2, e = (sum_t a[t] - desired)/T, 0 in the dead zones (written out)",
             "losses.count",
-            QUADRATIC,
+            EXACT,
             _count_value,
         ),
-        Check(
-            "loss-softmax",
-            "dL/da[t] = (softmax(q) - onehot(y))/B (L3, differenced in a)",
-            "losses.softmax",
-            SMOOTH,
-            lambda: _loss("softmax", _psc(), levels=SOFTMAX_LEVELS),
-        ),
     ]
+
+
+def _row(name: str) -> Check:
+    """The row of a loss, known here or not."""
+    formula, functions = FORMULAS.get(name, ("dL/da[t] (differenced in a)", "losses.value_and_gradient"))
+    return Check(f"loss-{name}", formula, functions, DIFFERENCED, lambda: _differenced(name))
 
 
 def _psc() -> Array:
@@ -99,9 +74,11 @@ def _value(name: str, a: Array, y: Array = LABELS) -> float:
     return losses.value_and_gradient(name, a, y, NEURON)[0]
 
 
-def _loss(name: str, a: Array, *, levels: int, y: Array = LABELS) -> float:
+def _differenced(name: str) -> float:
+    a = _counts() if name == "count" else _psc()
+    y = np.round(a) if name == "spike-train" else LABELS
     found = losses.value_and_gradient(name, a, y, NEURON)[1]
-    return relative_error(found, gradient(lambda moved: _value(name, moved, y), a, STEP, levels))
+    return relative_error(found, gradient(lambda moved: _value(name, moved, y), a, STEP, LEVELS))
 
 
 def _kernel_targets() -> float:

@@ -6,6 +6,7 @@ gives the same numbers in less time; `reference_network.loss_and_gradients` give
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from tsslbp_ref import checks
 from tsslbp_ref.model import sweeps
 from tsslbp_ref.model.layers import Layer, WeightedLayer
-from tsslbp_ref.model.losses import Loss
+from tsslbp_ref.model.losses import OUTPUT_AXES, Loss
 from tsslbp_ref.model.optim import AdamW
 from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.model.trace import Trace
@@ -120,13 +121,13 @@ class PlainEngine:
         optimiser.step(gradients)
 
 
-def forward(net: Network, x: Array, masks: Masks) -> tuple[list[Record], Array]:
+def forward(net: Network, x: npt.ArrayLike, masks: Masks) -> tuple[list[Record], Array]:
     """Take an input through all layers    (F1, F3 - F6).
 
     Parameters
     ----------
     net : Network
-    x : (B, ...) or (T, B, ...) array
+    x : (B, ...) or (T, B, ...) array_like
         Static images, or spike trains.
     masks : sequence of array or None
         One a layer: the mask of a dropout layer, else None.
@@ -139,14 +140,14 @@ def forward(net: Network, x: Array, masks: Masks) -> tuple[list[Record], Array]:
 
     Raises
     ------
-    ValueError
-        If masks are not one a layer.
+    ValueError, TypeError
+        If x is neither images nor trains of the network's T steps, or masks are not one a layer.
     MembraneError
         If a membrane leaves the finite numbers; the error names layer, step, sample and neuron.
     """
     records: list[Record] = []
     neurons, weights = iter(net.neurons), iter(net.weights)
-    a = input_psc(net, x)
+    a = input_psc(net, checks.images_or_trains("x", x, net.input_shape, net.n_steps, net.dtype))
     checks.one_each("masks", masks, len(net.layers), "layer")
     for number, (layer, mask) in enumerate(zip(net.layers, masks, strict=True)):
         if layer.weight_shape is None:
@@ -161,7 +162,7 @@ def forward(net: Network, x: Array, masks: Masks) -> tuple[list[Record], Array]:
     return records, a.reshape(*a.shape[:2], -1)
 
 
-def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Array], list[LayerFlow], Array]:
+def backward(net: Network, records: Sequence[Record], g: npt.ArrayLike) -> tuple[list[Array], list[LayerFlow], Array]:
     """Take dL/da of the output back through all layers    (B1 - B3).
 
     Parameters
@@ -169,7 +170,7 @@ def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Ar
     net : Network
     records : list of MapRecord or NeuronRecord
         From `forward`.
-    g : (T, B, n_classes) array
+    g : (T, B, n_classes) array_like
         dL/da of the output.
 
     Returns
@@ -183,11 +184,12 @@ def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Ar
 
     Raises
     ------
-    ValueError
-        If g is so large that a delta overflows.
+    ValueError, TypeError
+        If g is not of the output's shape, not finite, or so large that a delta overflows.
     """
     gradients: list[Array] = []
     flows: list[LayerFlow] = []
+    g = _output_gradient(net, records, g)
     for record in reversed(records):
         if isinstance(record, MapRecord):
             g = record.layer.adjoint(g, record.mask)
@@ -200,6 +202,14 @@ def backward(net: Network, records: Sequence[Record], g: Array) -> tuple[list[Ar
         gradients.insert(0, layer.weight_gradient(delta, a_below))  # B1
         g = layer.adjoint(delta, W)  # B3
     return gradients, flows, g
+
+
+def _output_gradient(net: Network, records: Sequence[Record], g: npt.ArrayLike) -> Array:
+    """Return dL/da of the output that the records belong to."""
+    T, B, _ = next(record.trace.u.shape for record in records if isinstance(record, NeuronRecord))
+    array = checks.finite_array("g", g, ndim=3, axes=OUTPUT_AXES)
+    checks.same_shape("g", array, (T, B, math.prod(net.layers[-1].output_shape)), "the output PSC")
+    return array
 
 
 def input_trains(net: Network, x: Array) -> Array:

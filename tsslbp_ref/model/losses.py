@@ -24,6 +24,8 @@ from tsslbp_ref.model.parameters import NeuronParameters
 
 LONG_TRAIN = 10  # from this many steps on, the released code alternates 0, 1; below it holds 1 (main.py's two cases)
 
+OUTPUT_AXES = "(T, B, n_classes): steps, batch, output neurons"
+
 Array = npt.NDArray[Any]
 
 
@@ -93,14 +95,29 @@ def desired_train_paper(n_steps: int) -> npt.NDArray[np.float64]:
     return train.astype(np.float64)
 
 
-def filtered_train(train: Array, neuron: NeuronParameters) -> Array:
+def filtered_train(train: npt.ArrayLike, neuron: NeuronParameters) -> Array:
     """d = eps * train, by F6 along the first axis.
+
+    Parameters
+    ----------
+    train : (T, ...) array_like
+    neuron : NeuronParameters
+        Its tau_s is the filter's.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If train is not finite, or neuron is none.
 
     Examples
     --------
     >>> filtered_train(np.array([0.0, 1.0, 0.0]), NeuronParameters(tau_s=2.0))
     array([0.  , 0.5 , 0.25])
     """
+    train = checks.finite_array("train", train)
+    if train.ndim == 0:
+        raise ValueError(f"train must have a first axis, got shape {train.shape}")
+    checks.instance_of("neuron", neuron, NeuronParameters)
     d = np.zeros_like(train)
     previous = np.zeros_like(train[0])
     for t in range(len(train)):
@@ -113,19 +130,26 @@ def filtered_train(train: Array, neuron: NeuronParameters) -> Array:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def van_rossum(a: Array, d: Array) -> tuple[float, Array]:
+def van_rossum(a: npt.ArrayLike, d: npt.ArrayLike) -> tuple[float, Array]:
     """L = sum_t 1/2 ||a[t] - d[t]||^2 and dL/da[t] = a[t] - d[t]    (L1), summed over the batch, for any target.
 
     Parameters
     ----------
-    a, d : (T, B, n_classes) array
+    a, d : (T, B, n_classes) array_like
         Output PSC and target PSC.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one is not finite, or the shapes differ.
 
     Examples
     --------
     >>> van_rossum(np.array([0.0, 0.5]), np.array([0.0, 1.0]))
     (0.125, array([ 0. , -0.5]))
     """
+    a, d = checks.finite_array("a", a), checks.finite_array("d", d)
+    checks.same_shape("d", d, a.shape, "a")
     error = a - d
     return 0.5 * float(np.vdot(error, error)), error
 
@@ -177,18 +201,23 @@ def target_psc(d: Array, y: Array, shape: tuple[int, ...], dtype: npt.DTypeLike)
     return target
 
 
-def count(a: Array, y: Array, settings: LossSettings) -> tuple[float, Array]:
+def count(a: npt.ArrayLike, y: npt.ArrayLike, settings: LossSettings) -> tuple[float, Array]:
     """L = T/2 sum e^2 with e = (sum_t a[t] - desired) / T, and dL/da[t] = e at every t    (L2). Summed over the batch.
 
     e is 0 where the true class is above and where another class is below its target: enough is enough.
 
     Parameters
     ----------
-    a : (T, B, n_classes) array
+    a : (T, B, n_classes) array_like
         Output PSC.
-    y : (B,) array of int
+    y : (B,) array_like of int
         Class labels.
     settings : LossSettings
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a is not finite or of other axes, or a label is out of range.
 
     Examples
     --------
@@ -197,6 +226,8 @@ def count(a: Array, y: Array, settings: LossSettings) -> tuple[float, Array]:
     >>> round(value, 6), g[0].round(6)  # the true class should have 4, the other at most 1
     (0.5, array([[ 0.2, -0.4]]))
     """
+    a, y = _checked(a, y)
+    checks.instance_of("settings", settings, LossSettings)
     T, B, _ = a.shape
     is_true = np.zeros(a.shape[1:], dtype=bool)
     is_true[np.arange(B), y] = True
@@ -206,15 +237,26 @@ def count(a: Array, y: Array, settings: LossSettings) -> tuple[float, Array]:
     return 0.5 * T * float(np.vdot(e, e)), np.broadcast_to(e.astype(a.dtype), a.shape).copy()
 
 
-def softmax(a: Array, y: Array) -> tuple[float, Array]:
+def _checked(a: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Return an output PSC as floats, and its labels."""
+    a = checks.finite_array("a", a, ndim=3, axes=OUTPUT_AXES)
+    return a, checks.labels("y", y, batch=a.shape[1], n_classes=a.shape[2])
+
+
+def softmax(a: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, Array]:
     """L = -mean_b log softmax(q)[y], q = sum_t a[t], and dL/da[t] = (softmax(q) - onehot(y)) / B at every t    (L3).
 
     Parameters
     ----------
-    a : (T, B, n_classes) array
+    a : (T, B, n_classes) array_like
         Output PSC.
-    y : (B,) array of int
+    y : (B,) array_like of int
         Class labels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `count`.
 
     Examples
     --------
@@ -222,6 +264,7 @@ def softmax(a: Array, y: Array) -> tuple[float, Array]:
     >>> round(value, 6), g[0]
     (0.693147, array([[ 0.5, -0.5]]))
     """
+    a, y = _checked(a, y)
     B = a.shape[1]
     q = a.sum(axis=0, dtype=np.float64)
     q -= q.max(axis=1, keepdims=True)
@@ -273,7 +316,7 @@ def value_and_gradient(
     >>> round(value, 3), g[0]
     (0.693, array([[ 0.5, -0.5]]))
     """
-    a = checks.finite_array("a", a, ndim=3, axes="(T, B, n_classes): steps, batch, output neurons")
+    a = checks.finite_array("a", a, ndim=3, axes=OUTPUT_AXES)
     loss = Loss(name, neuron, RELEASED_SETTINGS if settings is None else settings)
     return loss.value_and_gradient(a, loss.target(y, a.shape, a.dtype))
 
@@ -395,6 +438,8 @@ class Loss:
             return van_rossum(a, target[:, shard])
         if self.name == "count":
             return count(a, target[shard], self.settings)
-        value, g = softmax(a, target[shard])
-        share = a.shape[1] / len(target)  # a mean over the batch, where the others are sums
-        return value * share, g * a.dtype.type(share)
+        if self.name == "softmax":
+            value, g = softmax(a, target[shard])
+            share = a.shape[1] / len(target)  # a mean over the batch, where the others are sums
+            return value * share, g * a.dtype.type(share)
+        raise NotImplementedError(f"loss {self.name!r} is in LOSSES, and Loss does not say how it is computed")

@@ -96,7 +96,7 @@ class Network:
     ) -> None:
         self.layers = arguments.fitting_layers(layers)
         self.weight_shapes = [shape for layer in self.layers if (shape := layer.weight_shape) is not None]
-        self.n_steps = checks.axis_size("n_steps", n_steps)
+        self.n_steps = n_steps
         self.neuron = neuron
         self.input_tau_s = input_tau_s
         self.rule = rule
@@ -263,6 +263,15 @@ class Network:
     @weights.setter
     def weights(self, arrays: Sequence[npt.ArrayLike]) -> None:
         self._weights: list[Array] = checks.listed("weights", arrays)
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return self._n_steps
+
+    @n_steps.setter
+    def n_steps(self, n_steps: int) -> None:
+        self._n_steps = checks.axis_size("n_steps", n_steps)
 
     @property
     def neuron(self) -> NeuronParameters | tuple[NeuronParameters, ...]:

@@ -10,23 +10,23 @@ import numpy.typing as npt
 
 from tsslbp_ref import checks
 from tsslbp_ref.model import reference
-from tsslbp_ref.model.losses import LONG_TRAIN, LOSSES, LossSettings
+from tsslbp_ref.model.losses import DESIRED_PSCS, LONG_TRAIN, OUTPUT_AXES, LossSettings, checked_target
 from tsslbp_ref.model.parameters import NeuronParameters
 
 Array = npt.NDArray[Any]
 
 
 def value_and_gradient(
-    name: str, a: Array, y: Array, neuron: NeuronParameters, settings: LossSettings
+    name: str, a: npt.ArrayLike, y: npt.ArrayLike, neuron: NeuronParameters, settings: LossSettings
 ) -> tuple[float, Array]:
-    """Loss and dL/da of an output PSC (T, B, n_classes), by the loss's name; checked by who calls.
+    """Loss and dL/da of an output PSC (T, B, n_classes), by the loss's name.
 
     Parameters
     ----------
     name : {"kernel", "kernel-paper", "count", "softmax", "spike-train"}
         Or "kernel-01111-twice", "kernel-01011-once".
-    a : (T, B, n_classes) array
-    y : (B,) array of int
+    a : (T, B, n_classes) array_like
+    y : (B,) array_like of int
         Class labels; for "spike-train" the desired trains, of a's shape.
     neuron : NeuronParameters
         Of the output layer.
@@ -35,8 +35,8 @@ def value_and_gradient(
 
     Raises
     ------
-    ValueError
-        If the name is unknown.
+    ValueError, TypeError
+        If the name is unknown, a is not finite or y does not fit it, or neuron or settings are not of their kind.
 
     Examples
     --------
@@ -46,11 +46,16 @@ def value_and_gradient(
     >>> round(value, 6), g[0].round(6)
     (0.5, array([[ 0.2, -0.4]]))
     """
-    checks.one_of("loss", name, LOSSES)
+    a = checks.finite_array("a", a, ndim=3, axes=OUTPUT_AXES)
+    y = checked_target(name, y, a.shape, a.dtype)
+    checks.instance_of("neuron", neuron, NeuronParameters)
+    checks.instance_of("settings", settings, LossSettings)
     if name == "count":
         return count(a, y, settings)
     if name == "softmax":
         return softmax(a, y)
+    if name != "spike-train" and name not in DESIRED_PSCS:
+        raise NotImplementedError(f"loss {name!r} is in LOSSES, and has no nested loops")
     train = y if name == "spike-train" else desired_trains(name, a.shape, y)
     desired = reference.psc_filter(train, neuron)
     if name in ("kernel", "kernel-01111-twice"):
@@ -76,7 +81,7 @@ def desired_trains(name: str, shape: tuple[int, ...], y: Array) -> Array:
 def van_rossum(a: Array, d: Array) -> tuple[float, Array]:
     """L = sum_t 1/2 (a[t] - d[t])^2 and dL/da[t] = a[t] - d[t]    (L1)."""
     T, B, n = a.shape
-    value, g = 0.0, np.zeros_like(a)
+    value, g = 0.0, np.zeros(a.shape)
     for t in range(T):
         for b in range(B):
             for i in range(n):
@@ -88,7 +93,7 @@ def van_rossum(a: Array, d: Array) -> tuple[float, Array]:
 def count(a: Array, y: Array, settings: LossSettings) -> tuple[float, Array]:
     """L = T/2 sum e^2, dL/da[t] = e = (sum_t a[t] - desired) / T, 0 where there is enough    (L2)."""
     T, B, n = a.shape
-    value, g = 0.0, np.zeros_like(a)
+    value, g = 0.0, np.zeros(a.shape)
     for b in range(B):
         for i in range(n):
             is_true = y[b] == i
@@ -105,7 +110,7 @@ def count(a: Array, y: Array, settings: LossSettings) -> tuple[float, Array]:
 def softmax(a: Array, y: Array) -> tuple[float, Array]:
     """L = -mean_b log p[y], dL/da[t] = (p - onehot(y)) / B with p = softmax(sum_t a[t])    (L3)."""
     T, B, n = a.shape
-    value, g = 0.0, np.zeros_like(a)
+    value, g = 0.0, np.zeros(a.shape)
     for b in range(B):
         q = [sum(a[t, b, i] for t in range(T)) for i in range(n)]
         total = sum(math.exp(q[i] - max(q)) for i in range(n))
