@@ -13,7 +13,8 @@ def layer(I, g, tau_m, tau_s, V, **errors):
     """u, s, a, delta of one layer (T, B, N) by the released rule; the keywords plant errors."""
     given = {"clip": 8.0, "gate": 0.25, "fires": np.greater, "share": np.reciprocal}
     clip, gate, fires, share = ((given | errors)[name] for name in given)
-    late, subtract, scaled = (name in errors for name in ("late", "subtract", "scaled"))
+    width = errors.get("width", 0.2)
+    late, subtract, scaled, handed_on = (name in errors for name in ("late", "subtract", "scaled", "handed_on"))
     theta_m, theta_s, T = share(float(tau_m)), share(float(tau_s)), len(I)
     I = theta_m * I if scaled else I
     u, s, a, rise = (np.zeros_like(I) for _ in range(4))
@@ -32,8 +33,9 @@ def layer(I, g, tau_m, tau_s, V, **errors):
             psi = np.minimum(1 / rise[t], clip)
         chain = np.where(s[t] == 1, psi * (G + theta_m * u[t] * back), (1 - theta_m) * back)
         back = np.where(s[t] == 1, chain, (1 - theta_m) * back)
-        e = np.exp(-np.clip((u[t] - V) / 0.2, -8, 8))
-        delta[t] = np.where(a[t] < gate * theta_s, G * e / (1 + e) ** 2 / 0.2, chain)
+        e = np.exp(-np.clip((u[t] - V) / width, -8, 8))
+        delta[t] = np.where(a[t] < gate * theta_s, G * e / (1 + e) ** 2 / width, chain)
+        back = delta[t] if handed_on else back
     return {"u": u, "s": s, "a": a, "delta": delta}
 
 

@@ -92,6 +92,8 @@ def test_a_wrong_layout_is_named_by_its_shape_or_by_its_values(tmp_path, capsys)
     square = by_name["june-2020/layer0"]  # T = B = 5
     turned = {f"{square.name}/{q.name}": q.values.swapaxes(0, 1) for q in square.expected()}
     report = conformance.compare_arrays(turned)
+    left_out = "all of released, 7 of 8 cases of june-2020, all of september-2020, all of november-2020"
+    assert f"not compared, no array of them: {left_out}" in report.summary()
     assert [fits(report, symbol)[0] for symbol in ("u", "s", "a", "delta")] == [
         "ours with its axes in the order BTN"
     ] * 4
@@ -216,8 +218,6 @@ def test_the_page_prints_what_it_shows(capsys):
     text = (Path(__file__).parents[1] / "docs" / "conformance.md").read_text()
     code, shown = (re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL).group(1) for kind in ("python", "text"))
     exec(code, {})
-    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("released") or "agree" in line]
-    assert "\n".join(found[:-1]) + "\n" == shown
-    assert found[-1] == "15 of 18 arrays agree"
+    assert capsys.readouterr().out == shown
     assert len(conformance.cases("released")) == 15
     assert len(conformance.cases()) == 39

@@ -46,7 +46,10 @@ def test_each_loss_alone_takes_whole_numbers(kind):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: losses.van_rossum(np.ones((5, 1, 3)), np.ones((5, 2, 3))), r"d must have shape \(5, 1, 3\) to match a"),
+        (
+            lambda: losses.van_rossum(np.ones((5, 1, 3)), np.ones((5, 2, 3))),
+            r"d must have shape \(5, 1, 3\) to match a",
+        ),
         (lambda: losses.van_rossum(["a"], [1.0]), "a must hold real numbers"),
         (lambda: losses.softmax(np.ones((5, 1, 3)), [-1]), "y must lie in 0 .. 2, got -1"),
         (lambda: losses.softmax(np.ones((5, 1, 3)), [5]), "y must lie in 0 .. 2, got 5"),

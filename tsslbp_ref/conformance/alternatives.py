@@ -26,6 +26,8 @@ from tsslbp_ref.model.trace import Trace
 
 AT_A_TIE = 1.0 + 1e-12  # a bound that is reached only where it would be equal
 NO_CLIP = 300.0  # of the surrogate's argument, whose exponential is still a number
+OTHER_WIDTHS = (0.1, 0.25, 0.5, 1.0)  # of the surrogate; the authors' is 0.2
+WARMUP_HANDED_ON = "released with the chain handing on the warm-up's value"
 N_MNIST_COUNTS = LossSettings(15.0, 3.0)
 
 Found = dict[str, list[Quantity]]
@@ -55,6 +57,7 @@ def other_rules(state: str) -> dict[str, GradientRule]:
         "with the warm-up where a < theta_s / 4": {"warmup": True},
         "with the warm-up where a <= theta_s / 4": {"warmup": True, "warmup_gate": 0.25 * AT_A_TIE},
         "with the warm-up where a < theta_s": {"warmup": True, "warmup_gate": 1.0},
+        **{f"with a surrogate of width {width:g}": {"surrogate_width": width} for width in OTHER_WIDTHS},
         "without the clip of the surrogate's argument": {"surrogate_argument_clip": NO_CLIP},
         "without delta at silent steps": {"silent": "none"},
         "with delta leaked to silent steps": {"silent": "leak"},
@@ -96,11 +99,29 @@ def _of_layer(case: Case) -> Found:
     rules, found = other_rules(case.state), {}
     for name, rule in rules.items():
         found[name] = layer_quantities(right, sweeps.tsslbp_backward(g, right, neuron, rule), case.golden("a"))
+    if case.rule == GradientRule():
+        delta = _warmup_handed_on(g, right, neuron, case.rule)
+        found[WARMUP_HANDED_ON] = layer_quantities(right, delta, case.golden("a"))
     traces = {name: (sweeps.lif_forward(I, other), other) for name, other in other_neurons(neuron).items()}
     traces |= {name: (trace, neuron) for name, trace in _other_traces(I, neuron)}
     for name, (trace, other) in traces.items():
         found[name] = layer_quantities(trace, sweeps.tsslbp_backward(g, trace, other, case.rule))
     return found
+
+
+def _warmup_handed_on(g: Array, trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> Array:
+    """Delta of the released rule, but what a warm-up's step hands on is its surrogate's value, not the chain's."""
+    G, later = sweeps.psc_filter_adjoint(g, neuron), np.zeros_like(g[0])
+    by_surrogate = sweeps.tsslbp_backward(g, trace, neuron, named_rules()["surrogate"])
+    delta, leak = np.zeros_like(g), 1.0 - neuron.theta_m
+    for t in reversed(range(len(g))):
+        fires = trace.s[t] > 0.0
+        before = trace.u[t - 1] * (1.0 - trace.s[t - 1]) if t else np.zeros_like(g[0])
+        rise = np.where(fires, trace.u[t] - before, 1.0)
+        at_spike = np.minimum(1.0 / rise, rule.inverse_rise_clip) * (G[t] + neuron.theta_m * trace.u[t] * later)
+        chain = np.where(fires, at_spike, leak * later)
+        delta[t] = later = np.where(trace.a[t] < rule.warmup_gate * neuron.theta_s, by_surrogate[t], chain)
+    return delta
 
 
 def _other_traces(I: Array, neuron: NeuronParameters) -> Iterator[tuple[str, Trace]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,13 +124,16 @@ def compare(
     layout = checked_layout(layout)
     if not callable(implementation):
         raise TypeError(f"implementation must be callable, got {checks.shown(implementation)}")
+    states = states if states is None or isinstance(states, str) else list(states)
     arrays: dict[str, npt.ArrayLike] = {}
     for case in cases(states):
         given = implementation(case, {q.name: _as_input(q, layout) for q in case.inputs()})
         if given is not None:
             checks.instance_of("what the implementation returns", given, Mapping)  # type: ignore[type-abstract]
             arrays |= {f"{case.name}/{name}": array for name, array in given.items()}
-    return compare_arrays(arrays, layout=layout, tolerance=tolerance)
+    report = compare_arrays(arrays, layout=layout, tolerance=tolerance)
+    asked = {case.name for case in cases(states)}
+    return replace(report, absent=[name for name in report.absent if name in asked])
 
 
 def compare_arrays(

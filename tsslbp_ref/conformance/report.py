@@ -151,12 +151,16 @@ class Report:
 
 
 def _by_state(names: list[str]) -> list[str]:
-    """Names of cases, but a state's name where all its cases are among them."""
+    """Names of cases, but a state's name where all its cases are among them, and their number where they are many."""
     shown: dict[str, None] = {}
     for state in STATES:
         of_state = [name for name in names if name.startswith(f"{state}/")]
-        whole = len(of_state) == len(cases(state))
-        shown |= dict.fromkeys([f"all of {state}"] if whole else of_state)
+        n_cases = len(cases(state))
+        if len(of_state) == n_cases:
+            of_state = [f"all of {state}"]
+        elif len(of_state) > MOST_NAMES:
+            of_state = [f"{len(of_state)} of {n_cases} cases of {state}"]
+        shown |= dict.fromkeys(of_state)
     return list(shown)
 
 
