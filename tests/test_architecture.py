@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "model": {"checks", "checkpoints", "files", "jit"},
     "engine": {"checks", "jit", "model"},
     "exact": {"checks", "jit", "model.parameters", "model.terms", "engine.threads"},
-    "datasets": {"checks"},
+    "datasets": {"checks", "files"},
     "gradcheck": {"checks", "model", "engine", "exact"},
     "conformance": {"checks", "files", "model", "gradcheck"},
     "interop": {"checks", "model"},

@@ -186,6 +186,11 @@ def test_a_membrane_that_overflows(twin, value, dtype):
         ([0], r"y must have shape \(2,\)"),
         ([0.0, 1.0], "y must hold integer class labels"),
         ([[0], [0, 1]], "y must be a rectangular array"),
+        ([[0], [1]], r"y must be class labels \(2,\), got shape \(2, 1\): y.ravel\(\) has it"),
+        (
+            np.zeros((5, 2, 3)),
+            r"y must be class labels \(2,\): desired trains \(5, 2, 3\) are of the loss 'spike-train'",
+        ),
         (np.ma.masked_equal([0, 1], 1), "y must not be masked, got 1 masked values"),
     ],
 )

@@ -43,7 +43,7 @@ def test_network_input(x, message):
         ({"weight_scale": 0.0}, "weight_scale must be greater than 0"),
         ({"n_threads": 0}, "n_threads must be at least 1"),
         ({"neuron": 5.0}, "neuron must be a NeuronParameters, or a sequence of one a layer of neurons, got float"),
-        ({"rule": "released"}, "rule must be a GradientRule, got str"),
+        ({"rule": "june-2020"}, r"rule must be a GradientRule, got str: rule_by_name\('june-2020'\) is one"),
         ({"neuron": 0}, "neuron must be a NeuronParameters, or a sequence of one a layer of neurons, got int"),
         ({"rule": 0}, "rule must be a GradientRule, got int"),
         ({"dtype": None}, "dtype must be one of float32, float64, got None"),

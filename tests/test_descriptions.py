@@ -161,6 +161,10 @@ def test_four_files_of_one_array_are_the_same_data(folder):
 def test_spike_trains_have_a_shape_that_the_file_says(folder):
     trains = {k: np.stack([v] * 4).astype(np.uint8) if k.startswith("X") else v for k, v in arrays().items()}
     np.savez(folder / "arrays.npz", **trains)
+    (folder / "none.toml").write_text(TOML.replace('spec = "12"', 'spec = "12"\nn_steps = 4'))
+    says = r"\[network\]: input_shape is missing: X \(4, 60, 6\) holds spike trains, .* at one step is \[6\]"
+    with pytest.raises(ValueError, match=says):
+        read_file(folder / "none.toml")
     (folder / "trains.toml").write_text(TOML.replace('spec = "12"', 'spec = "12"\nn_steps = 4\ninput_shape = [6]'))
     row = read_file(folder / "trains.toml").row
     assert (row.input_shape, row.n_steps) == ((6,), 4)
@@ -251,7 +255,7 @@ WRONG = [
     ("\n[training]", "\n[[training]]", "[training] must be a dict, got list"),
     ("\n[data]", "name = '../x'\n[data]", "name: it must be a letter or digit"),
     ("\n[data]", f"name = '{NAME}'\n[data]", f"dataset is not that of the paper's '{NAME}' at released: give"),
-    ("\n[data]", "state = 'released'\n[data]", "unknown key of the file 'state'; known: 'name', 'data'"),
+    ("\n[data]", "state = 'released'\n[data]", "state is of the paper's experiments, and 'mine' is none of them"),
     ("\n[data]", "x = " + 5000 * "[" + "\n[data]", "its brackets are nested too deeply"),
 ]  # fmt: skip
 
@@ -317,6 +321,20 @@ def test_an_array_that_promises_more_than_it_has_takes_no_memory(tmp_path, packe
         datasets.load_arrays({"file": path})
 
 
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ({}, "paths must name file, or all of X, y, X_test, y_test; X is missing"),
+        ({"X": "x.npy", "y": "y.npy"}, "X_test is missing"),
+        ({"file": 3}, "file must be a path, got 3"),
+        ("x.npz", "paths must be a Mapping, got str"),
+    ],
+)
+def test_paths_that_name_no_arrays(paths, message):
+    with pytest.raises((datasets.DataError, TypeError), match=message):
+        datasets.load_arrays(paths)
+
+
 def test_an_array_that_promises_a_long_header_takes_no_memory(tmp_path):
     (tmp_path / "x").write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr': '<f8'}")
     tracemalloc.start()
@@ -360,6 +378,7 @@ def test_damaged_archives_are_one_line(folder, capsys):
     ("arguments", "message"),
     [
         (("mine.toml", "--state", "released"), "--state is of the paper's experiments"),
+        (("mine.toml", "--data", "."), "--data is the folder of the named data sets; mine.toml names files of its own"),
         (("mine.toml", "--rule", "relased"), "did you mean 'released'?"),
         (("none.toml",), "cannot read none.toml: No such file or directory"),
         ((NAME, "--toml", NAME), "--toml goes with list"),

@@ -197,7 +197,7 @@ class Grad:
         ({"validation": -0.1}, ValueError, "validation must be at least 0, got -0.1"),
         ({"validation": (X, Y)}, TypeError, "validation must be a real number, got "),
         ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
-        ({"loss": "spike-train"}, ValueError, "unknown loss 'spike-train'; known: "),
+        ({"loss": "spike-train"}, ValueError, "loss 'spike-train' has desired trains and no labels"),
         ({"loss_settings": 3}, TypeError, "loss_settings must be a LossSettings, got int"),
         ({"callback": 3}, TypeError, "callback must be callable, got 3"),
         ({"net": "784-10"}, TypeError, "net must be a Network, got str"),

@@ -90,6 +90,8 @@ def test_phi_shows_the_matrix_and_gradient_flow_the_mean_size(trace: tr.Trace) -
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), np.flatnonzero(trace.s[:, 0, 0]))
     (line,) = tr.plots.gradient_flow([flow(trace)]).lines
     assert set(line.get_ydata()) == {2.0}
+    lines = tr.plots.gradient_flow([flow(trace), flow(trace)], label="released").lines
+    assert [line.get_label() for line in lines] == ["released, hidden layer 1", "released, output layer"]
 
 
 def test_learning_curves_show_every_run_or_their_range() -> None:

@@ -114,6 +114,14 @@ def test_networks_of_every_state_come_back(tmp_path, state):
     assert same(net, tr.Network.load(tmp_path / "net.npz"))
 
 
+@pytest.mark.parametrize("path", [3, None, b"net.npz"])
+def test_a_path_that_is_none(path):
+    net = tr.Network.from_spec("5", (4,), n_classes=3, n_steps=5)
+    for call in (net.save, tr.Network.load):
+        with pytest.raises(TypeError, match="path must be a path, got"):
+            call(path)
+
+
 def test_a_save_that_fails_leaves_the_file_that_was_there(path, monkeypatch):
     before = path.read_bytes()
 

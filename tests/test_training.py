@@ -190,7 +190,7 @@ def test_an_epoch_as_a_line():
         ({"batch_size": 2.5}, "batch_size must be an integer, got 2.5"),
         ({"learning_rate": float("nan")}, "learning_rate must be finite, got nan"),
         ({"loss": "kernal"}, "unknown loss 'kernal'; known: 'kernel', 'kernel-paper', 'count', 'softmax'"),
-        ({"loss": "spike-train"}, "unknown loss 'spike-train'; known: 'kernel'"),
+        ({"loss": "spike-train"}, "loss 'spike-train' has desired trains and no labels"),
         ({"loss_settings": (4, 1)}, "loss_settings must be a LossSettings, got tuple"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
     ],

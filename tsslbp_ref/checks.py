@@ -351,6 +351,11 @@ def labels(name: str, value: npt.ArrayLike, batch: int, n_classes: int) -> npt.N
     if array.ndim == 2 and array.shape == (batch, n_classes) and array.dtype.kind in "fiub":
         shape = f"class labels ({batch},), got shape {array.shape}"
         raise ValueError(f"{name} must be {shape}: scores or one-hot rows become labels by {name}.argmax(axis=1)")
+    if array.ndim == 3:
+        trains = f"desired trains {array.shape} are of the loss 'spike-train'"
+        raise ValueError(f"{name} must be class labels ({batch},): {trains}")
+    if array.shape == (batch, 1):
+        raise ValueError(f"{name} must be class labels ({batch},), got shape {array.shape}: {name}.ravel() has it")
     if array.dtype.kind not in "iu":
         how = f": whole numbers become labels by {name}.astype(int)" if array.dtype.kind == "f" else ""
         raise TypeError(f"{name} must hold integer class labels, got dtype {array.dtype}{how}")

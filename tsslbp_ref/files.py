@@ -19,6 +19,7 @@ try:
 except ImportError:  # Windows has no advisory locks
     fcntl = None  # type: ignore[assignment]
 
+MOST_PATH = 4096  # characters; no system takes longer paths
 PART = ".part"  # ends the name of a file that is still being written
 KINDS = {  # of what is no regular file
     stat.S_IFDIR: "a folder",
@@ -33,6 +34,17 @@ NOT_BLOCKING = getattr(os, "O_NONBLOCK", 0)  # Windows has none
 
 class CheckpointError(ValueError):
     """A checkpoint, or another file of a run, that cannot be used; the message names the file and says why."""
+
+
+def as_path(name: str, value: str | os.PathLike[str]) -> Path:
+    """Return ``value`` as a path, with ``~`` as the home folder; `name` is how the caller names it in an error."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} must be a path, got {shown(value)}")
+    text = os.fspath(value)
+    if "\0" in text or len(text) > MOST_PATH:
+        limits = f"of at most {MOST_PATH} characters, none of them null"
+        raise ValueError(f"{name} must be a path {limits}, got {shown(text)} ({len(text)} characters)")
+    return Path(os.path.expanduser(text))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -107,6 +107,8 @@ def _from_file(options: argparse.Namespace) -> tuple[Plan, int]:
     if options.state is not None:
         raise ValueError(f"--state is of the paper's experiments; {options.experiment} has settings of its own")
     described = read_file(path(options.experiment))
+    if options.data is not None and described.row.arrays is not None:
+        raise ValueError(f"--data is the folder of the named data sets; {options.experiment} names files of its own")
     plan = Plan.of(described)
     if options.rule is not None:
         rule_by_name(options.rule)

@@ -13,8 +13,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from tsslbp_ref import checks
 from tsslbp_ref.checks import shown
 from tsslbp_ref.datasets.errors import DataError
+from tsslbp_ref.files import as_path
 
 ARCHIVE = "file"
 NAMES = ("X", "y", "X_test", "y_test")
@@ -39,7 +41,10 @@ def load_arrays(paths: Mapping[str, str | Path]) -> dict[str, npt.NDArray[Any]]:
     Raises
     ------
     DataError
-        If a file is none of NumPy's, is damaged, holds Python objects, or lacks an array; the message names it.
+        If a file is none of NumPy's, is damaged, holds Python objects, or lacks an array; the message names it. Or if
+        paths names too few.
+    TypeError
+        If paths is no mapping, or holds something else than paths.
     OSError
         If a file is not there or cannot be read.
 
@@ -52,9 +57,15 @@ def load_arrays(paths: Mapping[str, str | Path]) -> dict[str, npt.NDArray[Any]]:
     >>> {name: array.shape for name, array in arrays.items()}
     {'X': (6, 4), 'y': (6,), 'X_test': (2, 4), 'y_test': (2,)}
     """
-    if ARCHIVE not in paths:
-        return {name: _array(Path(paths[name])) for name in NAMES}
-    path = Path(paths[ARCHIVE])
+    checks.instance_of("paths", paths, Mapping)  # type: ignore[type-abstract]
+    wanted = (ARCHIVE,) if ARCHIVE in paths else NAMES
+    missing = [name for name in wanted if name not in paths]
+    if missing:
+        raise DataError(f"paths must name {ARCHIVE}, or all of {', '.join(NAMES)}; {missing[0]} is missing")
+    given = {name: as_path(name, paths[name]) for name in wanted}
+    if ARCHIVE not in given:
+        return {name: _array(path) for name, path in given.items()}
+    path = given[ARCHIVE]
     found = _read(path)
     missing = [name for name in NAMES if not isinstance(found, dict) or name not in found]
     if missing:

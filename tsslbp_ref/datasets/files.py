@@ -16,28 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from tsslbp_ref import checks
 from tsslbp_ref.datasets.errors import DataError
+from tsslbp_ref.files import MOST_PATH as MOST_PATH
+from tsslbp_ref.files import as_path as as_path
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 GZIP_SUFFIXES = (".gz", ".tgz")
 CHUNK = 1 << 16  # bytes
-MOST_PATH = 4096  # characters; no system takes longer paths
 MOST_REASON = 200  # characters of another library's error that a message repeats
 
 Result = TypeVar("Result")
-
-
-def as_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """Return ``value`` as a path, with ``~`` as the home folder; `name` is how the caller names it in an error."""
-    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
-        raise TypeError(f"{name} must be a path, got {checks.shown(value)}")
-    text = os.fspath(value)
-    if "\0" in text or len(text) > MOST_PATH:
-        limits = f"of at most {MOST_PATH} characters, none of them null"
-        raise ValueError(f"{name} must be a path {limits}, got {checks.shown(text)} ({len(text)} characters)")
-    return Path(os.path.expanduser(text))
 
 
 def is_folder(path: Path) -> bool:

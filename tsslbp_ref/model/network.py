@@ -172,7 +172,7 @@ class Network:
             initial_network_weights(layers, seed, weight_scale, conv_init=conv_init),
             n_steps=n_steps,
             neuron=NeuronParameters() if neuron is None else neuron,
-            rule=checks.instance_or_default("rule", rule, GradientRule),
+            rule=GradientRule() if rule is None else rule,
             dtype=dtype,
             input_tau_s=input_tau_s,
             n_threads=n_threads,
@@ -310,6 +310,8 @@ class Network:
 
     @rule.setter
     def rule(self, rule: GradientRule) -> None:
+        if isinstance(rule, str):
+            raise TypeError(f"rule must be a GradientRule, got str: rule_by_name({checks.shown(rule)}) is one")
         self._rule = checks.instance_of("rule", rule, GradientRule)
 
     @property

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from tsslbp_ref import checkpoints, checks
-from tsslbp_ref.files import CheckpointError
+from tsslbp_ref.files import CheckpointError, as_path
 from tsslbp_ref.model.arguments import fitting_layers
 from tsslbp_ref.model.layers import Conv2d, Dense, Dropout, Layer, SumPool2d
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
@@ -68,12 +68,12 @@ def _layer_fields(index: int, layer: Layer) -> dict[str, Any]:
 def save(network: Network, path: str | os.PathLike[str]) -> None:
     """Save a network; see `Network.save`."""
     weights = {f"weight{i}": W for i, W in enumerate(network.weights)}
-    checkpoints.save(Path(path), weights, {NETWORK: description(network)})
+    checkpoints.save(as_path("path", path), weights, {NETWORK: description(network)})
 
 
 def load(path: str | os.PathLike[str], make: Callable[..., Made]) -> Made:
     """Make a network of a file, or of the best epoch in a run's folder; see `Network.load`."""
-    path = Path(path)
+    path = as_path("path", path)
     if path.is_dir():
         path /= BEST
     promised = _arguments(checkpoints.load_meta(path), path)

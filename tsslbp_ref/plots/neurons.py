@@ -238,6 +238,8 @@ def phi(
 def gradient_flow(flows: Iterable[LayerFlow], ax: Axes | None = None, **line: Any) -> Axes:
     """Draw the mean of abs(delta) = abs(dL/du) over batch and neurons, by layer and step, on a logarithmic scale.
 
+    Each line is labelled with its layer: ``ax.legend()`` names them.
+
     Parameters
     ----------
     flows : iterable of LayerFlow
@@ -245,7 +247,7 @@ def gradient_flow(flows: Iterable[LayerFlow], ax: Axes | None = None, **line: An
     ax : Axes, optional
         Drawn into; a new figure's, if not given.
     **line
-        Properties of matplotlib's Line2D, such as ``linewidth``.
+        Properties of matplotlib's Line2D, such as ``linewidth``; ``label`` goes before the names of the layers.
 
     Returns
     -------
@@ -271,11 +273,10 @@ def gradient_flow(flows: Iterable[LayerFlow], ax: Axes | None = None, **line: An
     if not layers:
         raise ValueError("flows must hold at least one layer, got none")
     ax = given_or_new(ax)
+    before = f"{line.pop('label')}, " if "label" in line else ""
     for number, flow in enumerate(layers, start=1):
-        look = {
-            "color": palette.CYCLE[(number - 1) % len(palette.CYCLE)],
-            "label": "output layer" if number == len(layers) else f"hidden layer {number}",
-        }
+        name = "output layer" if number == len(layers) else f"hidden layer {number}"
+        look = {"color": palette.CYCLE[(number - 1) % len(palette.CYCLE)], "label": f"{before}{name}"}
         ax.semilogy(np.arange(len(flow.delta)), np.abs(flow.delta).mean(axis=(1, 2)), ".-", **(look | line))
     ax.set(xlabel="time (steps)", ylabel=r"mean $|\delta| = |\partial L / \partial u|$")
     return ax

@@ -214,7 +214,8 @@ def read(tables: Mapping[str, Any], folder: Path) -> Description:
         row.network(0, rule=rule)
     label = rule_label(rule_table(rule))
     if name not in EXPERIMENTS:
-        _known("the file", tables, ("name", *KEYS))  # a state is of the paper's rows
+        if "state" in tables:
+            raise ValueError(f"state is of the paper's experiments, and {name!r} is none of them: leave it out")
         return Description(row, rule, label, None, held_out, seed)
     state = checks.one_of("state", tables.get("state", RELEASED), STATES)
     return Description(_papers(row, state), rule, label, state, held_out, seed)
@@ -296,7 +297,11 @@ def _of_arrays(paths: Mapping[str, str], shape: Any, classes: Any) -> tuple[tupl
     """Shape of a sample and number of classes: as given, else those of static samples."""
     arrays = load_arrays(paths)
     if shape is None:
-        shape = arrays["X"].shape[1:]
+        x, n_samples = arrays["X"].shape, len(arrays["y"]) if arrays["y"].ndim else 0
+        if len(x) > 2 and x[0] != n_samples == x[1]:
+            trains = f"X {x} holds spike trains, (T, B, ...)"
+            raise ValueError(f"input_shape is missing: {trains}, and a sample at one step is {list(x[2:])}")
+        shape = x[1:]
     sizes = tuple(checks.positive_integer("input_shape", size) for size in checks.listed("input_shape", shape))
     y = arrays["y"]
     if classes is None and y.ndim == 2:  # that these are no labels is said with the data

@@ -68,7 +68,8 @@ def fit(
     -------
     list of dict
         An epoch each: epoch (from 1), train_loss (a sample), train_accuracy, test_accuracy with a test set,
-        validation_accuracy with held-out samples, seconds and samples_per_second.
+        validation_accuracy with held-out samples, seconds and samples_per_second. The first epoch's seconds hold the
+        compilation of the loops, where they are not on disk yet.
 
     Raises
     ------

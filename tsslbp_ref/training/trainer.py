@@ -62,6 +62,8 @@ class TrainingSettings:
     constants_learning_rate: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.loss == "spike-train":
+            raise ValueError("loss 'spike-train' has desired trains and no labels: see Network.training_step")
         checks.set_fields(
             self,
             epochs=checks.positive_integer("epochs", self.epochs),
