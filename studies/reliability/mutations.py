@@ -36,9 +36,9 @@ MODEL = {  # files of the package, and their own tests
     "model/terms.py": (*LITERAL, "test_srm", "test_optim", "test_constants", "test_extremes"),
     "model/reference.py": (*LITERAL, "test_constants", "test_timing_plus_surrogate"),
     "model/reference_layers.py": (*LITERAL, "test_bad_layers"),
-    "model/reference_losses.py": ("test_reference_losses",),
+    "model/reference_losses.py": ("test_reference_losses", "test_losses"),
     "model/reference_network.py": (*LITERAL, "test_bad_layers"),
-    "model/losses.py": (*LITERAL, "test_bad_input", "test_bad_network", "test_extremes"),
+    "model/losses.py": (*LITERAL, "test_losses", "test_bad_input", "test_bad_network", "test_extremes"),
 }
 EXACT_FILES = (
     "arguments", "batch", "closed_forms", "discrete", "kernels", "loss_kernels", "losses", "simulation", "sweeps",
