@@ -33,10 +33,12 @@ EXPERIMENT = "fashion-mnist-400-400"
 RULE = "released"
 LEARNED, FIXED = "learned", "fixed"
 PERCENT = 100.0
+LAST_ACCURACY, BEST_ACCURACY = "last accuracy (%)", "best accuracy (%)"
+CHOSEN_ACCURACY = "chosen accuracy (%)"  # of the epoch that held-out pictures choose
 N_HIDDEN = 2
 TAUS = tuple(f"{name}_{layer}" for name in ("tau_m", "tau_s") for layer in range(1, N_HIDDEN + 1))
 SPIKES = tuple(f"spikes_{layer}" for layer in range(1, N_HIDDEN + 2))  # the last layer's are the outputs'
-HEADER = (*KEY, "epoch", "train_loss", "test_accuracy", *TAUS, *SPIKES)
+HEADER = (*KEY, "epoch", "train_loss", "test_accuracy", "validation_accuracy", *TAUS, *SPIKES)
 SUMMARY = (
     *("measure", "n", "learned", "learned_low", "learned_high", "fixed", "fixed_low", "fixed_high"),
     *("difference", "low", "high", "p_value"),
@@ -50,7 +52,7 @@ def run_rows(folder: Path, rule: str, data: Path | None) -> list[dict[str, Any]]
     rows = []
     for metrics in read_metrics(folder):
         taus = [value for name in ("tau_m", "tau_s") for value in metrics.get(name, at_rest[name])]
-        own = {name: metrics[name] for name in ("epoch", "train_loss", "test_accuracy")}
+        own = {name: metrics[name] for name in HEADER if name in metrics}
         rows.append(
             {"experiment": EXPERIMENT, "rule": rule, "run": folder.name, **own, **dict(zip(TAUS, taus, strict=True))}
         )
@@ -112,16 +114,21 @@ def summary(rows: Sequence[Row]) -> Iterator[Row]:
         by_run[FIXED if row["rule"] == RULE else LEARNED].setdefault(row["run"], []).append(row)
     common = [name for name in by_run[LEARNED] if name in by_run[FIXED]]
     learned, fixed = ([by_run[kind][name] for name in common] for kind in (LEARNED, FIXED))
-    for name in ("last accuracy (%)", "best accuracy (%)", "last training loss", "hidden spikes a picture", *TAUS):
+    held_out = rows[0]["validation_accuracy"] != ""
+    accuracies = (LAST_ACCURACY, BEST_ACCURACY, *([CHOSEN_ACCURACY] if held_out else []))
+    for name in (*accuracies, "last training loss", "hidden spikes a picture", *TAUS):
         yield _summary_row(name, *([_value(name, epochs) for epochs in kind] for kind in (learned, fixed)))
 
 
 def _value(name: str, epochs: list[Row]) -> float:
     """One number of a run."""
-    if name == "last accuracy (%)":
+    if name == LAST_ACCURACY:
         return PERCENT * float(epochs[-1]["test_accuracy"])
-    if name == "best accuracy (%)":
+    if name == BEST_ACCURACY:
         return PERCENT * max(float(row["test_accuracy"]) for row in epochs)
+    if name == CHOSEN_ACCURACY:
+        chosen = max(epochs, key=lambda row: float(row["validation_accuracy"]))  # the first of equal ones
+        return PERCENT * float(chosen["test_accuracy"])
     if name == "last training loss":
         return float(epochs[-1]["train_loss"])
     if name in TAUS:
