@@ -161,8 +161,9 @@ def test_raw_pixels_are_warned_of():
     net = tr.Network.from_spec("", (1, 2, 2), 3, 5)
     raw = np.array([[[[0, 255], [3, 4]]]], np.uint8)
     for call in (net.forward, net.predict, lambda x: net.loss_and_gradients(x, [0])):
-        with pytest.warns(UserWarning, match=r"^x holds raw pixels, .* normalised images, of datasets\.normalise, or"):
+        with pytest.warns(UserWarning, match=r"^x holds raw pixels, .* normalised images, of datasets\.norm") as found:
             call(raw)
+        assert {one.filename for one in found} == {__file__}, "the caller's line is shown"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for x in (raw > 3, raw // 255, raw / 255.0, tr.datasets.normalise(raw, "mnist"), np.stack([raw] * 5) // 255):
@@ -180,6 +181,7 @@ def test_a_loss_that_asks_for_no_spike_is_warned_of(loss, n_steps, learns):
         warnings.simplefilter("always")
         net.training_step(np.ones((2, 4)), [0, 1], loss)
     lines = [str(one.message) for one in warned]
+    assert {one.filename for one in warned} <= {__file__}
     assert lines == [] if learns else lines[0].startswith(f"loss '{loss}' teaches nothing with n_steps = 1, ")
     one, other = (losses.Loss(loss, NEURON).target([y], (n_steps, 1, 3), "float64") for y in (0, 1))
     assert np.array_equal(one, other) == (not learns)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import sys
 import warnings
 from collections.abc import Iterable, Sized
 from typing import Any, TypeVar
@@ -46,6 +47,15 @@ def printable(text: str) -> str:
     'a\\x1b[2Jb c'
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+
+
+def warn(message: str) -> None:
+    """Warn at the line outside of this package that led here."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def instance_of(name: str, value: Any, kind: type[Kind]) -> Kind:
@@ -221,7 +231,7 @@ def images_or_trains(
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     if axes == 1 and array.dtype == np.uint8 and array.max() > 1:
-        warnings.warn(f"{name} holds raw pixels, {PIXELS_HELP}", stacklevel=2)
+        warn(f"{name} holds raw pixels, {PIXELS_HELP}")
     if axes == 2 and array.dtype.kind != "f":
         return array
     return finite_array(name, array, dtype=dtype)

@@ -10,12 +10,12 @@ import contextlib
 import gzip
 import os
 import stat
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
+from tsslbp_ref import checks
 from tsslbp_ref.datasets.errors import DataError
 from tsslbp_ref.files import MOST_PATH as MOST_PATH
 from tsslbp_ref.files import as_path as as_path
@@ -132,7 +132,7 @@ def first_whole(paths: Sequence[Path], read: Callable[[Path], Result]) -> tuple[
             damaged.append(error)
             continue
         for passed_over in damaged:
-            warnings.warn(f"{passed_over}; {path} is read in its place", stacklevel=2)
+            checks.warn(f"{passed_over}; {path} is read in its place")
         return path, result
     raise damaged[0]
 

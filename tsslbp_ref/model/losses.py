@@ -9,7 +9,6 @@ labels. Kernel, count and spike-train losses are sums over the batch, softmax is
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -190,7 +189,7 @@ def _desired_psc(name: str, n_steps: int, neuron: NeuronParameters) -> npt.NDArr
     d = DESIRED_PSCS[name](n_steps, neuron)
     if not d.any():
         nothing = f"loss {name!r} teaches nothing with n_steps = {n_steps}, where its desired train is 0"
-        warnings.warn(f"{nothing}: take more steps, or 'kernel-paper'", stacklevel=2)
+        checks.warn(f"{nothing}: take more steps, or 'kernel-paper'")
     return d
 
 
