@@ -58,12 +58,9 @@ def plot(out_dir: Path) -> Path:
         top.legend(loc="upper left", ncols=2)
         remark = f"largest difference of dots and line: {error:.0e}"
         top.text(N_STEPS - 1, 2.75, remark, fontsize=style.SMALL, ha="right", va="center")
-        for index, (t_m, kernel) in enumerate(kernels.items()):
-            label = r"$\nu = -u[t_m]\,(1-\theta_m)^{t - t_m}$ of each spike" if index == 0 else None
-            bottom.plot(t[t_m:], kernel[t_m:], color=style.PURPLE, linewidth=1.6, label=label)
-            bottom.plot(t_m, kernel[t_m], "v", color=style.PURPLE)
+        label = r"$\nu = -u[t_m]\,(1-\theta_m)^{t - t_m}$ of each spike"
+        plots.reset_kernels(trace, NEURON, bottom, label=label)
         bottom.plot(t, data["sum_of_kernels"], color=style.BLACK, label="their sum")
-        bottom.set_ylabel(r"reset kernel $\nu$")
         bottom.set_ylim(-3.3, 0.15)
         bottom.legend(loc="lower right")
         bottom.set_xlabel(r"time (steps), $\tau_m = 8$ steps")

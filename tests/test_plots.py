@@ -36,6 +36,7 @@ PANELS: dict[str, Callable[[tr.Trace, Axes | None], Axes]] = {
     "raster": lambda trace, ax: tr.plots.raster(trace, ax),
     "membrane": lambda trace, ax: tr.plots.membrane(trace, ax),
     "psc": lambda trace, ax: tr.plots.psc(trace, ax),
+    "reset_kernels": lambda trace, ax: tr.plots.reset_kernels(trace, NEURON, ax),
     "phi": lambda trace, ax: tr.plots.phi(np.eye(5), ax),
     "gradient_flow": lambda trace, ax: tr.plots.gradient_flow([flow(trace)], ax),
     "learning_curves": lambda trace, ax: tr.plots.learning_curves([1.0, 2.0], ax),
@@ -94,6 +95,18 @@ def test_phi_shows_the_matrix_and_gradient_flow_the_mean_size(trace: tr.Trace) -
     assert [line.get_label() for line in lines] == ["released, hidden layer 1", "released, output layer"]
 
 
+def test_each_spike_has_a_reset_kernel_and_their_sum_is_eta(trace: tr.Trace) -> None:
+    lines = tr.plots.reset_kernels(trace, NEURON, sample=1, index=4, label="each spike").lines
+    fired = np.flatnonzero(trace.s[:, 1, 4])
+    assert len(fired) > 1
+    assert [line.get_xdata()[0] for line in lines] == fired.tolist()
+    assert [line.get_label() for line in lines].count("each spike") == 1
+    total = np.zeros(len(trace.s))
+    for line in lines:
+        total[line.get_xdata()] += line.get_ydata()
+    np.testing.assert_allclose(total, tr.srm.eta(trace, NEURON)[:, 1, 4], rtol=1e-12)
+
+
 def test_learning_curves_show_every_run_or_their_range() -> None:
     runs = [[1.0, 2.0, 3.0], [3.0, 4.0]]
     lines = tr.plots.learning_curves(runs, color="k").lines
@@ -123,6 +136,8 @@ WRONG = {
     "sample": (lambda t: tr.plots.raster(t, sample=2), "sample must be below 2, got 2"),
     "neuron": (lambda t: tr.plots.membrane(t, index=6), "index must be below 6, got 6"),
     "no trace": (lambda t: tr.plots.membrane(t.u), "trace must be a Trace, got ndarray"),
+    "no record": (lambda t: tr.plots.reset_kernels(t.u, NEURON), "trace must be a Trace, got ndarray"),
+    "no constants": (lambda t: tr.plots.reset_kernels(t, 5.0), "neuron must be a NeuronParameters, got float"),
     "layer's PSC": (lambda t: tr.plots.psc(t.a[:, 0]), "signal"),
     "not square": (lambda t: tr.plots.phi(np.zeros((2, 3))), r"matrix must have shape \(2, 2\)"),
     "spikes of another": (lambda t: tr.plots.phi(np.eye(3), s=[1.0]), r"s must have shape \(3,\)"),

@@ -4,7 +4,7 @@ The panels are functions of this package: `tr.plots.raster(trace)`.
 """
 
 from tsslbp_ref.plots.learning import confusion_matrix, filters, learning_curves
-from tsslbp_ref.plots.neurons import gradient_flow, membrane, phi, psc, raster
+from tsslbp_ref.plots.neurons import gradient_flow, membrane, phi, psc, raster, reset_kernels
 
 __all__ = [
     "confusion_matrix",
@@ -15,4 +15,5 @@ __all__ = [
     "phi",
     "psc",
     "raster",
+    "reset_kernels",
 ]

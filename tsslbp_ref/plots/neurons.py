@@ -15,7 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 
 from tsslbp_ref import checks
+from tsslbp_ref.model import terms
 from tsslbp_ref.model.backpropagation import LayerFlow
+from tsslbp_ref.model.parameters import NeuronParameters
 from tsslbp_ref.model.trace import Trace
 from tsslbp_ref.plots import palette
 from tsslbp_ref.plots.shared import end_of_colours, given_or_new, threshold_line
@@ -172,6 +174,54 @@ def psc(signal: Trace | npt.ArrayLike, ax: Axes | None = None, *, sample: int = 
     ax = given_or_new(ax)
     ax.plot(np.arange(len(a)), a, ".-", **({"color": palette.PSC} | line))
     ax.set(xlabel="time (steps)", ylabel="PSC $a$")
+    return ax
+
+
+def reset_kernels(
+    trace: Trace, neuron: NeuronParameters, ax: Axes | None = None, *, sample: int = 0, index: int = 0, **line: Any
+) -> Axes:
+    """Draw what each spike of a neuron takes out of its membrane, nu[lag] = -u[t_m] (1 - theta_m)^lag    (C4).
+
+    Parameters
+    ----------
+    trace : Trace
+        A layer's record.
+    neuron : NeuronParameters
+        Its constants.
+    ax : Axes, optional
+        Drawn into; a new figure's, if not given.
+    sample, index : int
+        Which of the batch, and which neuron of the layer.
+    **line
+        Properties of matplotlib's Line2D, such as ``color``; ``label`` names the first kernel.
+
+    Returns
+    -------
+    Axes
+        A line a spike, from its step on. Their sum is `srm.eta`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If trace or neuron are none, or there is no such sample or neuron.
+
+    Examples
+    --------
+    >>> import tsslbp_ref as tr
+    >>> neuron = tr.NeuronParameters(tau_m=5.0)
+    >>> ax = tr.plots.reset_kernels(tr.lif_forward([[[1.5]], [[0.0]], [[0.0]]], neuron), neuron)
+    >>> ax.lines[0].get_ydata().round(3).tolist()
+    [-1.5, -1.2, -0.96]
+    """
+    checks.instance_of("neuron", neuron, NeuronParameters)
+    u = _of_neuron("trace", checks.instance_of("trace", trace, Trace).u, sample, index)
+    ax = given_or_new(ax)
+    look: dict[str, Any] = {"color": palette.PURPLE, "linewidth": 1.6, "marker": "v", "markevery": [0]} | line
+    for t_m in np.flatnonzero(u > trace.threshold):
+        t = np.arange(t_m, len(u))
+        ax.plot(t, [terms.reset_kernel(lag, u[t_m], neuron.theta_m) for lag in t - t_m], **look)
+        look.pop("label", None)
+    ax.set(xlabel="time (steps)", ylabel=r"reset kernel $\nu$")
     return ax
 
 
