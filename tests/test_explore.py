@@ -159,7 +159,7 @@ def test_input_spike_outside_the_run(spikes: tuple[int, ...], says: str) -> None
 
 def test_no_display_is_one_line(agg: None) -> None:
     before = plt.get_fignums()
-    with pytest.raises(OSError, match=r"^explore needs a display[^\n]*agg"):
+    with pytest.raises(OSError, match=r"^explore needs a display[^\n]*agg: --save or --html need none$"):
         explore.main("released")
     assert plt.get_fignums() == before
 

@@ -306,4 +306,5 @@ def refuse_without_window(figure: Figure) -> None:
     # that only writes files, without a word.
     if type(manager).start_main_loop.__func__ is FigureManagerBase.start_main_loop.__func__:  # type: ignore[attr-defined]
         plt.close(figure)
-        raise OSError(f"explore needs a display to open its window; matplotlib found only {plt.get_backend()}")
+        found = f"matplotlib found only {plt.get_backend()}"
+        raise OSError(f"explore needs a display to open its window, and {found}: --save or --html need none")
