@@ -128,6 +128,23 @@ def test_without_validation_it_ends_with_the_last_epoch():
     assert weights(net) == seen[-1] != seen[0]
 
 
+def test_constants_are_learned_and_those_of_the_chosen_epoch_stay(monkeypatch):
+    after_epochs, run_epoch = [], tr.training.Trainer.run_epoch
+
+    def noted(trainer):
+        metrics = run_epoch(trainer)
+        after_epochs.append(trainer.network.neurons)
+        return metrics | {"validation_accuracy": [0.5, 0.9, 0.7][metrics["epoch"] - 1]}
+
+    monkeypatch.setattr(tr.training.Trainer, "run_epoch", noted)
+    net = network()
+    history = tr.fit(net, X, Y, **SETTINGS, validation=0.2, constants_learning_rate=0.05)
+    assert len(set(after_epochs)) == 3
+    assert net.neurons == after_epochs[1]
+    assert net.neurons[0].tau_m == history[1]["tau_m"][0] != 5.0
+    assert net.neurons[-1] == tr.NeuronParameters(), "the last layer's are not learned"
+
+
 def test_a_share_is_held_out_by_the_seed(monkeypatch):
     held = []
     monkeypatch.setattr(fitting, "HeldOut", lambda *args: (task := HeldOut(*args), held.append(task.held.tolist()))[0])

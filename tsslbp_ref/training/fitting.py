@@ -28,6 +28,7 @@ def fit(
     epochs: int = 20,
     batch_size: int = 50,
     learning_rate: float = 5e-4,
+    constants_learning_rate: float = 0.0,
     loss: str = "kernel",
     loss_settings: LossSettings | None = None,
     seed: int = 0,
@@ -50,6 +51,8 @@ def fit(
         Samples that every epoch is tested on; they choose nothing.
     epochs, batch_size : int
     learning_rate : float
+    constants_learning_rate : float
+        Of tau_m and tau_s of the hidden layers, one each a layer, see `training.learned_constants`; 0 leaves them.
     loss : str
         See `training.LABEL_LOSSES`.
     loss_settings : LossSettings, optional
@@ -58,7 +61,8 @@ def fit(
         Of the order of the samples, the dropout and the choice of the held-out ones.
     validation : float
         Share of the samples that are held out, from 0 to below 1. They are not trained on; the network ends with the
-        weights of the epoch that is best on them, the first of equal ones. With 0 it ends with those of the last epoch.
+        weights and constants of the epoch that is best on them, the first of equal ones. With 0 it ends with those of
+        the last epoch.
     progress : bool
         Show a bar, or a line now and then, and a line an epoch on standard error.
     callback : callable, optional
@@ -98,6 +102,7 @@ def fit(
         loss,
         checks.instance_or_default("loss_settings", loss_settings, LossSettings),
         seed,
+        constants_learning_rate,
     )
     task = ArrayTask(
         X, y, X_test, y_test, input_shape=net.input_shape, n_classes=net.n_classes, n_steps=net.n_steps, dtype=net.dtype
@@ -119,9 +124,9 @@ def _held_out(validation: float, n_train: int) -> int:
 
 
 def _epochs(trainer: Trainer, callback: Callable[[Metrics], Any] | None) -> list[Metrics]:
-    """Train to the last epoch, or until the callback stops; end with the weights that the held-out samples choose."""
+    """Train to the last epoch, or until the callback stops; end with the network that the held-out samples choose."""
     history: list[Metrics] = []
-    weights, best, best_weights = trainer.network.weights, -1.0, None
+    net, best, chosen = trainer.network, -1.0, None
     while len(history) < trainer.settings.epochs:
         metrics = trainer.run_epoch()
         assert metrics is not None
@@ -129,9 +134,11 @@ def _epochs(trainer: Trainer, callback: Callable[[Metrics], Any] | None) -> list
         if trainer.show_progress:
             print(epoch_line(metrics), file=sys.stderr, flush=True)
         if metrics.get(VALIDATION, -1.0) > best:
-            best, best_weights = metrics[VALIDATION], [W.copy() for W in weights]
+            best, chosen = metrics[VALIDATION], (net.neuron, [W.copy() for W in net.weights])
         if callback is not None and callback(metrics):
             break
-    for W, chosen in zip(weights, best_weights or weights, strict=True):
-        W[...] = chosen
+    if chosen is not None:
+        net.neuron, best_weights = chosen
+        for W, best_W in zip(net.weights, best_weights, strict=True):
+            W[...] = best_W
     return history
