@@ -147,6 +147,22 @@ def test_a_file_goes_on_where_it_was_stopped(folder):
     assert one == other
 
 
+def test_what_few_networks_have_is_read_and_written_where_it_is_not_the_default(folder):
+    rare = {"dropout_form": "'row'", "pool_gain": 1.0, "input_tau_s": 2.5}
+    lines = "".join(f"\n{key} = {value}" for key, value in rare.items())
+    spec = 'spec = "3C3-P2-12"\ndropout = 0.5\ninput_shape = [1, 6, 6]'
+    (folder / "mine.toml").write_text(TOML.replace('spec = "12"', spec + lines))
+    described = read_file(folder / "mine.toml")
+    net = described.row.network(0)
+    assert (net.layers[1].gain, net.input_tau_s) == (1.0, 2.5)
+    assert net.layers[2].form == "row"
+    tables = describe(described.row, described.rule)
+    (folder / "again.toml").write_text(to_toml(tables | {"name": "mine"}))
+    assert read_file(folder / "again.toml").row == described.row
+    plain = describe(experiment(NAME), rule_by_name("released"))
+    assert not set(rare) & set(plain["network"])
+
+
 def test_four_files_of_one_array_are_the_same_data(folder):
     for name, array in arrays().items():
         np.save(folder / f"{name}.npy", array)

@@ -40,9 +40,20 @@ NEURON, RULE, COUNTS = (
 PLAIN = ("loss", "epochs", "batch_size", "learning_rate")  # of [training]
 CONSTANTS_RATE = "constants_learning_rate"  # of [training], left out where nothing is learned
 OF_SETS = ("augment", "bin_width_us", "stabilise")  # of [data], with a set that is known
+RARE = ("dropout_form", "pool_gain", "input_tau_s")  # of [network], left out where they have their defaults
 KEYS: dict[str, tuple[str, ...]] = {
     "data": ("set", ARCHIVE, *NAMES, *OF_SETS, "held_out"),
-    "network": ("spec", "n_steps", "padding", "dropout", "weight_scale", "conv_init", "input_shape", "n_classes"),
+    "network": (
+        "spec",
+        "n_steps",
+        "padding",
+        "dropout",
+        "weight_scale",
+        "conv_init",
+        *RARE,
+        "input_shape",
+        "n_classes",
+    ),
     "neuron": NEURON,
     "rule": (RULE_NAME, *RULE),
     "training": (*PLAIN, *COUNTS, CONSTANTS_RATE, "seed"),
@@ -70,7 +81,10 @@ def describe(
     row: Experiment, rule: GradientRule, *, state: str | None = None, held_out: int = 0, seed: int | None = None
 ) -> Tables:
     """The tables of an experiment; what has its default in most experiments is left out."""
-    of_set = {name: getattr(row, name) for name in OF_SETS if getattr(row, name) != Experiment.__dict__[name]}
+    of_set, rare = (
+        {name: getattr(row, name) for name in names if getattr(row, name) != Experiment.__dict__[name]}
+        for names in (OF_SETS, RARE)
+    )
     data = (
         {"set": row.dataset, **of_set} if row.arrays is None else {name: str(row.arrays[name]) for name in row.arrays}
     )
@@ -81,6 +95,7 @@ def describe(
         "dropout": row.dropout,
         "weight_scale": list(row.weight_scale),
         "conv_init": row.conv_init,
+        **rare,
     }
     if row.arrays is not None:
         network |= {"input_shape": list(row.input_shape), "n_classes": row.n_classes}
@@ -285,7 +300,7 @@ def _network(table: dict[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
         table |= {"input_shape": shape, "n_classes": classes}
     elif (shape, classes) != (None, None):
         raise ValueError(f"input_shape and n_classes are those of {data['dataset']}: leave them out")
-    padding, scale = table.get("padding", []), table.get("weight_scale", 1.0)
+    padding, scale = table.get("padding", 0), table.get("weight_scale", 1.0)
     return table | {
         "n_steps": checks.positive_integer("n_steps", table.get("n_steps", 5)),
         "padding": tuple(padding) if isinstance(padding, list) else (padding,) * spec.count("C"),

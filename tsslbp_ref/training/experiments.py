@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tsslbp_ref import checks
+from tsslbp_ref.model.layers import POOL_GAIN
 from tsslbp_ref.model.losses import LossSettings
 from tsslbp_ref.model.network import Network
 from tsslbp_ref.model.parameters import GradientRule, NeuronParameters, rule_by_name
@@ -54,6 +55,9 @@ class Experiment:
     bin_width_us: int = 3000  # N-MNIST only: the authors' preparation bins 300 ms to 3 ms steps
     stabilise: bool = True  # N-MNIST only: the authors' preparation takes the camera's motion out
     conv_init: str = "uniform"  # see `initial_weights`
+    dropout_form: str = "unit"  # this and the next see `layers_from_spec`
+    pool_gain: float = POOL_GAIN
+    input_tau_s: float | None = None  # the first layer's if not given
     state: str = RELEASED  # its rule has the same name
     n_classes: int = N_CLASSES
     arrays: dict[str, str] | None = None  # the user's own, see `datasets.load_arrays`
@@ -76,6 +80,9 @@ class Experiment:
             dropout=self.dropout,
             weight_scale=self.weight_scale,
             conv_init=self.conv_init,
+            dropout_form=self.dropout_form,
+            pool_gain=self.pool_gain,
+            input_tau_s=self.input_tau_s,
             n_threads=n_threads,
         )
 
