@@ -15,8 +15,8 @@ from studies import states_training as training
 from tsslbp_ref.training.experiments import EXPERIMENTS, STATES
 
 TITLE = (
-    "June and September 2020 came nearest to the exact gradient, by their\n"
-    "warm-up; on pictures the four lie within 0.1 points after 40 epochs"
+    "June and September 2020 came nearest to the exact gradient;\n"
+    "on pictures the four lie 0.1 points apart at most after 40 epochs"
 )
 EXPERIMENT = "fashion-mnist-400-400"
 TABLE = measured.RESULTS / "states-training.csv"

@@ -11,7 +11,8 @@ from studies import depth_and_steps as study
 from studies.trained_runs import read_rows
 
 TITLE = (
-    "Up to seven hidden layers of 200 train, the deeper the worse;\nwith eight or more none of the three rules learns"
+    "Up to seven hidden layers of 200 train, beyond two the deeper the worse;\n"
+    "with eight or more none of the three rules learns"
 )
 TABLE = "depth.csv"
 RULES = {

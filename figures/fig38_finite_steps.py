@@ -10,7 +10,7 @@ from studies import finite_steps as study
 from studies.trained_runs import Row, read_rows
 
 TITLE = (
-    "Steps along the exact gradient lower the loss less than the released rule's;\n"
+    "Longer steps along the exact gradient gain less than the released rule's;\n"
     "a rule's cosine with it does not tell how good its steps are"
 )
 TABLE = "finite-steps-summary.csv"

@@ -12,8 +12,8 @@ from studies import depth_and_steps as study
 from studies.trained_runs import read_rows
 
 TITLE = (
-    "For 86 % TSSL-BP needs five time steps, as the surrogate does;\n"
-    "an ANN converted with care needs three, converted plainly fifteen"
+    "TSSL-BP and the surrogate have 86 % in five time steps and not in three;\n"
+    "an ANN converted with care has it in three, plainly in fifteen, not in twelve"
 )
 TABLE = "time-steps.csv"
 CONVERTED = "ann-conversion.csv"

@@ -41,7 +41,9 @@ def plot(out_dir: Path) -> Path:
     rows = gains()
     epochs = max(int(row["epoch"]) for row in read_rows(measured.RESULTS / RUNS, COLUMNS))
     with style.page(__file__, out_dir, TITLE, height=4.6) as page:
-        page.table(("task", "rule", "steps", "gain", "low", "high"), rows)
+        page.table(
+            ("task", "rule", "steps", "gain", "low", "high"), ((row[0].format(epochs=epochs), *row[1:]) for row in rows)
+        )
         for axes, (task, (_, label, _)) in zip(page.figure.subplots(1, 2), PANELS.items(), strict=True):
             for number, (rule, (name, colour, marker)) in enumerate(RULES.items()):
                 of_rule = [row for row in rows if row[:2] == (task, rule)]
