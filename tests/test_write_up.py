@@ -166,6 +166,23 @@ def test_the_committed_pruning_is_what_figure_and_text_say() -> None:
     assert all(6.0 < loss < 8.0 for (_, share), loss in lost.items() if share == "50%")
 
 
+def test_networks_whose_epoch_held_out_pictures_chose_lose_as_the_text_says() -> None:
+    lost: dict[tuple[str, str], list[float]] = {}
+    whole: dict[str, float] = {}
+    for row in operations.read_rows(RESULTS / "pruning-held-out.csv", pruning.COLUMNS):
+        assert row["run"] == "seed0-held-out-5000"
+        if row["dropped"] == "nothing":
+            whole[row["measure"]] = float(row["test_accuracy"])
+        for share in ("20%", "50%"):
+            if row["dropped"] == f"least active {share}":
+                less = 100 * (whole[row["measure"]] - float(row["test_accuracy"]))
+                lost.setdefault((row["measure"], share), []).append(round(less, 1))
+    assert lost == {
+        ("chosen", "20%"): [0.6, 0.9], ("last", "20%"): [0.4, 1.0],
+        ("chosen", "50%"): [7.3, 8.0], ("last", "50%"): [4.5, 10.8],
+    }  # fmt: skip
+
+
 def test_the_committed_depths_are_whole_and_as_the_text_says() -> None:
     rows = depth_and_steps.read_rows(RESULTS / "depth.csv", depth_and_steps.COLUMNS)
     assert depth_and_steps.finished(rows, 5) == set(depth_and_steps.grid("depth", 2))
