@@ -236,6 +236,15 @@ def test_a_literal_network_has_one_mask_a_layer_or_drops_nothing():
     for wanted, gradient in zip(expected[1], found[1], strict=True):
         np.testing.assert_array_equal(gradient, wanted)
     assert expected[1][0].any()
+    for x in (np.ones((2, 1, 4)), np.ones(4), 1j * np.ones((1, 4))):
+        with pytest.raises((ValueError, TypeError), match="x must"):
+            reference_network.loss_and_gradients(plain, x, [0])
+    with pytest.raises(ValueError, match=r"masks\[0\] must be None: layer 0 is no dropout layer"):
+        reference_network.loss_and_gradients(plain, *step, masks=[np.ones((1, 4)), None])
+    lacking = tr.Network.from_spec("3", **fields)
+    lacking.weights = lacking.weights[:1]
+    with pytest.raises(ValueError, match="weights must be 2, one a layer of neurons, got 1"):
+        reference_network.loss_and_gradients(lacking, *step)
     for masks in ([None], 3 * [None]):
         with pytest.raises(ValueError, match="masks must be 2, one a layer, got"):
             backpropagation.forward(plain, np.ones((1, 4)), masks)

@@ -214,6 +214,17 @@ def test_discrete_equivalent_counts_spikes_per_step():
     assert discrete.gradient_factor == 1.0 / (0.5 * 10.0)
 
 
+@pytest.mark.parametrize("dt", [0.01, 0.05, 0.1, 0.2, 0.3, 0.7])
+def test_a_spike_on_the_grid_is_in_its_own_step(dt):
+    """Although 0.3 / 0.1 is 2.9999999999999996; a time just before a grid point stays in the step before."""
+    steps = np.arange(300)
+    for times, wanted in ((np.round(steps * dt, 10), steps), (np.round(steps[1:] * dt, 10) - 1e-6, steps[:-1])):
+        made = exact.discrete_equivalent([[[1.0]]], [times], [times], 10.0, 3.0, 1.0, 300 * dt, dt)
+        for raster in (made.input_raster, made.target_raster):
+            assert raster.max() == 1.0
+            assert np.array_equal(np.flatnonzero(raster[:, 0]), wanted)
+
+
 @pytest.mark.parametrize(("dt", "message"), [(5.0, "dt must be at most"), (0.7, "whole number of steps"), (0.0, "dt")])
 def test_discrete_equivalent_refuses_a_bad_step(dt, message):
     with pytest.raises(ValueError, match=message):

@@ -122,12 +122,31 @@ def test_bad_values(changes, message):
         ({"tau_m": [["a"]]}, r"tau_m\[0\] must hold real numbers"),
         ({"loss": "peak", "desired_spikes": None}, "loss must be a VanRossum, FirstSpike or Peak, got str"),
         ({"delays": 1.0}, "delays must be a sequence"),
+        ({"tau_m": {1: 10.0}}, r"tau_m must be a sequence, got \{1: 10.0\}"),
+        ({"threshold": {1.0}}, r"threshold must be a sequence, got \{1.0\}"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_bad_types(changes, message):
     with pytest.raises(TypeError, match=message):
         single(**changes)
+
+
+def test_what_can_be_gone_through_once_is_taken_where_a_sequence_is():
+    expected = single().loss
+    assert single(desired_spikes=(train for train in [[5.0]])).loss == expected
+    loss = exact.VanRossum(map(list, [[5.0]]), VALID["tau_s"])
+    assert [single(desired_spikes=None, loss=loss).loss for _ in range(2)] == [expected, expected]
+
+
+@pytest.mark.parametrize("weights", [[[[11.0], [15.0]]], [[[0.1], [0.1]]]], ids=["both fire", "silent"])
+def test_a_first_spike_that_may_be_late_costs_nothing_however_late(weights):
+    """tau1 has no meaning then: exp(T/tau1) is infinite here, and 0 times that no number."""
+    given = weights, [[975.0, 978.0]], 10.0, 3.0, 1.0, 1000.0
+    found, other = (exact.simulate(*given, loss=exact.FirstSpike(1, 2.0, tau1, 0.0)) for tau1 in (1.0, 1e6))
+    assert math.isfinite(found.loss)
+    assert found.loss == other.loss
+    np.testing.assert_array_equal(found.gradients[0], other.gradients[0])
 
 
 def test_the_number_of_spikes_is_bounded():

@@ -102,6 +102,43 @@ def test_what_does_not_fit_is_named_and_nothing_is_changed(change, names, messag
     assert all((own == W).all() for W, own in zip(net.weights, before, strict=True))
 
 
+def test_a_weight_that_is_too_large_for_single_precision_changes_nothing():
+    net = tr.Network.from_spec("5", (4,), n_classes=3, n_steps=5)
+    before = [W.copy() for W in net.weights]
+    with pytest.raises(ValueError, match=r"a.weight must be finite in float32, got 1e\+39"):
+        from_state_dict(net, {"a.weight": np.full((5, 4), 1e39), "b.weight": np.ones((3, 5))})
+    assert all((own == W).all() for W, own in zip(net.weights, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (np.zeros((2, 3), int), "out.weight must hold floats, got dtype int64"),
+        ([[0] * 3] * 2, "out.weight must hold floats, got dtype int64"),
+        (np.zeros((2, 3), bool), "out.weight must hold floats, got dtype bool"),
+        (np.zeros((2, 3), np.float16), "out.weight must be finite"),
+    ],
+)
+def test_an_entry_that_cannot_hold_the_weights_gets_none(entry, message):
+    net = network()
+    net.weights[2] = np.full((2, 3), 1e6)
+    with pytest.raises((ValueError, TypeError), match=message):
+        to_state_dict(net, their_state(np.asarray) | {"out.weight": entry})
+
+
+def test_weights_that_were_assigned_as_lists_or_in_another_shape():
+    net, theirs = network(), their_state(np.asarray)
+    net.weights = [W.tolist() for W in net.weights]
+    assert to_state_dict(net, theirs)["fc.weight"].shape == (3, 18)
+    net.weights = [np.zeros((2, 2)), *net.weights[1:]]
+    with pytest.raises(ValueError, match=r"conv.weight must have shape \(2, 1, 2, 2\) to match its layer"):
+        to_state_dict(net, theirs)
+    with pytest.raises(ValueError, match=r"got \(2, 2\)"):
+        from_state_dict(net, theirs | {"conv.weight": np.zeros((2, 2))})
+    from_state_dict(net, theirs)
+    assert net.weights[0].shape == (2, 1, 2, 2)
+
+
 def test_arguments_of_another_kind():
     with pytest.raises(TypeError, match="net must be a Network, got dict"):
         to_state_dict({}, {})

@@ -50,6 +50,30 @@ def test_every_loss(loss):
     assert check_network(network(), X["dense"], y, loss, settings=tr.LossSettings(3.0, 0.5)).passed
 
 
+@pytest.mark.parametrize("loss", ["kernel", "count", "softmax"])
+def test_a_gradient_below_the_quotients_rounding_is_no_error_and_says_so(loss):
+    deep = tr.Network.from_spec("20-20-20-20-20", (16,), 5, 5, dtype="float64", n_threads=1)
+    report = check_network(deep, np.random.default_rng(0).random((4, 16)), [0, 1, 2, 3], loss)
+    assert report.passed
+    too_small = {row.name for row in report.rows if "too small to say" in row.equation}
+    assert "tangent-dW-0" in too_small
+    assert not {"tangent-dW-5", "tangent-delta-0"} & too_small
+    for kind in ("dense", "conv"):
+        assert "too small" not in check_network(network(kind), X[kind], [0, 1], loss).table()
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1.001, False)])
+def test_sums_that_lie_on_the_targets_of_the_count_loss(monkeypatch, factor, passes):
+    """With tau_s = 1 they are whole numbers, as 4 and 1 are; the loss has a kink in its slope there."""
+    count = losses.count
+    monkeypatch.setattr(losses, "count", lambda *given: (count(*given)[0], factor * count(*given)[1]))
+    neuron = tr.NeuronParameters(tau_s=1.0)
+    net = tr.Network.from_spec("8", (16,), 5, 5, neuron, dtype="float64", weight_scale=2.0, n_threads=1)
+    report = check_network(net, np.random.default_rng(0).random((4, 16)), [0, 1, 2, 3], "count")
+    assert ("loss-count" in failed(report)) == (not passes)
+    assert report.passed == passes
+
+
 @pytest.mark.parametrize("name", [*tr.named_rules(), "own"])
 def test_every_rule_and_one_of_your_own(name):
     own = tr.GradientRule(inter="consistent", intra="one-hop", inverse_rise_clip=3.0, warmup_gate=0.6, silent="none")
@@ -132,6 +156,15 @@ def test_a_wrong_backward_pass_of_your_own():
     assert {"own-delta-0"} <= wrong <= {f"own-delta-{place}" for place in range(3)}
     scaled = check_network(net, X["dense"], [0, 1], backward=lambda *args: 1.001 * sweeps.tsslbp_backward(*args))
     assert failed(scaled) == {"own-delta-0", "own-delta-1", "own-delta-2"}
+
+
+def test_a_backward_pass_that_writes_into_what_it_is_given():
+    def in_place(g, trace, neuron, rule):
+        g[:] = tr.tsslbp_backward(g, trace, neuron, rule)
+        trace.u[:] = trace.a[:] = 0.0
+        return g
+
+    assert check_network(network(), X["dense"], [0, 1], backward=in_place).passed
 
 
 def test_an_engine_of_your_own():

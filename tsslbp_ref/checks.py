@@ -21,6 +21,7 @@ MOST_SHOWN = 60  # characters of a value that a message repeats
 PIXELS_HELP = "uint8 above 1: a network takes normalised images, of datasets.normalise, or x / 255.0"
 MOST_LISTED = 400  # characters of the known names
 MOST_THREADS_A_CORE = 8
+NO_SEQUENCES = (str, bytes, bytearray, memoryview, dict, set, frozenset)  # that can be gone through
 LARGEST_SIZE = 2**31 - 1  # of an axis; what is larger fits into no memory
 
 Kind = TypeVar("Kind")
@@ -71,10 +72,10 @@ def instance_or_default(name: str, value: Any, kind: type[Kind]) -> Kind:
 
 
 def listed(name: str, value: Any) -> list[Any]:
-    """Return ``value`` as a list, a list as it is; text and what cannot be gone through are errors."""
+    """Return ``value`` as a list, a list as it is; an error for text and what has no order or no entries."""
     if isinstance(value, list):
         return value
-    if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, Iterable):
+    if isinstance(value, NO_SEQUENCES) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a sequence, got {shown(value)}")
     return list(value)
 

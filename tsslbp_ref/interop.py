@@ -37,8 +37,9 @@ def to_state_dict(net: Network, like: Mapping[str, Any], names: Sequence[str] | 
     Raises
     ------
     ValueError, TypeError
-        If the names are not one a layer, one of them is not in `like`, a shape is another, or, where no names are
-        given, `like` has an entry for which the network has no place, such as a bias that is not 0.
+        If the names are not one a layer, one of them is not in `like`, a shape is another, an entry's dtype is no float
+        or too narrow for a weight, or, where no names are given, `like` has an entry for which the network has no
+        place, such as a bias that is not 0.
 
     Examples
     --------
@@ -49,10 +50,13 @@ def to_state_dict(net: Network, like: Mapping[str, Any], names: Sequence[str] | 
     """
     checks.instance_of("net", net, Network)
     found = dict(checks.instance_of("like", like, Mapping))  # type: ignore[type-abstract]
-    for name, W in zip(_names(net, found, names), net.weights, strict=True):
+    for name, W, shape in zip(_names(net, found, names), net.weights, net.weight_shapes, strict=True):
         theirs = as_array(name, found[name])
-        _checked(name, theirs, W.shape)
-        found[name] = _of_kind(found[name], np.asarray(W, theirs.dtype).reshape(theirs.shape))
+        _checked(name, theirs, shape)
+        if theirs.dtype.kind != "f":
+            raise TypeError(f"{name} must hold floats, got dtype {theirs.dtype}: weights would lose their fractions")
+        ours = checks.finite_array(name, checks.converted(_checked(name, np.asarray(W), shape), theirs.dtype))
+        found[name] = _of_kind(found[name], ours.reshape(theirs.shape))
     return found
 
 
@@ -70,7 +74,7 @@ def from_state_dict(net: Network, state: Mapping[str, Any], names: Sequence[str]
     Raises
     ------
     ValueError, TypeError
-        As `to_state_dict` does, and if a weight is not finite.
+        As `to_state_dict` does, and if a weight is not finite in the network's dtype.
 
     Examples
     --------
@@ -82,8 +86,8 @@ def from_state_dict(net: Network, state: Mapping[str, Any], names: Sequence[str]
     checks.instance_of("net", net, Network)
     entries = checks.instance_of("state", state, Mapping)  # type: ignore[type-abstract]
     weights = [
-        np.array(_checked(name, checks.finite_array(name, as_array(name, entries[name])), W.shape), net.dtype)
-        for name, W in zip(_names(net, entries, names), net.weights, strict=True)
+        np.array(_checked(name, checks.finite_array(name, as_array(name, entries[name]), dtype=net.dtype), shape))
+        for name, shape in zip(_names(net, entries, names), net.weight_shapes, strict=True)
     ]
     net.weights = weights
 
@@ -101,9 +105,9 @@ def _names(net: Network, entries: Mapping[str, Any], names: Sequence[str] | None
     for name in chosen:
         if name not in entries:
             checks.one_of("weight", name, list(entries))
-    if len(chosen) != len(net.weights):
+    if len(chosen) != len(net.weight_shapes):
         listed = f"{len(chosen)}: {', '.join(map(str, chosen))}" if chosen else "none"
-        raise ValueError(f"there must be one weight a layer of neurons, {len(net.weights)}, got {listed}")
+        raise ValueError(f"there must be one weight a layer of neurons, {len(net.weight_shapes)}, got {listed}")
     return chosen
 
 

@@ -132,7 +132,15 @@ def _raster(trains: list[FloatArray], dt: float, n_steps: int, duration: float) 
     """Count the spikes in each step: (n_steps, neurons)."""
     raster = np.zeros((n_steps, len(trains)))
     for neuron, times in enumerate(trains):
-        # The quotient of a time just below the duration can round up to n_steps.
-        steps = np.minimum(np.floor(times[times < duration] / dt).astype(np.int64), n_steps - 1)
+        # A time just below the duration can round up to n_steps.
+        steps = np.minimum(_steps(times[times < duration], dt), n_steps - 1)
         np.add.at(raster[:, neuron], steps, 1.0)
     return raster
+
+
+def _steps(times: FloatArray, dt: float) -> npt.NDArray[np.int64]:
+    """floor(t/dt); a time that is a whole number of steps but for rounding, as 0.3 of 0.1, lies in that step."""
+    quotient = times / dt
+    nearest = np.rint(quotient)
+    on_grid = np.abs(quotient - nearest) <= WHOLE_STEPS_TOLERANCE * nearest
+    return np.where(on_grid, nearest, np.floor(quotient)).astype(np.int64)

@@ -69,8 +69,10 @@ def first_spike_loss(times: FloatArray, label: int, tau0: float, tau1: float, al
     """L = -log softmax(-t/tau0)[label] + alpha (exp(t_label/tau1) - 1) and dL/dt,  t (n_out,) in ms."""
     loss, by_score = cross_entropy(-times / tau0, label)
     derivatives = -by_score / tau0
-    derivatives[label] += alpha / tau1 * math.exp(times[label] / tau1)
-    return loss + alpha * math.expm1(times[label] / tau1), derivatives
+    if alpha > 0.0:  # 0 times an exponential that overflows is no number
+        derivatives[label] += alpha / tau1 * math.exp(times[label] / tau1)
+        loss += alpha * math.expm1(times[label] / tau1)
+    return loss, derivatives
 
 
 @compiled

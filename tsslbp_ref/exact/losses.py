@@ -64,6 +64,7 @@ class VanRossum:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tau", checks.real_number("tau", self.tau, above=0.0))
+        object.__setattr__(self, "desired", checks.listed("desired", self.desired))  # what is used up is read once
 
     def check(self, n_out: int, duration: float, *, fires: bool) -> None:
         """Raise an error if the loss does not fit a network of `n_out` output neurons."""

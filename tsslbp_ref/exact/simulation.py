@@ -244,6 +244,7 @@ def _chosen_loss(
     if desired_spikes is not None:
         if not model.fires:
             raise ValueError("desired_spikes needs outputs that fire, and the last threshold is None")
+        desired_spikes = checks.listed("desired_spikes", desired_spikes)
         arguments.checked_trains("desired_spikes", desired_spikes, model.duration, model.weights[-1].shape[0])
         tau = float(model.tau_s[-1]) if tau_loss is None else checks.real_number("tau_loss", tau_loss, above=0.0)
         return VanRossum(desired_spikes, tau)

@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +27,32 @@ from tsslbp_ref.model.parameters import GradientRule, NeuronParameters
 from tsslbp_ref.model.trace import Trace
 
 TOLERANCE = 1e-10
-CURVED = 1e-8  # along a loss that is no polynomial
 MOST_COLUMNS = 64  # neurons of a layer, each of one sample, that go through nested loops
 MOST_PRODUCTS = 300_000  # of a network that goes through nested loops as a whole
-STEP, CURVED_STEP, LEVELS = 0.5, 0.01, 4
+KINK = 0.05  # so near to a target of the count loss, moves of a `SMOOTH` step can cross it
+ROUNDING = 10.0  # times eps |f| / step is what a difference quotient of f can be wrong by
 
 Backward = Callable[[Array, Trace, NeuronParameters, GradientRule], npt.ArrayLike]
+
+
+class Differences(NamedTuple):
+    """How a function is differenced: longest step, Richardson levels, largest error that passes."""
+
+    step: float
+    levels: int
+    tolerance: float
+
+
+QUADRATIC = Differences(0.5, 1, TOLERANCE)
+SMOOTH = Differences(0.01, 4, 1e-8)  # softmax; count, between its targets
+KINKED = Differences(1e-6, 1, 1e-5)  # count at a target, where its second derivative jumps
+
+
+class Slope(NamedTuple):
+    """Error of a gradient along a direction, and whether the gradient is large enough beside rounding to be seen."""
+
+    error: float
+    is_seen: bool
 
 
 def check_network(
@@ -74,7 +94,8 @@ def check_network(
     -------
     Report
         With .rows, .passed, .table() and .to_json(), as of `gradcheck.run`. An array that is all zeros, and should be,
-        passes; its equation says so.
+        passes; its equation says so. So does a gradient that is too small to be seen beside the rounding of the
+        difference, if it is as small as that: its row says "too small to say".
 
     Raises
     ------
@@ -113,10 +134,13 @@ class _Run:
     a: Array
     fired: list[tuple[int, NeuronRecord, LayerFlow]]  # of each layer of neurons: its place in net.layers
 
-    @property
-    def is_curved(self) -> bool:
-        """Whether the loss is no quadratic function of the PSC."""
-        return not self.loss.is_van_rossum
+    def differences(self, n_layers: int = 1) -> Differences:
+        """How the loss is differenced in its output, or in the weights of some layers: a polynomial of degree 2n."""
+        if self.loss.is_van_rossum:
+            return QUADRATIC._replace(levels=n_layers)
+        targets = (self.loss.settings.desired_count, self.loss.settings.undesired_count)
+        far = min(float(np.abs(self.a.sum(axis=0) - target).min()) for target in targets)
+        return KINKED if self.loss.name == "count" and far < KINK else SMOOTH
 
     def loss_of(self, a: Array) -> tuple[float, Array]:
         """Loss and dL/da of an output PSC."""
@@ -143,8 +167,9 @@ def _run(net: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: str, settings: 
 
 def _loss_rows(run: _Run) -> Iterator[Row]:
     d = _direction(run.a.shape)
-    error = _slope_error(lambda h: run.loss_of(run.a + h * d)[0], [(run.loss_of(run.a)[1], d)], curved=run.is_curved)
-    yield _row(f"loss-{run.loss.name}", "dL/da", "losses", error, CURVED if run.is_curved else TOLERANCE)
+    how = run.differences()
+    slope = _slope(lambda h: run.loss_of(run.a + h * d)[0], [(run.loss_of(run.a)[1], d)], how)
+    yield _row(f"loss-{run.loss.name}", "dL/da", "losses", slope, how.tolerance)
 
 
 def _map_rows(run: _Run) -> Iterator[Row]:
@@ -159,14 +184,14 @@ def _map_rows(run: _Run) -> Iterator[Row]:
         error = abs(float(np.vdot(mapped, y)) - float(np.vdot(x, layer.adjoint(y, W)))) / (size or 1.0)
         yield _row(f"adjoint-{place}", "<A x, y> = <x, A^T y>", f"{name}.adjoint", error)
         if W is not None:
-            error = _weight_error(cast(WeightedLayer, layer), W, x, y)
-            yield _row(f"layer-{place}-by-weight", "d<W x, y>/dW", f"{name}.weight_gradient", error)
+            slope = _weight_slope(cast(WeightedLayer, layer), W, x, y)
+            yield _row(f"layer-{place}-by-weight", "d<W x, y>/dW", f"{name}.weight_gradient", slope)
 
 
-def _weight_error(layer: WeightedLayer, W: Array, x: Array, y: Array) -> float:
+def _weight_slope(layer: WeightedLayer, W: Array, x: Array, y: Array) -> Slope:
     d = _direction(W.shape)
     moved = lambda h: float(np.vdot(layer.forward(x, W + h * d), y))  # noqa: E731
-    return _slope_error(moved, [(layer.weight_gradient(y, x), d)])
+    return _slope(moved, [(layer.weight_gradient(y, x), d)])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -189,7 +214,8 @@ def _neuron_rows(run: _Run, backward: Backward | None) -> Iterator[Row]:
         error = _error(chosen(flow.delta), delta)
         yield _row(f"delta-{place}", "delta: nested loops", "sweeps.tsslbp_backward", error, zero=delta)
         if backward is not None:
-            own = np.asarray(backward(flow.g, trace, neuron, rule), np.float64)
+            apart = Trace(trace.u.copy(), trace.a.copy(), trace.threshold)  # yours may write into what it is given
+            own = np.asarray(backward(flow.g.copy(), apart, neuron, rule), np.float64)
             checks.same_shape("what backward returns", own, flow.g.shape, "g")
             yield _row(f"own-delta-{place}", "delta: nested loops", "backward", _error(chosen(own), delta), zero=delta)
 
@@ -212,9 +238,9 @@ def _tangent_rows(run: _Run) -> Iterator[Row]:
     for place, record, flow in run.fired:
         neurons = FrozenNeurons.of(record.trace, record.neuron, net.rule)
         frozen.append(neurons)
-        error = _delta_error(neurons, flow)
+        slope = _delta_slope(neurons, flow)
         equation = "delta = d<g, a~>/dI~ (frozen-event tangent layer)"
-        yield _row(f"tangent-delta-{place}", equation, "sweeps.tsslbp_backward", error, zero=flow.delta)
+        yield _row(f"tangent-delta-{place}", equation, "sweeps.tsslbp_backward", slope, zero=flow.delta)
     tangent = TangentNetwork(
         net.layers,
         masks=[None] * len(net.layers),
@@ -228,25 +254,25 @@ def _tangent_rows(run: _Run) -> Iterator[Row]:
     directions = [_direction(W.shape, seed) for seed, W in enumerate(net.weights)]
     places = [(str(place), [number]) for number, (place, *_) in enumerate(run.fired)]
     for name, moving in [*places, ("all", list(range(len(net.weights))))]:
-        error = _tangent_error(tangent, run, directions, moving)
+        slope = _tangent_slope(tangent, run, directions, moving)
         equation = "dL/dW (frozen-event tangent network)"
-        dW, tolerance = run.gradients[moving[0]], CURVED if run.is_curved else TOLERANCE
-        yield _row(f"tangent-dW-{name}", equation, "backpropagation.backward", error, tolerance, dW)
+        dW, tolerance = run.gradients[moving[0]], run.differences().tolerance
+        yield _row(f"tangent-dW-{name}", equation, "backpropagation.backward", slope, tolerance, dW)
 
 
-def _delta_error(neurons: FrozenNeurons, flow: LayerFlow) -> float:
+def _delta_slope(neurons: FrozenNeurons, flow: LayerFlow) -> Slope:
     d = _direction(neurons.I.shape)
     moved = lambda h: float(np.vdot(flow.g, neurons.psc(neurons.I + h * d)))  # noqa: E731
-    return _slope_error(moved, [(flow.delta, d)])
+    return _slope(moved, [(flow.delta, d)])
 
 
-def _tangent_error(tangent: TangentNetwork, run: _Run, directions: list[Array], moving: list[int]) -> float:
+def _tangent_slope(tangent: TangentNetwork, run: _Run, directions: list[Array], moving: list[int]) -> Slope:
     """Along a direction through the weights of some layers; of n layers the loss is a polynomial of degree 2n."""
     still = [np.zeros_like(d) for d in directions]
     moves = [d if number in moving else zero for number, (d, zero) in enumerate(zip(directions, still, strict=True))]
     moved = lambda h: tangent.loss([W + h * d for W, d in zip(run.net.weights, moves, strict=True)])  # noqa: E731
     pairs = [(run.gradients[number], directions[number]) for number in moving]
-    return _slope_error(moved, pairs, levels=len(moving), curved=run.is_curved)
+    return _slope(moved, pairs, run.differences(len(moving)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -287,11 +313,15 @@ def _step_rows(run: _Run, family: str, other: str, where: str, found: Any, expec
 
 
 def _row(
-    name: str, equation: str, where: str, error: float, tolerance: float = TOLERANCE, zero: Array | None = None
+    name: str, equation: str, where: str, found: Slope | float, tolerance: float = TOLERANCE, zero: Array | None = None
 ) -> Row:
-    """A row; of an array that has to be all zeros it says so."""
-    silent = zero is not None and not np.any(zero)
-    return Row(name, f"{equation}; all zeros" if silent else equation, where, error, tolerance)
+    """A row; of an array that has to be all zeros, or is too small to be seen, it says so."""
+    slope = found if isinstance(found, Slope) else Slope(found, is_seen=True)
+    if zero is not None and not np.any(zero):
+        equation = f"{equation}; all zeros"
+    elif not slope.is_seen:
+        equation = f"{equation}; too small to say"
+    return Row(name, equation, where, slope.error, tolerance)
 
 
 def _direction(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -306,11 +336,14 @@ def _error(found: npt.ArrayLike, expected: npt.ArrayLike) -> float:
     return float(np.abs(found - expected).max() / (np.abs(expected).max() or 1.0))
 
 
-def _slope_error(
-    moved: Callable[[float], float], pairs: list[tuple[Array, Array]], *, levels: int = 1, curved: bool = False
-) -> float:
-    """|slope - sum <gradient, direction>| / |gradient|, for directions of length 1 each."""
-    numeric = central_difference(moved, CURVED_STEP if curved else STEP, LEVELS if curved else levels)
+def _slope(moved: Callable[[float], float], pairs: list[tuple[Array, Array]], how: Differences = QUADRATIC) -> Slope:
+    """|slope - sum <gradient, direction>| / |gradient|, for directions of length 1 each.
+
+    What the quotient can be wrong by, over the tolerance, stands for |gradient| where that is smaller.
+    """
+    numeric = float(central_difference(moved, how.step, how.levels))
     found = sum(float(np.vdot(gradient, direction)) for gradient, direction in pairs)
     size = math.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient, _ in pairs))
-    return abs(found - float(numeric)) / (size or 1.0)
+    shortest = how.step / 2.0 ** (how.levels - 1)
+    smallest = ROUNDING * np.finfo(np.float64).eps * abs(moved(0.0)) / shortest / how.tolerance
+    return Slope(abs(found - numeric) / (max(size, smallest) or 1.0), bool(size >= smallest))

@@ -149,7 +149,7 @@ def of_layer(g: npt.ArrayLike, delta: npt.ArrayLike, trace: Trace, neuron: Neuro
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind or shape, or the trace is not that of such neurons.
+        If an argument is not of its kind or shape, or the trace has another threshold.
 
     Examples
     --------

@@ -99,7 +99,5 @@ def _floats(name: str, array: Any) -> Array:
         return array
     if not isinstance(array, np.ndarray) or isinstance(array, np.matrix):
         raise TypeError(f"{name} must be an array, got {type(array).__name__}")
-    if np.ma.is_masked(array):
-        raise ValueError(f"{name} must not be masked, got {np.ma.count_masked(array)} masked values")
     numbers = checks.real_array(name, array)
     return numbers if numbers.dtype.name in checks.FLOAT_NAMES else checks.converted(numbers, np.float64)

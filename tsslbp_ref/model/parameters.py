@@ -150,7 +150,8 @@ class GradientRule:
     surrogate_width : float
         Width of the warm-up sigmoid, in units of the membrane; 0.2 in the released code.
     surrogate_argument_clip : float
-        The sigmoid's argument is clipped to +- this; 8 in the released code.
+        The sigmoid's argument is clipped to +- this; 8 in the released code. Up to 16 the fast loops have all digits;
+        above 64, where the surrogate is 1e-28, they clip at 64.
     warmup_gate : float
         In units of theta_s: 1/4 in the released code, that is a[t] < theta_s / 4.
     warmup_rate : float

@@ -132,7 +132,7 @@ def dependency_matrix(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind, or the trace is not that of such neurons, or so large that phi overflows.
+        If an argument is not of its kind, or the trace has another threshold, or so large that phi overflows.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def dependency_parts(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind, or the trace is not that of such neurons, or so large that phi overflows.
+        If an argument is not of its kind, or the trace has another threshold, or so large that phi overflows.
 
     Examples
     --------
@@ -298,7 +298,7 @@ def tsslbp_backward(
     ------
     ValueError, TypeError
         If g is not finite or not of the trace's shape, or so large that delta overflows, or an argument is not of its
-        kind, or the trace is not that of such neurons.
+        kind, or the trace has another threshold.
 
     Examples
     --------
@@ -346,7 +346,7 @@ def constant_gradients(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind or shape, or the trace is not that of such neurons.
+        If an argument is not of its kind or shape, or the trace has another threshold.
 
     Examples
     --------

@@ -69,7 +69,7 @@ def loss_and_gradients(
     >>> all(np.allclose(one, other) for one, other in zip(gradients, fast_gradients, strict=True))
     True
     """
-    x = np.asarray(x, dtype=np.float64)
+    x = np.asarray(checks.images_or_trains("x", x, net.input_shape, net.n_steps, np.float64), dtype=np.float64)
     trains = np.stack([x] * net.n_steps) if net.is_static(x) else x  # a static image is its own train
     T, B = trains.shape[:2]
     parameters = _parameters(net, masks)
@@ -112,9 +112,13 @@ def loss_and_gradients(
 
 def _parameters(net: Network, masks: list[Array | None] | None) -> list[Array | None]:
     """Weights, or a dropout mask, or None, one a layer; in float64."""
+    checks.one_each("weights", net.weights, len(net.weight_shapes), "layer of neurons")
     weights = iter(net.weights)
     masks = [None] * len(net.layers) if masks is None else masks
     checks.one_each("masks", masks, len(net.layers), "layer")
+    for number, (layer, mask) in enumerate(zip(net.layers, masks, strict=True)):
+        if mask is not None and not isinstance(layer, Dropout):
+            raise ValueError(f"masks[{number}] must be None: layer {number} is no dropout layer")
     return [
         mask if layer.weight_shape is None else np.asarray(next(weights), np.float64)
         for layer, mask in zip(net.layers, masks, strict=True)

@@ -55,7 +55,7 @@ def eta(trace: Trace, neuron: NeuronParameters) -> npt.NDArray[Any]:
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of its kind, or the trace is not that of such neurons.
+        If an argument is not of its kind, or the trace has another threshold.
 
     Notes
     -----

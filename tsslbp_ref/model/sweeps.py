@@ -251,7 +251,7 @@ def tsslbp_backward(
     ------
     ValueError, TypeError
         If g is not finite or not of the trace's shape, or so large that delta overflows, or an argument is not of its
-        kind, or the trace is not that of such neurons.
+        kind, or the trace has another threshold.
 
     Examples
     --------

@@ -77,7 +77,7 @@ def checked_signal(name: str, signal: npt.ArrayLike, neuron: NeuronParameters) -
 
 
 def checked_trace(trace: Trace, neuron: NeuronParameters, rule: GradientRule) -> Trace:
-    """Return the trace, its u and a finite (T, B, N) float arrays of one dtype, if it is that of such neurons."""
+    """Return the trace, its u and a finite (T, B, N) float arrays of one dtype, if its threshold is the neuron's."""
     checks.instance_of("trace", trace, Trace)
     checks.instance_of("neuron", neuron, NeuronParameters)
     checks.instance_of("rule", rule, GradientRule)
