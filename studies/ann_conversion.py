@@ -353,7 +353,7 @@ def run_study(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Train, convert in every way, measure; return all rows."""
     row = experiment(EXPERIMENT)
     epochs, seed = checks.positive_integer("epochs", options.epochs), checks.positive_integer("seed", options.seed, 0)
-    name = {"run": f"seed{seed}"}
+    name = {"run": f"seed{seed}-held-out-{options.held_out}" if options.held_out else f"seed{seed}"}
     with threadpool_limits(1, user_api="blas"):
         rows = [tsslbp_row(f, options.data, checkpoint=c) for f in options.tsslbp for c in (BEST, LAST)]
         task = task_of(row, options.data, download=False, held_out=options.held_out)

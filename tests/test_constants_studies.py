@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +118,13 @@ def test_runs_become_tables(runs, tmp_path):
     firsts = [float(row["test_accuracy"]) for row in rows if (row["rule"], row["epoch"]) == ("released", "1")]
     assert float(chosen["fixed"]) == pytest.approx(100.0 * np.mean(firsts), rel=1e-5)
     assert summary["hidden spikes a picture"]["fixed"] != ""
+
+
+@pytest.mark.parametrize("name", ["learned-constants", "learned-constants-held-out"])
+def test_the_committed_summary_is_that_of_its_table(name):
+    table = Path(learned_constants.__file__).parents[1] / "results" / f"{name}.csv"
+    found = [{key: str(value) for key, value in row.items()} for row in learned_constants.summary(read(table))]
+    assert found == read(beside(table, "summary"))
 
 
 @pytest.mark.parametrize(("rule", "lacking"), [(LEARNED, "fixed"), ("released", "learned")])

@@ -266,9 +266,14 @@ def test_command_without_runs_or_data_is_one_line(tmp_path: Path, capsys: pytest
     assert not out.exists()
 
 
-def test_committed_table_is_whole() -> None:
-    rows = read(RESULTS / "ann-conversion.csv")
-    assert tuple(rows[0]) == ann_conversion.HEADER
+@pytest.mark.parametrize(
+    ("table", "measure"),
+    [("ann-conversion", "best"), *(("ann-conversion-held-out", measure) for measure in ann_conversion.JUDGES)],
+)
+def test_committed_table_is_whole(table: str, measure: str) -> None:
+    every = read(RESULTS / f"{table}.csv")
+    assert tuple(every[0]) == ann_conversion.HEADER
+    rows = [row for row in every if row["measure"] == measure or row["method"] == "tsslbp-released"]
     for conversion in ann_conversion.CONVERSIONS:
         key = (f"{conversion.scale:g}", conversion.reset, f"{conversion.start:g}")
         mine = [row for row in rows if (row["scale"], row["reset"], row["start"]) == key]
