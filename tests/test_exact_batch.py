@@ -53,6 +53,18 @@ def test_a_batch_is_the_mean_of_its_samples(made, loss, threshold):
         assert exact_checks.array_error(found, wanted) < 1e-12
 
 
+def test_an_array_with_spikes_close_together_is_the_same_batch_as_a_list_of_trains(made):
+    weights, batch, labels = made
+    pairs = np.concatenate([batch, batch + 0.3], axis=2)
+    one, other = (
+        exact.loss_and_gradients(weights, given, labels, **CONSTANTS, loss=FIRST)
+        for given in (pairs, [list(sample) for sample in pairs])
+    )
+    assert one.loss == other.loss
+    for found, wanted in zip(one.gradients, other.gradients, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_trains_of_several_lengths_and_delays(made):
     weights, _, labels = made
     rng = np.random.default_rng(5)

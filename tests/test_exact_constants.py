@@ -316,5 +316,7 @@ def test_tau_s_by_the_layer_that_emits():
     assert slow.spike_times[1][0][0] != quick.spike_times[1][0][0]
     with pytest.raises(ValueError, match="tau_s must be greater than 0, got -1"):
         exact.emitted_tau_s([3.0, -1.0], 4.0)
+    with pytest.raises(ValueError, match="tau_s must be greater than 0, got 0"):
+        exact.emitted_tau_s([3.0, 0.0], 4.0)
     with pytest.raises(ValueError, match="tau_loss must be greater than 0"):
         exact.emitted_tau_s([3.0], 0.0)

@@ -48,7 +48,9 @@ LAYERS = {
     "model/layer_arguments.py": ("test_bad_layers",),
     "model/optim.py": ("test_optim", "test_bad_input"),
     **{
-        f"exact/{name}.py": ("test_exact", "test_exact_crossings", "test_exact_arguments", "test_exact_batch")
+        f"exact/{name}.py": (
+            *("test_exact", "test_exact_crossings", "test_exact_arguments", "test_exact_batch", "test_exact_constants"),
+        )
         for name in EXACT_FILES
     },
 }
