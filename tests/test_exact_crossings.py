@@ -105,6 +105,13 @@ def test_a_membrane_at_the_threshold_fires_if_it_goes_on_to_rise():
     assert wait(0.0, 1.0, 1.5) == closed_forms.NO_CROSSING
 
 
+@pytest.mark.parametrize(("tau_m", "tau_s"), [(10.0, 3.0), (3.0, 10.0), (4.0, 4.0)])
+def test_the_membrane_alone_is_that_beside_its_slope(tau_m, tau_s):
+    for t in (0.0, 0.7, 12.0):
+        found, _ = closed_forms.membrane_and_slope(t, 0.4, 2.5, tau_m, tau_s)
+        assert closed_forms.membrane(t, 0.4, 2.5, tau_m, tau_s) == pytest.approx(found, rel=1e-14)
+
+
 def test_a_peak_that_touches_the_threshold_is_no_spike():
     end, u, I, tau_m, tau_s = 30.0, 0.0, 4.0, 10.0, 3.0
     top, _ = closed_forms.membrane_and_slope(closed_forms.peak_time(u, I, tau_m, tau_s), u, I, tau_m, tau_s)

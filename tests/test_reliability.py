@@ -238,11 +238,16 @@ def test_every_mutant_of_a_function_is_another_function() -> None:
 ASK = """
 import json, sys
 from studies.reliability.mutations import drawn
-from studies.reliability.surroundings import Surroundings, preload
+from studies.reliability.mutants import mutants
+from studies.reliability.surroundings import PACKAGE, Surroundings, preload
 preload()
 around = Surroundings({"model/terms.py": ("test_srm",)}, rows="term-*")
 found = [mutant for _, mutant in drawn(0) if mutant.file == "model/terms.py"]
-print(json.dumps([[mutant.new, *vars(around.look(mutant)).values()] for mutant in found[::25]]))
+seen = [[mutant.new, *vars(around.look(mutant)).values()] for mutant in found[::25]]
+around = Surroundings({"exact/closed_forms.py": ("test_srm",)}, rows="exact-constants-tau-loss")
+whole = mutants("exact/closed_forms.py", (PACKAGE / "exact/closed_forms.py").read_text())
+sign = next(mutant for mutant in whole if (mutant.function, mutant.new) == ("", "-1.0 * k"))  # of a series, once
+print(json.dumps([seen, around.look(sign).row]))
 """
 
 
@@ -255,7 +260,8 @@ def test_a_mutant_of_a_term_is_seen_by_rows_and_by_tests() -> None:
         text=True,
         check=True,
     )
-    found = json.loads(run.stdout)
+    found, by_row = json.loads(run.stdout)
+    assert by_row == "exact-constants-tau-loss"
     assert len(found) > 5
     assert all(row or test for _, row, test, _ in found), found
     by_rows = [row for _, row, _, _ in found if row]

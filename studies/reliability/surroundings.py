@@ -215,10 +215,12 @@ class Surroundings:
         changed = [(old, new) for old, new in pairs if old != new]
         for cache in self.caches:
             cache.cache_clear()
+        planted = False
         for old, new in changed:
             for function in self.functions.get((place_of(old), old.co_firstlineno), []):
                 function.__code__ = new
-        if not changed:  # a default, a constant: all who imported it have to import it anew
+                planted = True
+        if not planted:  # a default, a constant, a module's comprehension: all who imported it have to import it anew
             _stand_in(path, code)
             return None
         return {place_of(old) for old, _ in changed}
