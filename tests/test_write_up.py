@@ -216,6 +216,27 @@ def test_the_committed_steps_are_whole_and_as_the_text_says() -> None:
         assert all(mean[rule, T] < mean[rule, 8] + 0.1 for T in (12, 16, 20))
 
 
+def test_the_steps_with_pictures_held_out_are_whole_and_as_the_text_says() -> None:
+    rows = depth_and_steps.read_rows(RESULTS / "time-steps-held-out.csv", depth_and_steps.COLUMNS)
+    assert depth_and_steps.finished(rows, 5) == set(depth_and_steps.grid("steps", 2))
+    summary = depth_and_steps.read_rows(RESULTS / "time-steps-held-out-summary.csv", depth_and_steps.GRID_SUMMARY)
+    assert depth_and_steps.accuracies(rows) == summary
+    found = {(row["measure"], row["steps"], row["quantity"]): round(float(row["mean"]), 1) for row in summary}
+    for measure, wanted in (
+        ("chosen", {"5": (86.4, 87.4), "8": (87.6, 87.5), "20": (85.9, 86.8)}),
+        ("last", {"5": (86.2, 87.4), "8": (87.5, 87.5), "20": (85.8, 86.8)}),
+    ):
+        for steps, pair in wanted.items():
+            assert tuple(found[measure, steps, rule] for rule in ("released", "surrogate")) == pair
+
+
+@pytest.mark.parametrize("name", ["depth", "time-steps", "intra-steps"])
+def test_a_committed_summary_is_that_of_its_table(name: str) -> None:
+    table = depth_and_steps.read_rows(RESULTS / f"{name}.csv", depth_and_steps.COLUMNS)
+    summary = depth_and_steps.read_rows(RESULTS / f"{name}-summary.csv", depth_and_steps.GRID_SUMMARY)
+    assert depth_and_steps.accuracies(table) == summary
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The page in Korean
 # ---------------------------------------------------------------------------------------------------------------------
