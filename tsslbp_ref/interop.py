@@ -55,7 +55,8 @@ def to_state_dict(net: Network, like: Mapping[str, Any], names: Sequence[str] | 
         _checked(name, theirs, shape)
         if theirs.dtype.kind != "f":
             raise TypeError(f"{name} must hold floats, got dtype {theirs.dtype}: weights would lose their fractions")
-        ours = checks.finite_array(name, checks.converted(_checked(name, np.asarray(W), shape), theirs.dtype))
+        ours = checks.converted(_checked(name, np.asarray(W), shape), theirs.dtype)
+        checks.finite_result(f"a weight is not finite in {theirs.dtype}", name, ours)
         found[name] = _of_kind(found[name], ours.reshape(theirs.shape))
     return found
 
