@@ -103,9 +103,7 @@ def test_a_membrane_at_the_threshold_fires_if_it_goes_on_to_rise():
     assert wait(1.0, 1.0, 1.0) == closed_forms.NO_CROSSING
     assert wait(1.0, 1.0, 0.5) == closed_forms.NO_CROSSING
     assert wait(0.0, 1.0, 1.5) == closed_forms.NO_CROSSING
-    reached = closed_forms.first_crossing(1.0, 0.9, 2.0, 1.0, 1.4, 10.0, 3.0, 1.0, 0.0)[
-        0
-    ]  # at the end
+    reached = closed_forms.first_crossing(1.0, 0.9, 2.0, 1.0, 1.4, 10.0, 3.0, 1.0, 0.0)[0]  # at the end
     assert reached == closed_forms.NO_CROSSING, "the next interval says whether it goes on"
 
 

@@ -200,6 +200,21 @@ def test_the_committed_depths_are_whole_and_as_the_text_says() -> None:
             assert (delta[1:] / delta[:-1] < 45.5).all()
 
 
+def test_the_depths_with_pictures_held_out_are_whole_and_as_the_text_says() -> None:
+    rows = depth_and_steps.read_rows(RESULTS / "depth-held-out.csv", depth_and_steps.COLUMNS)
+    assert depth_and_steps.finished(rows, 5) == set(depth_and_steps.grid("depth", 2))
+    summary = depth_and_steps.read_rows(RESULTS / "depth-held-out-summary.csv", depth_and_steps.GRID_SUMMARY)
+    assert depth_and_steps.accuracies(rows) == summary
+    for row in summary:
+        depth, mean = row["spec"].count("-") + 1, float(row["mean"])
+        if depth <= 6:
+            assert (84.0 if depth <= 5 else 81.0) < mean < (87.0 if depth <= 5 else 86.0)
+        elif depth == 7:
+            assert round(mean) == {"surrogate": 83, "released": 62, "september-2020": 63}[row["quantity"]]
+        else:
+            assert mean == 10.0
+
+
 def test_the_committed_steps_are_whole_and_as_the_text_says() -> None:
     rows = depth_and_steps.read_rows(RESULTS / "time-steps.csv", depth_and_steps.COLUMNS)
     assert depth_and_steps.finished(rows, 5) == set(depth_and_steps.grid("steps", 2))
