@@ -35,7 +35,7 @@ ROUNDING = 10.0  # times eps |f| / step is what a difference quotient of f can b
 Backward = Callable[[Array, Trace, NeuronParameters, GradientRule], npt.ArrayLike]
 
 
-class Differences(NamedTuple):
+class _Differences(NamedTuple):
     """How a function is differenced: longest step, Richardson levels, largest error that passes."""
 
     step: float
@@ -43,12 +43,12 @@ class Differences(NamedTuple):
     tolerance: float
 
 
-QUADRATIC = Differences(0.5, 1, TOLERANCE)
-SMOOTH = Differences(0.01, 4, 1e-8)  # softmax; count, between its targets
-KINKED = Differences(1e-6, 1, 1e-5)  # count at a target, where its second derivative jumps
+QUADRATIC = _Differences(0.5, 1, TOLERANCE)
+SMOOTH = _Differences(0.01, 4, 1e-8)  # softmax; count, between its targets
+KINKED = _Differences(1e-6, 1, 1e-5)  # count at a target, where its second derivative jumps
 
 
-class Slope(NamedTuple):
+class _Slope(NamedTuple):
     """Error of a gradient along a direction, and whether the gradient is large enough beside rounding to be seen."""
 
     error: float
@@ -134,7 +134,7 @@ class _Run:
     a: Array
     fired: list[tuple[int, NeuronRecord, LayerFlow]]  # of each layer of neurons: its place in net.layers
 
-    def differences(self, n_layers: int = 1) -> Differences:
+    def differences(self, n_layers: int = 1) -> _Differences:
         """How the loss is differenced in its output, or in the weights of some layers: a polynomial of degree 2n."""
         if self.loss.is_van_rossum:
             return QUADRATIC._replace(levels=n_layers)
@@ -188,7 +188,7 @@ def _map_rows(run: _Run) -> Iterator[Row]:
             yield _row(f"layer-{place}-by-weight", "d<W x, y>/dW", f"{name}.weight_gradient", slope)
 
 
-def _weight_slope(layer: WeightedLayer, W: Array, x: Array, y: Array) -> Slope:
+def _weight_slope(layer: WeightedLayer, W: Array, x: Array, y: Array) -> _Slope:
     d = _direction(W.shape)
     moved = lambda h: float(np.vdot(layer.forward(x, W + h * d), y))  # noqa: E731
     return _slope(moved, [(layer.weight_gradient(y, x), d)])
@@ -260,13 +260,13 @@ def _tangent_rows(run: _Run) -> Iterator[Row]:
         yield _row(f"tangent-dW-{name}", equation, "backpropagation.backward", slope, tolerance, dW)
 
 
-def _delta_slope(neurons: FrozenNeurons, flow: LayerFlow) -> Slope:
+def _delta_slope(neurons: FrozenNeurons, flow: LayerFlow) -> _Slope:
     d = _direction(neurons.I.shape)
     moved = lambda h: float(np.vdot(flow.g, neurons.psc(neurons.I + h * d)))  # noqa: E731
     return _slope(moved, [(flow.delta, d)])
 
 
-def _tangent_slope(tangent: TangentNetwork, run: _Run, directions: list[Array], moving: list[int]) -> Slope:
+def _tangent_slope(tangent: TangentNetwork, run: _Run, directions: list[Array], moving: list[int]) -> _Slope:
     """Along a direction through the weights of some layers; of n layers the loss is a polynomial of degree 2n."""
     still = [np.zeros_like(d) for d in directions]
     moves = [d if number in moving else zero for number, (d, zero) in enumerate(zip(directions, still, strict=True))]
@@ -313,10 +313,10 @@ def _step_rows(run: _Run, family: str, other: str, where: str, found: Any, expec
 
 
 def _row(
-    name: str, equation: str, where: str, found: Slope | float, tolerance: float = TOLERANCE, zero: Array | None = None
+    name: str, equation: str, where: str, found: _Slope | float, tolerance: float = TOLERANCE, zero: Array | None = None
 ) -> Row:
     """A row; of an array that has to be all zeros, or is too small to be seen, it says so."""
-    slope = found if isinstance(found, Slope) else Slope(found, is_seen=True)
+    slope = found if isinstance(found, _Slope) else _Slope(found, is_seen=True)
     if zero is not None and not np.any(zero):
         equation = f"{equation}; all zeros"
     elif not slope.is_seen:
@@ -336,7 +336,7 @@ def _error(found: npt.ArrayLike, expected: npt.ArrayLike) -> float:
     return float(np.abs(found - expected).max() / (np.abs(expected).max() or 1.0))
 
 
-def _slope(moved: Callable[[float], float], pairs: list[tuple[Array, Array]], how: Differences = QUADRATIC) -> Slope:
+def _slope(moved: Callable[[float], float], pairs: list[tuple[Array, Array]], how: _Differences = QUADRATIC) -> _Slope:
     """|slope - sum <gradient, direction>| / |gradient|, for directions of length 1 each.
 
     What the quotient can be wrong by, over the tolerance, stands for |gradient| where that is smaller.
@@ -346,4 +346,4 @@ def _slope(moved: Callable[[float], float], pairs: list[tuple[Array, Array]], ho
     size = math.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient, _ in pairs))
     shortest = how.step / 2.0 ** (how.levels - 1)
     smallest = ROUNDING * np.finfo(np.float64).eps * abs(moved(0.0)) / shortest / how.tolerance
-    return Slope(abs(found - numeric) / (max(size, smallest) or 1.0), bool(size >= smallest))
+    return _Slope(abs(found - numeric) / (max(size, smallest) or 1.0), bool(size >= smallest))
