@@ -20,6 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from studies.ablation import mean_over_seeds, paired_difference, text_of
+from studies.depth_and_steps import CHOSEN, accuracy
 from studies.gradient_alignment import beside
 from studies.trained_runs import BATCH_SIZE, KEY, Row, write_rows
 from tsslbp_ref.model import backpropagation
@@ -32,9 +33,7 @@ from tsslbp_ref.training.tasks import task_of
 EXPERIMENT = "fashion-mnist-400-400"
 RULE = "released"
 LEARNED, FIXED = "learned", "fixed"
-PERCENT = 100.0
-LAST_ACCURACY, BEST_ACCURACY = "last accuracy (%)", "best accuracy (%)"
-CHOSEN_ACCURACY = "chosen accuracy (%)"  # of the epoch that held-out pictures choose
+ACCURACIES = {f"{measure} accuracy (%)": measure for measure in ("last", "best", CHOSEN)}
 N_HIDDEN = 2
 TAUS = tuple(f"{name}_{layer}" for name in ("tau_m", "tau_s") for layer in range(1, N_HIDDEN + 1))
 SPIKES = tuple(f"spikes_{layer}" for layer in range(1, N_HIDDEN + 2))  # the last layer's are the outputs'
@@ -115,20 +114,15 @@ def summary(rows: Sequence[Row]) -> Iterator[Row]:
     common = [name for name in by_run[LEARNED] if name in by_run[FIXED]]
     learned, fixed = ([by_run[kind][name] for name in common] for kind in (LEARNED, FIXED))
     held_out = rows[0]["validation_accuracy"] != ""
-    accuracies = (LAST_ACCURACY, BEST_ACCURACY, *([CHOSEN_ACCURACY] if held_out else []))
+    accuracies = [name for name, measure in ACCURACIES.items() if measure != CHOSEN or held_out]
     for name in (*accuracies, "last training loss", "hidden spikes a picture", *TAUS):
         yield _summary_row(name, *([_value(name, epochs) for epochs in kind] for kind in (learned, fixed)))
 
 
 def _value(name: str, epochs: list[Row]) -> float:
     """One number of a run."""
-    if name == LAST_ACCURACY:
-        return PERCENT * float(epochs[-1]["test_accuracy"])
-    if name == BEST_ACCURACY:
-        return PERCENT * max(float(row["test_accuracy"]) for row in epochs)
-    if name == CHOSEN_ACCURACY:
-        chosen = max(epochs, key=lambda row: float(row["validation_accuracy"]))  # the first of equal ones
-        return PERCENT * float(chosen["test_accuracy"])
+    if name in ACCURACIES:
+        return accuracy(epochs, ACCURACIES[name])
     if name == "last training loss":
         return float(epochs[-1]["train_loss"])
     if name in TAUS:

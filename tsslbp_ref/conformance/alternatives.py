@@ -17,7 +17,7 @@ import numpy as np
 
 from tsslbp_ref.conformance.cases import Array, Case, Quantity, layer_quantities, network_quantities
 from tsslbp_ref.gradcheck.golden_checks import COUNTS, golden_network
-from tsslbp_ref.model import losses, sweeps
+from tsslbp_ref.model import losses, sweeps, terms
 from tsslbp_ref.model.layers import SumPool2d
 from tsslbp_ref.model.losses import LossSettings
 from tsslbp_ref.model.network import PlainEngine
@@ -115,11 +115,10 @@ def _warmup_handed_on(g: Array, trace: Trace, neuron: NeuronParameters, rule: Gr
     by_surrogate = sweeps.tsslbp_backward(g, trace, neuron, named_rules()["surrogate"])
     delta, leak = np.zeros_like(g), 1.0 - neuron.theta_m
     for t in reversed(range(len(g))):
-        fires = trace.s[t] > 0.0
-        before = trace.u[t - 1] * (1.0 - trace.s[t - 1]) if t else np.zeros_like(g[0])
-        rise = np.where(fires, trace.u[t] - before, 1.0)
-        at_spike = np.minimum(1.0 / rise, rule.inverse_rise_clip) * (G[t] + neuron.theta_m * trace.u[t] * later)
-        chain = np.where(fires, at_spike, leak * later)
+        fires, v = trace.s[t] > 0.0, terms.membrane_after_reset(trace.u[t - 1], trace.s[t - 1]) if t else 0.0
+        rise = np.where(fires, terms.membrane_rise(trace.u[t], v), 1.0)  # of a silent step it is not asked
+        psi = np.minimum(1.0 / rise, rule.inverse_rise_clip)
+        chain = np.where(fires, psi * (G[t] + neuron.theta_m * trace.u[t] * later), leak * later)
         delta[t] = later = np.where(trace.a[t] < rule.warmup_gate * neuron.theta_s, by_surrogate[t], chain)
     return delta
 

@@ -441,4 +441,4 @@ class Loss:
             value, g = softmax(a, target[shard])
             share = a.shape[1] / len(target)  # a mean over the batch, where the others are sums
             return value * share, g * a.dtype.type(share)
-        raise NotImplementedError(f"loss {self.name!r} is in LOSSES, and Loss does not say how it is computed")
+        raise ValueError(f"loss {self.name!r} is in LOSSES, and Loss does not say how it is computed")

@@ -55,7 +55,7 @@ def value_and_gradient(
     if name == "softmax":
         return softmax(a, y)
     if name != "spike-train" and name not in DESIRED_PSCS:
-        raise NotImplementedError(f"loss {name!r} is in LOSSES, and has no nested loops")
+        raise ValueError(f"loss {name!r} is in LOSSES, and has no nested loops")
     train = y if name == "spike-train" else desired_trains(name, a.shape, y)
     desired = reference.psc_filter(train, neuron)
     if name in ("kernel", "kernel-01111-twice"):
